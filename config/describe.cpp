@@ -1,0 +1,183 @@
+#include "config/describe.h"
+
+#include "config/address.h"
+#include "config/dsn.h"
+#include "config/option_table.h"
+#include "config/option_value.h"
+#include "config/values.h"
+
+#include <algorithm>
+#include <set>
+#include <string_view>
+#include <unordered_map>
+
+namespace schemux::config {
+
+namespace {
+
+std::string line(std::string_view title, const std::string& text) {
+    constexpr std::size_t title_width = 10;
+    std::string result(title);
+    result.append(title_width - std::min(title_width, result.size()), ' ');
+    return result + text + '\n';
+}
+
+std::string join(const std::vector<std::string>& words) {
+    std::string text;
+    for (const std::string& word : words) {
+        if (!text.empty()) text += ", ";
+        text += word;
+    }
+    return text;
+}
+
+std::string count(std::size_t number, std::string_view noun) {
+    return std::to_string(number) + ' ' + std::string(noun) + (number == 1 ? "" : "s");
+}
+
+std::string or_never(std::chrono::milliseconds duration) {
+    return duration.count() == 0 ? "never" : format_duration(duration);
+}
+
+std::string delimiters(const Templates& templates) {
+    if (templates.braces && templates.angles) return "{{}} and <<>>";
+    if (templates.braces) return "{{}} only";
+    return templates.angles ? "<<>> only" : "off";
+}
+
+/// The value that the settings have for the row at `path`, outside lists.
+std::string value_at(const Settings& settings, std::string_view path) {
+    for (const NamedValue& value : list_values(settings))
+        if (value.path == path) return value.value;
+    return {};
+}
+
+std::string describe_service(const Service& service) {
+    std::string text = service.schema.empty() ? std::string("no schema: {{tables.x}} becomes x")
+                                              : "schema \"" + service.schema + '"';
+    if (service.search_path) {
+        text += service.search_path->empty() ? "; empty search_path"
+                                             : "; search_path " + join(*service.search_path);
+    }
+    if (!service.allow_schemas.empty()) text += "; may name " + join(service.allow_schemas);
+    if (!service.templates.braces || !service.templates.angles)
+        text += "; templates " + delimiters(service.templates);
+    if (service.literals == LiteralScope::relation) text += "; relation names in literals";
+    if (service.literals == LiteralScope::all) text += "; templates in all literals";
+    return text + "; users: " + (service.users.empty() ? "all" : join(service.users));
+}
+
+std::string user_names(const Auth& auth) {
+    if (auth.users.empty()) return "any name";
+    std::vector<std::string> names;
+    for (const User& user : auth.users)
+        names.push_back(user.name);
+    return join(names);
+}
+
+/// `added` and `removed` lines for the elements of the section lists.
+class Changes {
+  public:
+    Changes(const Settings& before, const Settings& after) : before_(before), after_(after) {}
+
+    std::vector<std::string> run() {
+        for (const NamedValue& value : list_values(before_))
+            old_values_.emplace(value.path, value);
+        for (const NamedValue& value : list_values(after_))
+            new_values_.emplace(value.path, value);
+        for (const Option& option : option_table()) {
+            if (option.type == OptionType::section_list) compare_elements(option);
+            if (option.path == "http" && before_.http.has_value() != after_.http.has_value())
+                add(option, "http", after_.http ? "added" : "removed");
+            if (option.field != nullptr) compare_values(option);
+        }
+        return std::move(lines_);
+    }
+
+  private:
+    void add(const Option& option, const std::string& path, const std::string& what) {
+        lines_.push_back(path + ": " + what + " (" + std::string(name_of(option.reload)) + ')');
+    }
+
+    void compare_elements(const Option& option) {
+        const auto old_list = list_elements(before_, option);
+        const auto new_list = list_elements(after_, option);
+        const std::set<std::string> old_names(old_list.begin(), old_list.end());
+        const std::set<std::string> new_names(new_list.begin(), new_list.end());
+        for (const std::string& name : old_list)
+            if (!new_names.contains(name)) add(option, name, "removed");
+        for (const std::string& name : new_list)
+            if (!old_names.contains(name)) add(option, name, "added");
+    }
+
+    /// The values that both sides have at this row; the rest came or went with its section.
+    void compare_values(const Option& option) {
+        const std::size_t brackets = option.path.find("[]");
+        if (brackets == std::string_view::npos) {
+            compare(option, std::string(option.path));
+            return;
+        }
+        const Option* list = find_option(option.path.substr(0, brackets));
+        for (const std::string& name : list_elements(after_, *list))
+            compare(option, name + std::string(option.path.substr(brackets + 2)));
+    }
+
+    void compare(const Option& option, const std::string& path) {
+        const auto old_value = old_values_.find(path);
+        const auto new_value = new_values_.find(path);
+        if (old_value == old_values_.end() || new_value == new_values_.end()) return;
+        const std::string& from = old_value->second.value;
+        const std::string& to = new_value->second.value;
+        if (from == to) return;
+        const auto shown = [](const std::string& text) { return text.empty() ? "(none)" : text; };
+        add(option, path, option.secret ? "changed" : shown(from) + " -> " + shown(to));
+    }
+
+    const Settings& before_;
+    const Settings& after_;
+    std::unordered_map<std::string, NamedValue> old_values_;
+    std::unordered_map<std::string, NamedValue> new_values_;
+    std::vector<std::string> lines_;
+};
+
+}  // namespace
+
+std::string describe(const Settings& settings) {
+    std::string text;
+    std::string_view title = "listen";
+    for (const Listener& listener : settings.listen) {
+        text += line(title, endpoint_of(listener));
+        title = "";
+    }
+    text +=
+        line("http", settings.http ? format_endpoint(settings.http->address, settings.http->port)
+                                   : std::string("off"));
+    text += line("backend", show_dsn(settings.backend.dsn));
+    const Pool& pool = settings.pool;
+    text += line("pool", "at most " + count(pool.max_connections, "backend connection") +
+                             " (at least " + std::to_string(pool.min_connections) + ") for " +
+                             count(settings.services.size(), "service") + " and " +
+                             count(settings.workers, "worker"));
+    text += line("", value_at(settings, "pool.mode") + " mode; acquire_timeout " +
+                         format_duration(pool.acquire_timeout) + ", connect_timeout " +
+                         format_duration(pool.connect_timeout) + ", idle_timeout " +
+                         or_never(pool.idle_timeout) + ", lifetime " + or_never(pool.lifetime));
+    text +=
+        line("auth", value_at(settings, "auth.method") + "; users: " + user_names(settings.auth));
+    text += line("limits", count(settings.limits.max_clients, "client") + ", queries up to " +
+                               format_size(settings.limits.max_query_bytes) + ", login_timeout " +
+                               format_duration(settings.limits.login_timeout));
+    text += line("drain", format_duration(settings.drain_timeout));
+    text += line("log",
+                 value_at(settings, "log.format") + ", level " + value_at(settings, "log.level"));
+    text += line("services", std::to_string(settings.services.size()));
+    for (const Service& service : settings.services)
+        text += "  " + service.name + ": " + describe_service(service) + '\n';
+    return text;
+}
+
+std::vector<std::string> describe_changes(const Settings& before, const Settings& after) {
+    return Changes(before, after).run();
+}
+
+}  // namespace schemux::config

@@ -1,0 +1,33 @@
+// Configuration text to Settings, with every error and warning of the file at once.
+// It must not know what the settings are for, and it changes nothing.
+#pragma once
+
+#include "config/diagnostic.h"
+#include "config/settings.h"
+#include "config/values.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace schemux::config {
+
+struct LoadResult {
+    std::optional<Settings> settings;  ///< there exactly if `errors` is empty
+    std::vector<Diagnostic> errors;    ///< in file order, at most max_diagnostics + 1
+    std::vector<Diagnostic> warnings;  ///< likewise
+};
+
+/// `file_name` is what messages show and, unless the daemon changes its folder, what relative
+/// paths in the file are relative to. Nothing is read from disk.
+LoadResult load(const std::string& text, const std::string& file_name,
+                const Environment& environment);
+
+/// Reads the file (at most max_file_bytes) and loads it; a file that cannot be read is an error
+/// of the result.
+LoadResult load_file(const std::string& file_name, const Environment& environment);
+
+/// The variables of this process.
+Environment process_environment();
+
+}  // namespace schemux::config

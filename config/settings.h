@@ -1,0 +1,100 @@
+// The whole configuration as plain values, with the defaults that the option table states.
+// Only what this version acts on is here; reserved keys live in the option table alone.
+// It must not know YAML, files, core's policy structs or how any of this is put to work.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace schemux::config {
+
+// The order of enum values is the order of the choices in the option table.
+enum class PoolMode : std::uint8_t { transaction };
+enum class AuthMethod : std::uint8_t { trust };
+enum class LiteralScope : std::uint8_t { off, relation, all };
+enum class LogFormat : std::uint8_t { automatic, json, text };
+enum class LogLevel : std::uint8_t { debug, info, warning, error };
+
+/// Where frontends connect: exactly one of `address` and `unix_socket_dir` is set.
+struct Listener {
+    std::string address{};          ///< numeric IPv4 or IPv6 address
+    std::string unix_socket_dir{};  ///< the socket is `<dir>/.s.PGSQL.<port>`
+    std::uint16_t port = 6432;
+
+    bool is_unix() const { return !unix_socket_dir.empty(); }
+};
+
+/// The HTTP endpoint for metrics and health; none is opened without the section.
+struct Http {
+    std::string address = "127.0.0.1";
+    std::uint16_t port = 9632;
+};
+
+struct Backend {
+    std::string dsn{};            ///< libpq conninfo or URI; may hold secrets, never print it
+    std::string password_file{};  ///< empty: the dsn says it all
+};
+
+struct Pool {
+    std::uint32_t max_connections = 20;  ///< the bound over all services and workers
+    std::uint32_t min_connections = 0;
+    PoolMode mode = PoolMode::transaction;
+    std::chrono::milliseconds acquire_timeout = std::chrono::seconds(10);
+    std::chrono::milliseconds connect_timeout = std::chrono::seconds(5);
+    std::chrono::milliseconds idle_timeout = std::chrono::minutes(10);  ///< 0: never
+    std::chrono::milliseconds lifetime = std::chrono::hours(1);         ///< 0: never
+};
+
+struct User {
+    std::string name{};
+};
+
+struct Auth {
+    AuthMethod method = AuthMethod::trust;  ///< a file has to say it: there is no silent trust
+    std::vector<User> users{};              ///< empty: any name
+};
+
+struct Templates {
+    bool braces = true;  ///< {{tables.x}}
+    bool angles = true;  ///< <<tables.x>>
+};
+
+struct Service {
+    std::string name{};
+    std::string schema{};              ///< empty: {{tables.x}} becomes x
+    std::vector<std::string> users{};  ///< empty: everybody
+    std::optional<std::vector<std::string>>
+        search_path{};  ///< unquoted names; none: schema, public
+    std::vector<std::string> allow_schemas{};
+    Templates templates{};
+    LiteralScope literals = LiteralScope::off;
+};
+
+struct Log {
+    LogFormat format = LogFormat::automatic;
+    LogLevel level = LogLevel::info;
+};
+
+struct Limits {
+    std::uint64_t max_query_bytes = 1024 * 1024;
+    std::uint32_t max_clients = 10'000;
+    std::chrono::milliseconds login_timeout = std::chrono::seconds(10);
+};
+
+struct Settings {
+    std::vector<Listener> listen{Listener{"127.0.0.1", "", 6432}};
+    std::optional<Http> http{};
+    Backend backend{};
+    Pool pool{};
+    Auth auth{};
+    std::vector<Service> services{};
+    std::uint32_t workers = 1;
+    Log log{};
+    Limits limits{};
+    std::chrono::milliseconds drain_timeout = std::chrono::seconds(25);
+};
+
+}  // namespace schemux::config

@@ -1,0 +1,271 @@
+#include "config/validate.h"
+
+#include "config/address.h"
+#include "config/option_value.h"
+#include "config/values.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+
+namespace schemux::config {
+
+namespace {
+
+constexpr std::string_view pattern_reserved =
+    "name patterns with '*' are reserved for a later version";
+
+std::string quoted(std::string_view text) {
+    return '\'' + std::string(text) + '\'';
+}
+
+std::string indexed(std::string_view list, std::size_t i) {
+    return std::string(list) + '[' + std::to_string(i) + ']';
+}
+
+/// [A-Za-z_][A-Za-z0-9_]{0,62}, the NAME of the template grammar.
+bool is_plain_name(std::string_view name) {
+    const auto is_letter = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    };
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    if (name.empty() || name.size() > max_name_bytes || !is_letter(name[0])) return false;
+    return std::all_of(name.begin(), name.end(),
+                       [&](char c) { return is_letter(c) || is_digit(c); });
+}
+
+std::string check_plain_name(std::string_view name) {
+    if (name.find('*') != std::string_view::npos) return std::string(pattern_reserved);
+    if (is_plain_name(name)) return {};
+    if (name.size() > max_name_bytes)
+        return "the name has " + std::to_string(name.size()) + " bytes; at most 63 are allowed";
+    return quoted(name) + " must be letters, digits and '_', not starting with a digit";
+}
+
+/// Names that come in a startup packet: services and users.
+std::string check_login_name(std::string_view name) {
+    if (name.find('*') != std::string_view::npos) return std::string(pattern_reserved);
+    if (name.size() > max_name_bytes)
+        return "the name has " + std::to_string(name.size()) + " bytes; at most 63 are allowed";
+    const bool has_control = std::any_of(name.begin(), name.end(), [](char c) {
+        return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+    });
+    return has_control ? "the name has a control character" : "";
+}
+
+class Validator {
+  public:
+    explicit Validator(const Settings& settings) : settings_(settings) {}
+
+    std::vector<Problem> run() {
+        check_listeners();
+        check_http();
+        check_pool();
+        check_users();
+        check_services();
+        return std::move(problems_);
+    }
+
+  private:
+    void error(std::string path, std::string message, std::string related = {}) {
+        problems_.push_back(
+            {Severity::error, std::move(path), std::move(message), std::move(related)});
+    }
+    void warning(std::string path, std::string message, std::string related = {}) {
+        problems_.push_back(
+            {Severity::warning, std::move(path), std::move(message), std::move(related)});
+    }
+    void error_unless_empty(const std::string& path, std::string message) {
+        if (!message.empty()) error(path, std::move(message));
+    }
+
+    struct TcpEndpoint {
+        IpAddress address;
+        std::uint16_t port = 0;
+        std::string path;
+    };
+
+    void check_listeners() {
+        if (settings_.listen.empty()) error("listen", "at least one listener is needed");
+        for (std::size_t i = 0; i < settings_.listen.size(); ++i) {
+            const Listener& listener = settings_.listen[i];
+            const std::string path = indexed("listen", i);
+            if (listener.port == 0) error(path + ".port", "must be in the range 1..65535");
+            if (!listener.address.empty() && listener.is_unix()) {
+                error(path, "address and unix_socket_dir exclude each other; make two entries");
+            } else if (listener.is_unix()) {
+                check_unix_listener(listener, path);
+            } else if (listener.address.empty()) {
+                error(path, "needs address or unix_socket_dir");
+            } else {
+                check_tcp_listener(listener, path);
+            }
+        }
+    }
+
+    void check_unix_listener(const Listener& listener, const std::string& path) {
+        const std::string socket = endpoint_of(listener);
+        if (socket.size() > max_unix_path_bytes)
+            error(path + ".unix_socket_dir",
+                  "the socket path has " + std::to_string(socket.size()) + " bytes; at most " +
+                      std::to_string(max_unix_path_bytes) + " fit");
+        const auto [first, is_new] = unix_sockets_.emplace(socket, path);
+        if (!is_new) error(path, "the same socket as " + first->second);
+    }
+
+    void check_tcp_listener(const Listener& listener, const std::string& path) {
+        const auto address = check_endpoint(listener.address, listener.port, path);
+        if (!address) return;
+        if (settings_.auth.method == AuthMethod::trust && !address->is_loopback())
+            error(path + ".address",
+                  "auth.method trust is allowed only on loopback addresses and unix sockets, not "
+                  "on " +
+                      listener.address,
+                  "auth.method");
+    }
+
+    /// Reports a bad address, or one that cannot be bound beside those before it.
+    std::optional<IpAddress> check_endpoint(const std::string& text, std::uint16_t port,
+                                            const std::string& path) {
+        auto address = parse_ip_address(text);
+        if (!address) {
+            error(path + ".address",
+                  quoted(text) + " is not a numeric IP address; names are not resolved");
+            return {};
+        }
+        for (const TcpEndpoint& other : endpoints_) {
+            if (other.port != port || other.address.is_v6 != address->is_v6) continue;
+            const bool same = other.address == *address;
+            if (!same && !other.address.is_unspecified() && !address->is_unspecified()) continue;
+            error(path, (same ? "the same address and port as " : "overlaps ") + other.path);
+            break;
+        }
+        endpoints_.push_back({*address, port, path});
+        return address;
+    }
+
+    void check_http() {
+        if (!settings_.http) return;
+        if (settings_.http->port == 0) error("http.port", "must be in the range 1..65535");
+        const auto address = check_endpoint(settings_.http->address, settings_.http->port, "http");
+        if (address && !address->is_loopback())
+            warning("http.address", "anybody who reaches " + settings_.http->address +
+                                        " can read the metrics and status page");
+    }
+
+    void check_pool() {
+        const Pool& pool = settings_.pool;
+        if (pool.min_connections > pool.max_connections)
+            error("pool.min_connections",
+                  std::to_string(pool.min_connections) + " is more than pool.max_connections (" +
+                      std::to_string(pool.max_connections) + ")",
+                  "pool.max_connections");
+        const bool both_end = pool.idle_timeout.count() > 0 && pool.lifetime.count() > 0;
+        if (both_end && pool.idle_timeout >= pool.lifetime)
+            warning("pool.idle_timeout",
+                    "has no effect: pool.lifetime (" + format_duration(pool.lifetime) +
+                        ") is not longer",
+                    "pool.lifetime");
+        if (settings_.limits.max_clients < pool.max_connections)
+            warning("limits.max_clients",
+                    std::to_string(settings_.limits.max_clients) +
+                        " is less than pool.max_connections (" +
+                        std::to_string(pool.max_connections) + "); the rest cannot be used",
+                    "pool.max_connections");
+    }
+
+    void check_users() {
+        for (std::size_t i = 0; i < settings_.auth.users.size(); ++i) {
+            const std::string& name = settings_.auth.users[i].name;
+            const std::string path = indexed("auth.users", i) + ".name";
+            if (name.empty()) continue;
+            error_unless_empty(path, check_login_name(name));
+            if (!users_.insert(name).second)
+                error(path, "user " + quoted(name) + " is listed twice");
+        }
+    }
+
+    void check_services() {
+        if (settings_.services.empty()) error("services", "at least one service is needed");
+        for (std::size_t i = 0; i < settings_.services.size(); ++i) {
+            const Service& service = settings_.services[i];
+            const std::string path = indexed("services", i);
+            if (!service.name.empty()) check_service_name(service, path + ".name");
+            if (!service.schema.empty()) check_schema(service, path + ".schema");
+            check_service_users(service, path + ".users");
+            check_names(service.allow_schemas, path + ".allow_schemas", check_schema_name);
+            if (service.search_path)
+                check_names(*service.search_path, path + ".search_path", check_plain_name);
+        }
+    }
+
+    void check_service_name(const Service& service, const std::string& path) {
+        error_unless_empty(path, check_login_name(service.name));
+        if (service.name == "schemux" || service.name == "pgbouncer")
+            error(path, quoted(service.name) + " is the name of the admin console");
+        const auto [first, is_new] = service_paths_.emplace(service.name, path);
+        if (!is_new)
+            error(path, "service " + quoted(service.name) + " is already defined as " +
+                            parent_of_name(first->second));
+    }
+
+    void check_schema(const Service& service, const std::string& path) {
+        const std::string wrong = check_schema_name(service.schema);
+        error_unless_empty(path, wrong);
+        if (!wrong.empty()) return;
+        const auto [first, is_new] = schema_owners_.emplace(service.schema, service.name);
+        if (!is_new) warning(path, "service " + quoted(first->second) + " has the same schema");
+    }
+
+    void check_service_users(const Service& service, const std::string& path) {
+        std::set<std::string_view> seen;
+        for (std::size_t i = 0; i < service.users.size(); ++i) {
+            const std::string& user = service.users[i];
+            const std::string item = indexed(path, i);
+            const std::string wrong = check_login_name(user);
+            error_unless_empty(item, wrong);
+            if (!seen.insert(user).second) error(item, quoted(user) + " is listed twice");
+            if (wrong.empty() && !settings_.auth.users.empty() && !users_.contains(user))
+                error(item, "user " + quoted(user) + " is not in auth.users", "auth.users");
+        }
+    }
+
+    void check_names(const std::vector<std::string>& names, const std::string& path,
+                     std::string (*check)(std::string_view)) {
+        std::set<std::string_view> seen;
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            error_unless_empty(indexed(path, i), check(names[i]));
+            if (!seen.insert(names[i]).second)
+                error(indexed(path, i), quoted(names[i]) + " is listed twice");
+        }
+    }
+
+    static std::string parent_of_name(const std::string& path) {
+        return path.substr(0, path.rfind('.'));
+    }
+
+    const Settings& settings_;
+    std::vector<Problem> problems_;
+    std::vector<TcpEndpoint> endpoints_;
+    std::unordered_map<std::string, std::string> unix_sockets_;
+    std::unordered_map<std::string, std::string> service_paths_;
+    std::unordered_map<std::string, std::string> schema_owners_;
+    std::unordered_set<std::string> users_;
+};
+
+}  // namespace
+
+std::string check_schema_name(std::string_view name) {
+    if (std::string wrong = check_plain_name(name); !wrong.empty()) return wrong;
+    if (name.starts_with("pg_") || name == "information_schema")
+        return quoted(name) + " belongs to PostgreSQL itself";
+    return {};
+}
+
+std::vector<Problem> validate(const Settings& settings) {
+    return Validator(settings).run();
+}
+
+}  // namespace schemux::config

@@ -1,0 +1,223 @@
+// Rules across keys, on plain settings without a file.
+#include "config/validate.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <ostream>
+
+namespace schemux::config {
+namespace {
+
+using Lines = std::vector<std::string>;
+
+Settings good_settings() {
+    Settings settings;
+    settings.backend.dsn = "host=db";
+    settings.services.push_back({.name = "app", .schema = "app"});
+    return settings;
+}
+
+Lines problems_of(const Settings& settings) {
+    Lines lines;
+    for (const Problem& problem : validate(settings))
+        lines.push_back((problem.severity == Severity::warning ? "warning " : "") + problem.path +
+                        ": " + problem.message);
+    return lines;
+}
+
+struct Rule {
+    std::string name;
+    std::function<void(Settings&)> change;
+    Lines problems;
+};
+
+std::ostream& operator<<(std::ostream& out, const Rule& rule) {
+    return out << rule.name;
+}
+
+std::string name_of_rule(const testing::TestParamInfo<Rule>& info) {
+    return info.param.name;
+}
+
+class Rules : public testing::TestWithParam<Rule> {};
+
+TEST_P(Rules, FindExactlyTheseProblems) {
+    Settings settings = good_settings();
+    GetParam().change(settings);
+    EXPECT_EQ(problems_of(settings), GetParam().problems);
+}
+
+std::function<void(Settings&)> listen_on(std::vector<Listener> listeners) {
+    return [listeners = std::move(listeners)](Settings& s) { s.listen = listeners; };
+}
+
+std::function<void(Settings&)> service(Service value) {
+    return [value = std::move(value)](Settings& s) { s.services = {value}; };
+}
+
+std::string trust_refused(const std::string& address) {
+    return "listen[0].address: auth.method trust is allowed only on loopback addresses and unix "
+           "sockets, not on " +
+           address;
+}
+
+std::string bad_name(const std::string& path, const std::string& name) {
+    return path + ": '" + name + "' must be letters, digits and '_', not starting with a digit";
+}
+
+const std::vector<Rule> listener_rules{
+    {"NothingIsWrong", [](Settings&) {}, {}},
+    {"AnyLoopbackAddress", listen_on({{"127.255.0.3", "", 1}, {"::1", "", 2}}), {}},
+    {"TrustOnTheNetwork", listen_on({{"10.0.0.1", "", 1}}), {trust_refused("10.0.0.1")}},
+    {"TrustOnEveryV6Address", listen_on({{"::", "", 1}}), {trust_refused("::")}},
+    {"TrustOnMappedLoopback",
+     listen_on({{"::ffff:127.0.0.1", "", 1}}),
+     {trust_refused("::ffff:127.0.0.1")}},
+    {"TrustOn128", listen_on({{"128.0.0.1", "", 1}}), {trust_refused("128.0.0.1")}},
+    {"TrustOnAUnixSocket", listen_on({{"", "/run/x", 1}}), {}},
+    {"HostName",
+     listen_on({{"localhost", "", 1}}),
+     {"listen[0].address: 'localhost' is not a numeric IP address; names are not resolved"}},
+    {"Brackets",
+     listen_on({{"[::1]", "", 1}}),
+     {"listen[0].address: '[::1]' is not a numeric IP address; names are not resolved"}},
+    {"BothKinds",
+     listen_on({{"127.0.0.1", "/run/x", 1}}),
+     {"listen[0]: address and unix_socket_dir exclude each other; make two entries"}},
+    {"NeitherKind", listen_on({{"", "", 1}}), {"listen[0]: needs address or unix_socket_dir"}},
+    {"PortZero",
+     listen_on({{"127.0.0.1", "", 0}}),
+     {"listen[0].port: must be in the range 1..65535"}},
+    {"SameEndpoint",
+     listen_on({{"127.0.0.1", "", 1}, {"127.0.0.1", "", 1}}),
+     {"listen[1]: the same address and port as listen[0]"}},
+    {"SameEndpointSpelledDifferently",
+     listen_on({{"::1", "", 1}, {"0:0::1", "", 1}}),
+     {"listen[1]: the same address and port as listen[0]"}},
+    {"SameUnixSocket",
+     listen_on({{"", "/run/x", 1}, {"", "/run/x", 2}, {"", "/run/x", 1}}),
+     {"listen[2]: the same socket as listen[0]"}},
+    {"UnixPathThatJustFits", listen_on({{"", '/' + std::string(95, 'x'), 1}}), {}},
+    {"UnixPathTooLong",
+     listen_on({{"", '/' + std::string(96, 'x'), 1}}),
+     {"listen[0].unix_socket_dir: the socket path has 108 bytes; at most 107 fit"}},
+    {"NoListener", listen_on({}), {"listen: at least one listener is needed"}},
+    {"HttpOnTheListenersPort",
+     [](Settings& s) {
+         s.http = Http{"127.0.0.1", 6432};
+     },
+     {"http: the same address and port as listen[0]"}},
+    {"HttpOverlapsTheListener",
+     [](Settings& s) {
+         s.http = Http{"0.0.0.0", 6432};
+     },
+     {"http: overlaps listen[0]",
+      "warning http.address: anybody who reaches 0.0.0.0 can read the metrics and status page"}},
+    {"HttpHostName",
+     [](Settings& s) {
+         s.http = Http{"metrics", 1};
+     },
+     {"http.address: 'metrics' is not a numeric IP address; names are not resolved"}},
+};
+INSTANTIATE_TEST_SUITE_P(Listeners, Rules, testing::ValuesIn(listener_rules), name_of_rule);
+
+const std::vector<Rule> service_rules{
+    {"NoService",
+     [](Settings& s) { s.services.clear(); },
+     {"services: at least one service is needed"}},
+    {"TwiceTheSameName",
+     [](Settings& s) { s.services.push_back({.name = "app", .schema = "other"}); },
+     {"services[1].name: service 'app' is already defined as services[0]"}},
+    {"NamesDifferingInCase",
+     [](Settings& s) { s.services.push_back({.name = "App", .schema = "other"}); },
+     {}},
+    {"TwiceTheSameSchema",
+     [](Settings& s) { s.services.push_back({.name = "b", .schema = "app"}); },
+     {"warning services[1].schema: service 'app' has the same schema"}},
+    {"Longest", service({.name = std::string(63, 'n'), .schema = std::string(63, 's')}), {}},
+    {"TooLong",
+     service({.name = std::string(64, 'n'), .schema = std::string(64, 's')}),
+     {"services[0].name: the name has 64 bytes; at most 63 are allowed",
+      "services[0].schema: the name has 64 bytes; at most 63 are allowed"}},
+    {"AdminConsole",
+     service({.name = "schemux"}),
+     {"services[0].name: 'schemux' is the name of the admin console"}},
+    {"AdminConsoleOfPgBouncer",
+     service({.name = "pgbouncer"}),
+     {"services[0].name: 'pgbouncer' is the name of the admin console"}},
+    {"NamePattern",
+     service({.name = "tenant_*", .schema = "tenant_*"}),
+     {"services[0].name: name patterns with '*' are reserved for a later version",
+      "services[0].schema: name patterns with '*' are reserved for a later version"}},
+    {"ControlCharacterInTheName",
+     service({.name = "a\nb"}),
+     {"services[0].name: the name has a control character"}},
+    {"SchemaStartsWithADigit",
+     service({.name = "a", .schema = "1a"}),
+     {bad_name("services[0].schema", "1a")}},
+    {"SchemaWithAQuote",
+     service({.name = "a", .schema = "a\"b"}),
+     {bad_name("services[0].schema", "a\"b")}},
+    {"SchemaNotAscii",
+     service({.name = "a", .schema = "\xc3\xa9"}),
+     {bad_name("services[0].schema", "\xc3\xa9")}},
+    {"SchemaWithAHyphen",
+     service({.name = "a", .schema = "a-b"}),
+     {bad_name("services[0].schema", "a-b")}},
+    {"SystemSchema",
+     service({.name = "a", .schema = "pg_catalog"}),
+     {"services[0].schema: 'pg_catalog' belongs to PostgreSQL itself"}},
+    {"InformationSchema",
+     service({.name = "a", .schema = "information_schema"}),
+     {"services[0].schema: 'information_schema' belongs to PostgreSQL itself"}},
+    {"AllowedSystemSchema",
+     service({.name = "a", .allow_schemas = {"ok", "pg_toast", "ok"}}),
+     {"services[0].allow_schemas[1]: 'pg_toast' belongs to PostgreSQL itself",
+      "services[0].allow_schemas[2]: 'ok' is listed twice"}},
+    {"SearchPathMayNameSystemSchemas",
+     service({.name = "a", .search_path = Lines{"app", "pg_catalog"}}),
+     {}},
+    {"SearchPathIsNames",
+     service({.name = "a", .search_path = Lines{"app, public", "$user"}}),
+     {bad_name("services[0].search_path[0]", "app, public"),
+      bad_name("services[0].search_path[1]", "$user")}},
+    {"UsersAreFreeWithoutAList", service({.name = "a", .users = {"anybody"}}), {}},
+    {"UserTwice",
+     service({.name = "a", .users = {"x", "x"}}),
+     {"services[0].users[1]: 'x' is listed twice"}},
+    {"UserNotInTheList",
+     [](Settings& s) {
+         s.auth.users = {{"alice"}};
+         s.services[0].users = {"alice", "Alice"};
+     },
+     {"services[0].users[1]: user 'Alice' is not in auth.users"}},
+    {"UserDefinedTwice",
+     [](Settings& s) {
+         s.auth.users = {{"bob"}, {"bob"}};
+     },
+     {"auth.users[1].name: user 'bob' is listed twice"}},
+    {"UserPattern",
+     [](Settings& s) { s.auth.users = {{"*"}}; },
+     {"auth.users[0].name: name patterns with '*' are reserved for a later version"}},
+};
+INSTANTIATE_TEST_SUITE_P(Services, Rules, testing::ValuesIn(service_rules), name_of_rule);
+
+const std::vector<Rule> pool_rules{
+    {"MinEqualsMax", [](Settings& s) { s.pool.min_connections = s.pool.max_connections; }, {}},
+    {"MinAboveMax",
+     [](Settings& s) { s.pool.min_connections = 21; },
+     {"pool.min_connections: 21 is more than pool.max_connections (20)"}},
+    {"IdleTimeoutWithoutEffect",
+     [](Settings& s) { s.pool.lifetime = std::chrono::minutes(10); },
+     {"warning pool.idle_timeout: has no effect: pool.lifetime (10m) is not longer"}},
+    {"NoLifetime", [](Settings& s) { s.pool.lifetime = {}; }, {}},
+    {"FewerClientsThanBackends",
+     [](Settings& s) { s.limits.max_clients = 5; },
+     {"warning limits.max_clients: 5 is less than pool.max_connections (20); the rest cannot be "
+      "used"}},
+};
+INSTANTIATE_TEST_SUITE_P(Pool, Rules, testing::ValuesIn(pool_rules), name_of_rule);
+
+}  // namespace
+}  // namespace schemux::config
