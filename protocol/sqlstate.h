@@ -10,6 +10,7 @@ inline constexpr std::string_view connection_failure = "08006";
 inline constexpr std::string_view protocol_violation = "08P01";
 inline constexpr std::string_view feature_not_supported = "0A000";
 inline constexpr std::string_view invalid_parameter_value = "22023";
+inline constexpr std::string_view in_failed_sql_transaction = "25P02";
 inline constexpr std::string_view undefined_prepared_statement = "26000";
 inline constexpr std::string_view invalid_authorization_specification = "28000";
 inline constexpr std::string_view invalid_password = "28P01";

@@ -171,8 +171,9 @@ TEST(Reference, HasOneRowForEveryKey) {
         ASSERT_NE(at, std::string::npos) << option.path;
         EXPECT_EQ(text.find(row, at + 1), std::string::npos) << option.path;
     }
-    EXPECT_NE(text.find("\n| `pool.acquire_timeout` | duration | `10s` | 1ms..24h | new-connections | "),
-              std::string::npos);
+    EXPECT_NE(
+        text.find("\n| `pool.acquire_timeout` | duration | `10s` | 1ms..24h | new-connections "),
+        std::string::npos);
     EXPECT_NE(text.find("\n| `pool.mode: session` | "), std::string::npos);
     EXPECT_EQ(text.find('<'), std::string::npos) << "would be taken for an HTML tag";
 }
