@@ -1,0 +1,302 @@
+#include "core/backend_startup.h"
+
+#include "core/overload.h"
+#include "protocol/message_header.h"
+#include "protocol/message_type.h"
+#include "protocol/sqlstate.h"
+#include "protocol/wire_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <utility>
+
+namespace schemux::core {
+
+namespace {
+
+namespace sqlstate = protocol::sqlstate;
+using protocol::BackendMessage;
+
+constexpr std::uint16_t protocol_major = 3;
+
+/// The front of a text, not cut inside a UTF-8 character.
+std::string cut(std::string_view text) {
+    if (text.size() > backend_error_text_max) {
+        std::size_t end = backend_error_text_max;
+        constexpr std::size_t utf8_tail_max = 3;
+        for (std::size_t i = 0; i < utf8_tail_max && (text[end] & 0xc0) == 0x80; ++i)
+            --end;
+        text = text.substr(0, end);
+    }
+    return std::string(text);
+}
+
+bool is_sqlstate(std::string_view text) {
+    constexpr std::size_t sqlstate_bytes = 5;
+    return text.size() == sqlstate_bytes && std::all_of(text.begin(), text.end(), [](char c) {
+               return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z');
+           });
+}
+
+/// States of the server that pass by themselves: shutting down, starting up, no free slot.
+bool is_transient(std::string_view code) {
+    static constexpr std::array transient{sqlstate::cannot_connect_now,
+                                          sqlstate::too_many_connections, sqlstate::admin_shutdown};
+    return std::find(transient.begin(), transient.end(), code) != transient.end();
+}
+
+}  // namespace
+
+BackendStartup::BackendStartup(BackendLogin login) : login_(std::move(login)) {}
+
+BackendStartup::Action BackendStartup::fail(std::string_view code, std::string message,
+                                            bool transient) {
+    state_ = State::failed;
+    protocol::ErrorFields error;
+    error.severity = protocol::Severity::fatal;
+    error.sqlstate = code;
+    error.message = std::move(message);
+    return Failed{std::move(error), transient};
+}
+
+BackendStartup::Action BackendStartup::violation(std::string message) {
+    return fail(sqlstate::protocol_violation,
+                "server broke the protocol during login: " + std::move(message));
+}
+
+BackendStartup::Action BackendStartup::start() {
+    assert(state_ == State::not_started);
+    protocol::StartupMessage message;
+    message.minor = login_.protocol_minor;
+    message.parameters.emplace_back("user", login_.user);
+    message.parameters.emplace_back("database", login_.database);
+    for (const auto& [name, value] : login_.settings)
+        message.parameters.emplace_back(name, value);
+    std::string bytes;
+    protocol::append_startup_message(bytes, message);
+    if (bytes.size() > protocol::startup_packet_max)
+        return fail(sqlstate::program_limit_exceeded,
+                    "startup parameters for the server are too long");
+    state_ = State::expects_authentication;
+    return Send{std::move(bytes)};
+}
+
+BackendStartup::Action BackendStartup::on_bytes(std::string_view bytes) {
+    if (state_ == State::not_started || state_ == State::done || state_ == State::failed)
+        return violation("bytes out of turn");
+    if (bytes.size() > backend_login_bytes_max - received_) return violation("too many bytes");
+    received_ += bytes.size();
+    buffer_.append(bytes);
+    // While keys are derived the next message waits: only an error could be legal, and it keeps.
+    while (state_ != State::expects_keys && buffer_.size() - handled_ >= protocol::header_bytes) {
+        const protocol::MessageHeader header = protocol::read_header(buffer_.data() + handled_);
+        const bool fits = header.plausible() && header.length <= backend_login_message_max;
+        if (!fits && !any_message_ &&
+            header.type == static_cast<char>(BackendMessage::error_response))
+            // A postmaster that cannot fork sends bare text behind the 'E', as protocol 2 did.
+            return fail(sqlstate::connection_failure,
+                        "server refused the connection with a message older than protocol 3; "
+                        "it may be unable to start processes",
+                        true);
+        if (!fits) return violation("impossible message length");
+        if (buffer_.size() - handled_ < header.total_bytes()) break;
+        any_message_ = true;
+        const std::string_view whole =
+            std::string_view(buffer_).substr(handled_, header.total_bytes());
+        handled_ += whole.size();
+        if (auto action = on_message({header.type, whole.substr(protocol::header_bytes)}))
+            return std::move(*action);
+    }
+    buffer_.erase(0, std::exchange(handled_, 0));
+    return NeedBytes{};
+}
+
+BackendStartup::Action BackendStartup::on_keys(const protocol::ScramKeys& keys) {
+    assert(state_ == State::expects_keys && scram_);
+    Send action;
+    protocol::append_sasl_response(action.bytes, scram_->final_message(keys));
+    state_ = State::expects_sasl_final;
+    return action;
+}
+
+BackendStartup::Action BackendStartup::on_closed() {
+    return fail(sqlstate::connection_failure, "server closed the connection during login", true);
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_message(Message message) {
+    const auto type = static_cast<BackendMessage>(message.type);
+    if (type == BackendMessage::error_response) return on_error(message.body);
+    if (type == BackendMessage::notice_response) {
+        if (!protocol::read_error(message.body)) return violation("malformed notice");
+        return {};
+    }
+    if (type == BackendMessage::authentication) return on_authentication(message.body);
+    if (type == BackendMessage::negotiate_protocol_version) return on_negotiation(message.body);
+    if (state_ != State::expects_ready) return violation("message before authentication");
+    if (type == BackendMessage::parameter_status) return on_parameter(message.body);
+    if (type == BackendMessage::backend_key_data) return on_key(message.body);
+    if (type == BackendMessage::ready_for_query) return on_ready(message.body);
+    return violation("unexpected message");
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_authentication(std::string_view body) {
+    using Result = std::optional<Action>;
+    const auto request = protocol::read_authentication(body);
+    if (!request) return violation("malformed authentication request");
+    return std::visit(
+        Overload{
+            [&](protocol::AuthenticationOk) -> Result {
+                if (state_ != State::expects_authentication && state_ != State::expects_ok)
+                    return violation("authentication was cut short");
+                state_ = State::expects_ready;
+                return {};
+            },
+            [&](protocol::AuthenticationCleartextPassword) -> Result { return on_cleartext(); },
+            [&](const protocol::AuthenticationMd5Password&) -> Result {
+                if (state_ != State::expects_authentication)
+                    return violation("second authentication request");
+                return fail(sqlstate::feature_not_supported,
+                            "server asks for md5 authentication, which is not supported here: "
+                            "store the role's password as scram-sha-256");
+            },
+            [&](const protocol::AuthenticationSasl& sasl) -> Result { return on_sasl(sasl); },
+            [&](protocol::AuthenticationSaslContinue next) -> Result {
+                return on_sasl_continue(next.data);
+            },
+            [&](protocol::AuthenticationSaslFinal last) -> Result {
+                return on_sasl_final(last.data);
+            },
+            [&](protocol::AuthenticationOther other) -> Result {
+                if (state_ != State::expects_authentication)
+                    return violation("second authentication request");
+                return fail(sqlstate::feature_not_supported,
+                            "server asks for authentication method " +
+                                std::to_string(other.method) + ", which is not supported");
+            },
+        },
+        *request);
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_cleartext() {
+    if (state_ != State::expects_authentication) return violation("second authentication request");
+    if (!login_.allow_cleartext)
+        return fail(sqlstate::invalid_authorization_specification,
+                    "server asks for the password in clear text, which is not allowed");
+    if (!login_.password)
+        return fail(sqlstate::invalid_password,
+                    "server asks for a password, but none is configured");
+    Send action;
+    protocol::append_password(action.bytes, *login_.password);
+    state_ = State::expects_ok;
+    return action;
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_sasl(
+    const protocol::AuthenticationSasl& request) {
+    if (state_ != State::expects_authentication) return violation("second authentication request");
+    const auto& offered = request.mechanisms;
+    if (std::find(offered.begin(), offered.end(), protocol::scram_mechanism) == offered.end())
+        return fail(sqlstate::feature_not_supported,
+                    "server offers no supported SASL mechanism (SCRAM-SHA-256)");
+    if (!login_.password)
+        return fail(sqlstate::invalid_password,
+                    "server asks for a password, but none is configured");
+    scram_.emplace(login_.scram_nonce);
+    const std::string first = scram_->first_message();
+    Send action;
+    protocol::append_sasl_initial_response(action.bytes, {protocol::scram_mechanism, first});
+    state_ = State::expects_sasl_continue;
+    return action;
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_sasl_continue(std::string_view data) {
+    if (state_ != State::expects_sasl_continue) return violation("SASL message out of turn");
+    auto answer = scram_->on_server_first(data);
+    if (const auto* fault = std::get_if<protocol::ScramFault>(&answer))
+        return violation(std::string(protocol::describe(*fault)));
+    auto& wanted = std::get<protocol::ScramClient::NeedsKeys>(answer);
+    state_ = State::expects_keys;
+    return DeriveKeys{std::move(wanted.salt), wanted.iterations};
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_sasl_final(std::string_view data) {
+    if (state_ != State::expects_sasl_final) return violation("SASL message out of turn");
+    if (const auto fault = scram_->on_server_final(data)) {
+        if (*fault == protocol::ScramFault::signature)
+            return fail(sqlstate::invalid_authorization_specification,
+                        "server does not know the password it asks for: "
+                        "it may not be the server it claims to be");
+        if (*fault == protocol::ScramFault::rejected)
+            return fail(sqlstate::invalid_password, "server rejected the SCRAM exchange");
+        return violation(std::string(protocol::describe(*fault)));
+    }
+    state_ = State::expects_ok;
+    return {};
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_parameter(std::string_view body) {
+    const auto status = protocol::read_parameter_status(body);
+    if (!status || status->name.empty()) return violation("malformed parameter status");
+    const auto known =
+        std::find_if(parameters_.begin(), parameters_.end(),
+                     [&](const protocol::Setting& old) { return old.first == status->name; });
+    if (known != parameters_.end()) {
+        known->second = status->value;
+        return {};
+    }
+    if (parameters_.size() == backend_parameters_max) return violation("too many parameters");
+    parameters_.emplace_back(status->name, status->value);
+    return {};
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_key(std::string_view body) {
+    const auto key = protocol::read_backend_key_data(body);
+    if (!key || std::exchange(key_seen_, true)) return violation("malformed or second cancel key");
+    key_ = {key->pid, std::string(key->secret)};
+    return {};
+}
+
+/// Legal once, before authentication, and only to a version that we did not ask above. We send no
+/// protocol options, so none can be unknown to the server.
+std::optional<BackendStartup::Action> BackendStartup::on_negotiation(std::string_view body) {
+    if (state_ != State::expects_authentication || std::exchange(negotiated_, true))
+        return violation("protocol negotiation out of turn");
+    protocol::WireReader reader(body);
+    const std::uint16_t major = reader.u16();
+    const std::uint16_t minor = reader.u16();
+    const std::uint32_t unknown_options = reader.u32();
+    // The manual says "minor version"; PostgreSQL sends the whole version number.
+    const bool version_fits =
+        (major == protocol_major || major == 0) && minor <= login_.protocol_minor;
+    if (!reader.finished() || !version_fits || unknown_options != 0)
+        return violation("impossible protocol negotiation");
+    return {};
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_ready(std::string_view body) {
+    if (body.size() != 1 ||
+        protocol::transaction_status(body[0]) != protocol::TransactionStatus::idle)
+        return violation("not idle when ready");
+    if (handled_ != buffer_.size()) return violation("bytes behind the first ReadyForQuery");
+    state_ = State::done;
+    buffer_ = std::string();
+    return Done{};
+}
+
+BackendStartup::Action BackendStartup::on_error(std::string_view body) {
+    const auto view = protocol::read_error(body);
+    if (!view) return violation("malformed error");
+    // Every field may be missing.
+    const std::string code(is_sqlstate(view->sqlstate) ? view->sqlstate
+                                                       : sqlstate::connection_failure);
+    Action action = fail(code, view->message.empty() ? "server refused the login without a message"
+                                                     : cut(view->message));
+    auto& failed = std::get<Failed>(action);
+    failed.error.detail = cut(view->detail);
+    failed.error.hint = cut(view->hint);
+    failed.transient = is_transient(code);
+    return action;
+}
+
+}  // namespace schemux::core

@@ -1,0 +1,131 @@
+// The login to one PostgreSQL backend, sans-I/O: from the StartupMessage to the first
+// ReadyForQuery. The server is not trusted: every message has its turn, every length and count a
+// bound, and a SCRAM login ends only after the server has proved that it knows the password too.
+// It must not know sockets, clocks, threads or randomness: keys are derived by the caller (slowly,
+// elsewhere, or from a cache), the nonce comes from the caller.
+#pragma once
+
+#include "protocol/authentication.h"
+#include "protocol/error_response.h"
+#include "protocol/messages.h"
+#include "protocol/scram_sha_256.h"
+#include "protocol/startup_packet.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace schemux::core {
+
+/// One message of a login, header included; PostgreSQL's own client allows 30 000.
+inline constexpr std::uint32_t backend_login_message_max = 64 * 1024;
+/// All bytes that a server may send before it is ready.
+inline constexpr std::size_t backend_login_bytes_max = 512 * 1024;
+/// Settings that a server may report; PostgreSQL 18 has 15.
+inline constexpr std::size_t backend_parameters_max = 128;
+/// A server's error text is cut here.
+inline constexpr std::size_t backend_error_text_max = 2048;
+
+struct BackendLogin {
+    std::string user;
+    std::string database;
+    std::vector<protocol::Setting> settings;  ///< further startup parameters, in this order
+    std::optional<std::string> password;
+    /// Whether the password may go over this connection as it is (TLS, or by explicit choice).
+    bool allow_cleartext = false;
+    std::string scram_nonce;  ///< random and new for each login, see protocol::ScramClient
+    std::uint16_t protocol_minor = 0;
+};
+
+/// What a CancelRequest for this backend must carry; empty when the server gave no key.
+struct BackendKey {
+    std::uint32_t pid = 0;
+    std::string secret;
+};
+
+class BackendStartup {
+  public:
+    /// Everything buffered was handled; call `on_bytes` when there is more.
+    struct NeedBytes {};
+    /// Send this, then call `on_bytes({})`: more may be buffered.
+    struct Send {
+        std::string bytes;
+    };
+    /// Derive the keys of the login's password for these, then call `on_keys`. Bytes that arrive
+    /// meanwhile may be given to `on_bytes`, which keeps them.
+    struct DeriveKeys {
+        std::string salt;
+        std::uint32_t iterations = 0;
+    };
+    /// The backend is idle and ready; nothing is left over.
+    struct Done {};
+    /// The connection must be closed. `transient`: the same login may succeed later.
+    struct Failed {
+        protocol::ErrorFields error;
+        bool transient = false;
+    };
+    using Action = std::variant<NeedBytes, Send, DeriveKeys, Done, Failed>;
+
+    explicit BackendStartup(BackendLogin login);
+
+    /// The StartupMessage; Failed (54000) when it would be longer than servers accept.
+    Action start();
+    Action on_bytes(std::string_view bytes);
+    Action on_keys(const protocol::ScramKeys& keys);
+    /// The server closed the connection, or it broke: always Failed.
+    Action on_closed();
+
+    /// Valid after Done.
+    const std::vector<protocol::Setting>& parameters() const { return parameters_; }
+    const BackendKey& key() const { return key_; }
+
+  private:
+    enum class State : std::uint8_t {
+        not_started,
+        expects_authentication,
+        expects_sasl_continue,
+        expects_keys,
+        expects_sasl_final,
+        expects_ok,  ///< cleartext password sent, or the server's signature verified
+        expects_ready,
+        done,
+        failed,
+    };
+
+    struct Message {
+        char type = 0;
+        std::string_view body;
+    };
+
+    Action fail(std::string_view code, std::string message, bool transient = false);
+    Action violation(std::string message);
+    std::optional<Action> on_message(Message message);
+    std::optional<Action> on_authentication(std::string_view body);
+    std::optional<Action> on_sasl(const protocol::AuthenticationSasl& request);
+    std::optional<Action> on_sasl_continue(std::string_view data);
+    std::optional<Action> on_sasl_final(std::string_view data);
+    std::optional<Action> on_cleartext();
+    std::optional<Action> on_parameter(std::string_view body);
+    std::optional<Action> on_key(std::string_view body);
+    std::optional<Action> on_negotiation(std::string_view body);
+    std::optional<Action> on_ready(std::string_view body);
+    Action on_error(std::string_view body);
+
+    BackendLogin login_;
+    std::optional<protocol::ScramClient> scram_;
+    State state_ = State::not_started;
+    bool any_message_ = false;
+    bool negotiated_ = false;
+    bool key_seen_ = false;
+    std::size_t received_ = 0;
+    std::string buffer_;
+    std::size_t handled_ = 0;  ///< bytes at the front of the buffer that are done with
+    std::vector<protocol::Setting> parameters_;
+    BackendKey key_;
+};
+
+}  // namespace schemux::core

@@ -1,0 +1,152 @@
+// What a backend still owes: one entry for each message sent to it, saying how its answer is
+// recognised and whether the client sees it. It is the only truth about pipelines, errors, COPY
+// and release. It must not know about bytes.
+//
+//   request         answered by                          popped when
+//   query           anything, then ReadyForQuery         ReadyForQuery
+//   function_call   FunctionCallResponse, ReadyForQuery  ReadyForQuery
+//   parse           ParseComplete                        that
+//   bind            BindComplete                         that
+//   describe        RowDescription or NoData (a ParameterDescription before it)
+//   execute         CommandComplete, EmptyQueryResponse or PortalSuspended
+//   close           CloseComplete                        that
+//   sync            ReadyForQuery                        that
+//   copy_end        nothing: marks a CopyDone or CopyFail that went out before it was known whether
+//                   a COPY had begun
+// An ErrorResponse drops everything up to the next sync (PostgreSQL manual, 55.2.3).
+#pragma once
+
+#include "core/limits.h"
+#include "core/statement.h"
+#include "protocol/error_response.h"
+
+#include <boost/circular_buffer.hpp>
+
+#include <cassert>
+#include <cstdint>
+#include <memory>
+
+namespace schemux::core {
+
+enum class Request : std::uint8_t {
+    query,
+    function_call,
+    parse,
+    bind,
+    describe,
+    execute,
+    close,
+    sync,
+    copy_end,
+};
+
+enum class Answer : std::uint8_t {
+    forward,        ///< the client sees the backend's answer
+    discard,        ///< we asked for ourselves: the client never sees it
+    fabricate,      ///< nothing was sent: we answer when its turn comes
+    replace_error,  ///< we sent something that must fail; the client sees our error instead
+};
+
+/// What the request changed in the client's or the backend's statement maps ahead of its answer,
+/// to be undone when the backend skips it.
+enum class StatementChange : std::uint8_t {
+    none,
+    client_defined,   ///< `statement` was put into the client's map (`displaced` was there before)
+    client_removed,   ///< `displaced` was taken out of the client's map
+    backend_added,    ///< `statement` was sent to the backend
+    backend_removed,  ///< `statement` was closed on the backend
+    both_defined,     ///< client_defined and backend_added in one
+};
+
+struct ExpectedReply {
+    Request request = Request::query;
+    Answer answer = Answer::forward;
+    StatementChange change = StatementChange::none;
+    StatementRef statement;  ///< whose text error positions speak of, or what changed
+    StatementRef displaced;
+    std::unique_ptr<protocol::ErrorFields> error;  ///< with replace_error
+
+    /// True for what a ReadyForQuery answers.
+    bool ends_with_ready() const {
+        return request == Request::query || request == Request::function_call ||
+               request == Request::sync;
+    }
+    /// True for a message of the extended protocol: its error makes PostgreSQL skip to a Sync.
+    bool is_extended() const {
+        return request != Request::query && request != Request::function_call &&
+               request != Request::sync;
+    }
+};
+
+class ExpectedReplies {
+  public:
+    bool empty() const { return ring_.empty(); }
+    std::size_t size() const { return ring_.size(); }
+    bool full() const { return ring_.size() >= limits::expected_replies_max; }
+
+    ExpectedReply& push(Request request, Answer answer) {
+        if (ring_.full()) ring_.set_capacity(ring_.empty() ? 16 : ring_.capacity() * 2);
+        ring_.push_back({});
+        ring_.back().request = request;
+        ring_.back().answer = answer;
+        if (answer != Answer::fabricate && request != Request::copy_end) ++owed_;
+        ++last_number_;
+        if (request == Request::sync) last_sync_ = last_number_;
+        return ring_.back();
+    }
+
+    ExpectedReply& front() { return ring_.front(); }
+    ExpectedReply& back() { return ring_.back(); }
+    ExpectedReply& at(std::size_t index) { return ring_[index]; }
+
+    void pop() {
+        forget(ring_.front());
+        ring_.pop_front();
+    }
+    void pop_back() {
+        forget(ring_.back());
+        ring_.pop_back();
+    }
+    void erase(std::size_t index) {
+        forget(ring_[index]);
+        ring_.erase(ring_.begin() + static_cast<std::ptrdiff_t>(index));
+    }
+    void clear() {
+        ring_.clear();
+        owed_ = 0;
+    }
+
+    /// Replies that must still come from the backend.
+    std::size_t owed() const { return owed_; }
+
+    /// Requests are numbered as they are pushed, from 1 on.
+    std::uint64_t last_number() const { return last_number_; }
+    std::uint64_t number_at(std::size_t index) const {
+        return last_number_ - ring_.size() + 1 + index;
+    }
+    /// True while it is open whether request `number` takes effect, and a Sync went out behind it:
+    /// after an error before it PostgreSQL skips it, but not what follows that Sync.
+    bool undecided(std::uint64_t number) const {
+        return !ring_.empty() && number >= number_at(0) && last_sync_ > number;
+    }
+
+    /// Index of the first Sync at or behind `from`, or size() when there is none.
+    std::size_t next_sync(std::size_t from) const {
+        std::size_t index = from;
+        while (index < ring_.size() && ring_[index].request != Request::sync)
+            ++index;
+        return index;
+    }
+
+  private:
+    void forget(const ExpectedReply& reply) {
+        if (reply.answer != Answer::fabricate && reply.request != Request::copy_end) --owed_;
+    }
+
+    boost::circular_buffer<ExpectedReply> ring_;
+    std::size_t owed_ = 0;
+    std::uint64_t last_number_ = 0;
+    std::uint64_t last_sync_ = 0;
+};
+
+}  // namespace schemux::core

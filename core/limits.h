@@ -1,0 +1,50 @@
+// Every bound of the data plane in one place, with its reason. A bound that an operator may want to
+// change is an option of the configuration; the rest are facts about what is sane.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace schemux::core::limits {
+
+/// Replies a backend may owe at once. PostgreSQL writes its answers out every 8 KiB, and the
+/// shortest answer has 5 bytes, so 8192/5 unanswered requests always make progress without a Sync:
+/// a full queue stops reading the client, and drains by itself.
+inline constexpr std::size_t expected_replies_max = 16'384;
+
+/// Prepared statements kept on one backend; each costs PostgreSQL about 10-14 kB.
+inline constexpr std::size_t backend_statements_max = 400;
+
+/// Prepared statements one client may have defined.
+inline constexpr std::size_t client_statements_max = 65'536;
+
+/// Portal and statement name together at the front of a Bind. PostgreSQL truncates such names to
+/// 63 bytes; nobody needs more than this.
+inline constexpr std::size_t name_prefix_max = 16'384;
+
+/// ErrorResponse, NoticeResponse, ParameterStatus …: looked at whole up to this size. A longer
+/// error or notice passes unread; a longer message of another kind poisons the backend.
+inline constexpr std::size_t inspected_message_max = 65'536;
+
+/// A waiter may be overtaken this often by one whose label suits the free backend.
+inline constexpr std::uint8_t bypass_max = 8;
+/// So many waiters are looked at for a fitting label.
+inline constexpr std::size_t label_window = 8;
+/// So many idle backends are looked at for a fitting label.
+inline constexpr std::size_t idle_window = 16;
+
+/// Connections to PostgreSQL being opened at once.
+inline constexpr int parallel_connects_max = 4;
+
+/// Settings whose change a client was told of in one lease; PostgreSQL 18 reports 15.
+inline constexpr std::size_t told_parameters_max = 64;
+
+/// What backends report under a label, remembered for the logins to come.
+inline constexpr std::size_t welcome_cache_max = 1'024;
+
+/// Buffers and statement records that a worker keeps for reuse.
+inline constexpr std::size_t pooled_buffers_max = 256;
+inline constexpr std::size_t pooled_buffer_capacity_max = 65'536;
+inline constexpr std::size_t pooled_statements_max = 1'024;
+
+}  // namespace schemux::core::limits

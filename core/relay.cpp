@@ -1,0 +1,327 @@
+#include "core/relay.h"
+
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+
+#include <cassert>
+#include <utility>
+
+namespace schemux::core {
+
+namespace sqlstate = protocol::sqlstate;
+using protocol::ErrorFields;
+using protocol::Severity;
+using protocol::TransactionStatus;
+
+std::string_view name_of(CloseReason reason) {
+    switch (reason) {
+        case CloseReason::none:
+            return "none";
+        case CloseReason::client_terminated:
+            return "client_terminated";
+        case CloseReason::client_disconnected:
+            return "client_disconnected";
+        case CloseReason::protocol_violation:
+            return "protocol_violation";
+        case CloseReason::backend_lost:
+            return "backend_lost";
+        case CloseReason::backend_desync:
+            return "backend_desync";
+        case CloseReason::startup_failed:
+            return "startup_failed";
+        case CloseReason::shutdown:
+            return "shutdown";
+    }
+    return "none";
+}
+
+Relay::Relay(WorkerContext& worker, std::shared_ptr<const Service> service,
+             ServiceCounters& counters, Label label, Identity identity)
+    : worker_(worker),
+      service_(std::move(service)),
+      counters_(counters),
+      label_(std::move(label)),
+      identity_(std::move(identity)) {}
+
+Step Relay::start(const Settings* known_welcome) {
+    assert(phase_ == RelayPhase::starting);
+    if (known_welcome != nullptr) {
+        welcome(*known_welcome);
+        phase_ = RelayPhase::idle;
+        return resume();
+    }
+    was_starting_ = true;
+    return begin_waiting();
+}
+
+Step Relay::begin_waiting() {
+    phase_ = RelayPhase::waiting;
+    waiting_since_ = worker_.now;
+    counters_.clients_waiting.add();
+    return {Next::acquire, CloseReason::none};
+}
+
+void Relay::end_waiting() {
+    counters_.clients_waiting.subtract();
+    counters_.wait.observe(worker_.now - waiting_since_);
+}
+
+void Relay::drop_backend() {
+    backend_ = nullptr;
+    counters_.leases_active.subtract();
+}
+
+void Relay::welcome(const Settings& parameters) {
+    for (const auto& [name, value] : parameters)
+        adopt_parameter(name, value);
+    parameters_moved_ = false;
+    worker_.to_frontend.generate([&](std::string& out) {
+        for (const auto& [name, value] : parameters) {
+            protocol::append_parameter_status(out, name, value);
+        }
+        protocol::append_backend_key_data(out, identity_.pid, identity_.secret);
+        protocol::append_ready_for_query(out, TransactionStatus::idle);
+    });
+}
+
+void Relay::adopt_parameter(std::string_view name, std::string_view value) {
+    if (name == "client_encoding") encoding_ = classify_encoding(value);
+    if (name == "standard_conforming_strings") standard_strings_ = value == "on";
+}
+
+Step Relay::on_granted(Backend& backend) {
+    // A notice of the server's own may have arrived in part; the rest passes through this lease.
+    assert(phase_ == RelayPhase::waiting && backend.replies.empty() &&
+           backend.transaction == TransactionStatus::idle);
+    end_waiting();
+    counters_.leases_active.add();
+    backend_ = &backend;
+    backend.saw_set = false;
+    backend.added_statements = false;
+    loose_syncs_ = 0;
+    lease_began_ = worker_.now;
+    phase_ = RelayPhase::leased;
+    // What this session is: the label's settings as the backend reported them.
+    if (parameters_moved_) {
+        for (const auto& [name, value] : backend.parameters)
+            adopt_parameter(name, value);
+        parameters_moved_ = false;
+    }
+    if (was_starting_) {
+        was_starting_ = false;
+        welcome(backend.parameters);
+        return finish_batch();
+    }
+    tell_what_holds();
+    return process_frontend({});
+}
+
+/// What the client set in an earlier lease went with it: it is told so before its next answer.
+void Relay::tell_what_holds() {
+    for (const std::string& name : told_parameters_) {
+        worker_.to_frontend.generate([&](std::string& out) {
+            protocol::append_parameter_status(out, name, backend_->parameter(name));
+        });
+    }
+    told_parameters_.clear();
+}
+
+Step Relay::on_acquire_failed(ErrorFields error) {
+    assert(phase_ == RelayPhase::waiting);
+    end_waiting();
+    count_error(error.sqlstate);
+    phase_ = RelayPhase::idle;
+    if (was_starting_) {
+        error.severity = Severity::fatal;
+        emit_error(error);
+        said_fatal_ = true;
+        return {Next::close, CloseReason::startup_failed};
+    }
+    error.severity = Severity::error;
+    // The message that asked for the backend is the first one held; the error is its answer.
+    assert(held_.size() >= protocol::header_bytes);
+    const protocol::MessageHeader header = protocol::read_header(held_.data());
+    const auto type = static_cast<protocol::FrontendMessage>(header.type);
+    emit_error(error);
+    if (type == protocol::FrontendMessage::query ||
+        type == protocol::FrontendMessage::function_call) {
+        worker_.to_frontend.generate([](std::string& out) {
+            protocol::append_ready_for_query(out, TransactionStatus::idle);
+        });
+    } else {
+        skip_until_sync_ = true;
+    }
+    held_until_ = 0;
+    if (held_.size() >= header.total_bytes()) {
+        held_.erase(0, header.total_bytes());
+    } else {
+        stream_ = {header.total_bytes() - held_.size(), StreamPosition::Mode::discard};
+        held_.clear();
+    }
+    return resume();
+}
+
+Step Relay::resume() {
+    if (phase_ != RelayPhase::idle) return {};
+    if (!held_.empty()) {
+        const Step step = process_frontend({});
+        if (step.next != Next::proceed || phase_ != RelayPhase::idle) return step;
+    }
+    return draining_ ? on_drain() : Step{};
+}
+
+Step Relay::on_frontend_bytes(std::string_view bytes) {
+    counters_.received_bytes.add(bytes.size());
+    if (!wants_frontend_bytes() || phase_ == RelayPhase::starting ||
+        phase_ == RelayPhase::waiting) {
+        held_.append(bytes);  // at most what was read before the reading stopped
+        return {};
+    }
+    return process_frontend(bytes);
+}
+
+bool Relay::wants_frontend_bytes() const {
+    switch (phase_) {
+        case RelayPhase::idle:
+            return true;
+        case RelayPhase::leased:
+            return !stalled_ && !terminated_ && !backend_->replies.full();
+        case RelayPhase::starting:
+        case RelayPhase::waiting:
+        case RelayPhase::lingering:
+        case RelayPhase::closed:
+            return false;
+    }
+    return false;
+}
+
+Step Relay::on_backend_bytes(std::string_view bytes) {
+    assert(has_backend());
+    step_ = {};
+    const std::string_view in = worker_.backend_carry.begin(bytes, backend_->held, worker_.buffers);
+    const std::size_t consumed = walk_messages(
+        in, backend_->stream,
+        [this](const MessageInHand& message) { return visit_backend(message); },
+        [this](std::string_view body) {
+            if (backend_->stream.mode == StreamPosition::Mode::forward) {
+                worker_.to_frontend.forward(body);
+            }
+        });
+    worker_.backend_carry.finish(in, consumed, backend_->held, worker_.buffers);
+    if (stalled_ && step_.next == Next::proceed && phase_ == RelayPhase::leased) {
+        return process_frontend({});
+    }
+    return finish_batch();
+}
+
+bool Relay::can_release() const {
+    if (!has_backend() || !at_batch_end()) return false;
+    // Nobody is left to end the transaction of a client that said goodbye: upkeep rolls it back.
+    const bool transaction_over =
+        backend_->transaction == TransactionStatus::idle || phase_ == RelayPhase::lingering;
+    if (!backend_->owes_nothing() || !transaction_over) return false;
+    // A message of the client's that is under way to the backend must get there whole.
+    const bool mid_message = stream_.body_left > 0 && stream_.mode == StreamPosition::Mode::forward;
+    return !mid_message;
+}
+
+Step Relay::finish_batch() {
+    if (step_.next != Next::proceed) return std::exchange(step_, {});
+    if (phase_ == RelayPhase::lingering) worker_.to_frontend.clear();
+    if (has_backend() && backend_->replies.owed() == 0 && !amid_answer()) settle_head();
+    if (terminated_ && phase_ == RelayPhase::leased && backend_->owes_nothing()) {
+        return {Next::close, CloseReason::client_terminated};
+    }
+    if (!can_release()) return {};
+    counters_.transactions.add();
+    counters_.transaction.observe(worker_.now - lease_began_);
+    drop_backend();
+    phase_ = phase_ == RelayPhase::lingering ? RelayPhase::closed : RelayPhase::idle;
+    return {Next::release, CloseReason::none};
+}
+
+void Relay::on_backend_poisoned() {
+    drop_backend();
+    phase_ = RelayPhase::idle;
+}
+
+/// Nothing is open that only a further message of the client's could end.
+bool Relay::at_batch_end() const {
+    return !copy_in_ && !batch_open_;
+}
+
+/// Part of a backend's message has gone to the client: nothing of ours may come between.
+bool Relay::amid_answer() const {
+    return has_backend() && backend_->stream.body_left > 0 &&
+           backend_->stream.mode == StreamPosition::Mode::forward;
+}
+
+Step Relay::on_backend_lost() {
+    if (amid_answer()) said_fatal_ = true;
+    drop_backend();
+    const bool silent = phase_ == RelayPhase::lingering;
+    phase_ = RelayPhase::idle;
+    if (silent) return {Next::close, CloseReason::client_terminated};
+    if (!said_fatal_) {
+        ErrorFields error;
+        error.severity = Severity::fatal;
+        error.sqlstate = sqlstate::connection_failure;
+        error.message = "the connection to PostgreSQL was lost";
+        error.detail = "The outcome of the work under way is not known.";
+        emit_error(error);
+        count_error(error.sqlstate);
+        said_fatal_ = true;
+    }
+    return {Next::close, CloseReason::backend_lost};
+}
+
+CancelOutcome Relay::on_cancel(Step& step) {
+    step = {};
+    counters_.cancels.add();
+    if (phase_ == RelayPhase::waiting && !was_starting_) {
+        ErrorFields error;
+        error.sqlstate = sqlstate::query_canceled;
+        error.message = "canceling statement due to user request";
+        step = on_acquire_failed(std::move(error));
+        return CancelOutcome::answered;
+    }
+    const bool running = phase_ == RelayPhase::leased && !backend_->replies.empty();
+    return running ? CancelOutcome::forward : CancelOutcome::nothing;
+}
+
+Step Relay::on_drain() {
+    draining_ = true;
+    const bool busy = phase_ != RelayPhase::idle || !held_.empty() || stream_.body_left > 0;
+    if (busy) return {};
+    ErrorFields error;
+    error.severity = Severity::fatal;
+    error.sqlstate = sqlstate::admin_shutdown;
+    error.message = "terminating connection due to administrator command";
+    emit_error(error);
+    said_fatal_ = true;
+    return {Next::close, CloseReason::shutdown};
+}
+
+Disposal Relay::on_frontend_closed() {
+    const RelayPhase before = std::exchange(phase_, RelayPhase::closed);
+    worker_.buffers.give(std::move(held_));
+    if (before == RelayPhase::waiting) end_waiting();
+    if (before != RelayPhase::leased && before != RelayPhase::lingering) return Disposal::none;
+    const bool mid_message = stream_.body_left > 0 && stream_.mode == StreamPosition::Mode::forward;
+    Backend& backend = *backend_;
+    const bool whole = !mid_message && at_batch_end();
+    // It said Terminate and did not stay for its answers: PostgreSQL runs what came before it.
+    if (terminated_ && whole && !backend.replies.empty()) {
+        phase_ = RelayPhase::lingering;
+        return Disposal::linger;
+    }
+    drop_backend();
+    if (!whole || !backend.owes_nothing() || backend.dying) return Disposal::abort;
+    return backend.transaction == TransactionStatus::idle ? Disposal::release : Disposal::reset;
+}
+
+void Relay::emit_error(const ErrorFields& error) {
+    worker_.to_frontend.generate([&](std::string& out) { protocol::append_error(out, error); });
+}
+
+}  // namespace schemux::core

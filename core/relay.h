@@ -1,0 +1,261 @@
+// The data plane of one frontend: bytes from both sides go in, bytes for both sides and one
+// decision come out. Sans-I/O, no allocation per message in steady state, no knowledge of sockets
+// or threads.
+//
+//   phase      a backend?  what ends it
+//   starting   no          the client got its welcome (from the cache, or from a first lease)
+//   idle       no          a message arrives that needs a backend -> waiting
+//   waiting    no          granted -> leased; deadline, cancel, refused -> error, idle
+//   leased     yes         the backend is at rest and nothing of the client's is unsent -> idle
+//   lingering  yes         the client said goodbye with work under way: as leased, answers dropped
+//   closed     no          nothing
+//
+// The caller performs the step that a call returns, flushes both outputs first, and reads no
+// more from the frontend while `wants_frontend_bytes()` is false.
+#pragma once
+
+#include "core/backend.h"
+#include "core/buffer_pool.h"
+#include "core/counters.h"
+#include "core/message_walker.h"
+#include "core/output.h"
+#include "core/prepared_statements.h"
+#include "core/service.h"
+#include "protocol/error_response.h"
+#include "protocol/message_type.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace schemux::core {
+
+enum class CloseReason : std::uint8_t {
+    none,
+    client_terminated,    ///< it sent Terminate
+    client_disconnected,  ///< it went without a word
+    protocol_violation,   ///< it sent what is not PostgreSQL's protocol
+    backend_lost,         ///< its backend went in the middle of its work
+    backend_desync,       ///< its backend answered what nobody asked
+    startup_failed,       ///< the settings of its startup packet were refused, or no backend came
+    shutdown,             ///< schemux is stopping
+};
+
+std::string_view name_of(CloseReason reason);
+
+enum class Next : std::uint8_t {
+    proceed,  ///< nothing to do but flush
+    acquire,  ///< get a backend with this relay's label, then call on_granted
+    release,  ///< take the backend back, then call resume
+    close,    ///< flush, then close the frontend
+    poison,   ///< close the backend, flush, close the frontend
+};
+
+struct Step {
+    Next next = Next::proceed;
+    CloseReason reason = CloseReason::none;
+    friend bool operator==(const Step&, const Step&) = default;
+};
+
+enum class CancelOutcome : std::uint8_t {
+    nothing,   ///< no query of this client's is under way
+    answered,  ///< it was waiting: it has its error, its ticket is to be withdrawn
+    forward,   ///< send a CancelRequest to the backend it has
+};
+
+/// What becomes of the backend of a client that went away.
+enum class Disposal : std::uint8_t {
+    none,     ///< there was none
+    release,  ///< at rest: an ordinary release
+    reset,    ///< it owes nothing, but a transaction is open: roll back, then release
+    abort,    ///< it is in the middle of something: cancel and close
+    linger,   ///< let it finish: the client said Terminate behind complete messages
+};
+
+/// What all relays of a worker share. The outputs are flushed after every call.
+struct WorkerContext {
+    Output to_frontend;
+    Output to_backend;
+    BufferPool buffers;
+    StatementPool statements;
+    Carry frontend_carry;
+    Carry backend_carry;
+    std::string rewritten;  ///< scratch
+    const StatementNamer* namer = nullptr;
+    std::uint64_t last_unnamed_version = 0;  ///< the worker's number in the upper bits
+    TimePoint now{};
+
+    /// After the outputs were flushed: nothing refers to the last batch any more.
+    void settle() {
+        to_frontend.clear();
+        to_backend.clear();
+        frontend_carry.settle(buffers);
+        backend_carry.settle(buffers);
+    }
+};
+
+enum class RelayPhase : std::uint8_t { starting, idle, waiting, leased, lingering, closed };
+
+class Relay {
+  public:
+    struct Identity {
+        std::uint32_t pid = 0;  ///< BackendKeyData for the client, not a backend's
+        std::uint32_t secret = 0;
+        std::string private_key;  ///< makes statements that must not be shared this client's own
+    };
+
+    Relay(WorkerContext& worker, std::shared_ptr<const Service> service, ServiceCounters& counters,
+          Label label, Identity identity);
+
+    /// The client is logged in. `welcome`: what a backend with this label reports, if known.
+    Step start(const Settings* welcome);
+    Step on_frontend_bytes(std::string_view bytes);
+    Step on_backend_bytes(std::string_view bytes);
+    /// The backend carries this relay's label and is at rest.
+    Step on_granted(Backend& backend);
+    /// The acquire step will not be answered; the client gets `error` in place of its answer.
+    Step on_acquire_failed(protocol::ErrorFields error);
+    /// After a release: goes on with what the client has sent meanwhile.
+    Step resume();
+    /// The backend's connection ended while it was leased.
+    Step on_backend_lost();
+    /// The poison step was performed: the backend is not this relay's any more.
+    void on_backend_poisoned();
+    /// A CancelRequest for this client.
+    CancelOutcome on_cancel(Step& step);
+    /// schemux is stopping: an idle client is told so now, a busy one after its transaction.
+    Step on_drain();
+    /// The frontend's connection ended, or its close step was performed.
+    Disposal on_frontend_closed();
+
+    bool wants_frontend_bytes() const;
+    RelayPhase phase() const { return phase_; }
+    const Label& label() const { return label_; }
+    const Service& service() const { return *service_; }
+    ServiceCounters& counters() { return counters_; }
+    const Identity& identity() const { return identity_; }
+    /// True while the lease waited for is only to learn what the client is to be told.
+    bool expects_welcome() const { return was_starting_; }
+    Backend* backend() const { return backend_; }
+    TimePoint waiting_since() const { return waiting_since_; }
+
+  private:
+    // relay_frontend.cpp
+    Step process_frontend(std::string_view fresh);
+    Take visit_frontend(const MessageInHand& message);
+    Take dispatch(const MessageInHand& message);
+    Take on_query(const MessageInHand& message);
+    Take on_execute(const MessageInHand& message);
+    Take on_sync(const MessageInHand& message);
+    Take on_flush(const MessageInHand& message);
+    Take on_function_call(const MessageInHand& message);
+    Take on_copy(const MessageInHand& message);
+    Take on_terminate();
+    Take stream_body(const MessageInHand& message, StreamPosition::Mode mode);
+    Take discard(const MessageInHand& message);
+    Take acquire();
+    Take refuse(const MessageInHand& message, protocol::ErrorFields error);
+    Take violate(std::string message);
+    Take on_oversized(const MessageInHand& message);
+    Take on_deallocate(const std::string& name);
+    Take stall();
+    StatementEffects effects_of(std::string_view text) const;
+    void note_effects(const StatementEffects& effects);
+    TemplateContext template_context() const;
+
+    // relay_statements.cpp
+    Take on_parse(const MessageInHand& message);
+    Take on_bind(const MessageInHand& message);
+    Take on_describe(const MessageInHand& message);
+    Take on_close(const MessageInHand& message);
+    Take define_unnamed(const MessageInHand& message, const StatementRef& statement,
+                        bool rewritten);
+    Take define_named(const StatementRef& statement);
+    void make_room_on_backend();
+    void ensure_on_backend(const StatementRef& statement);
+    bool name_for_backend(Statement& statement) const;
+    bool undecided(const StatementRef& statement) const;
+    bool undecided_name(std::string_view name) const;
+    Take refuse_unless_undecided(const MessageInHand& message, std::string_view name,
+                                 protocol::ErrorFields error);
+    void send_parse(const Statement& statement);
+
+    // relay_backend.cpp
+    Take visit_backend(const MessageInHand& message);
+    Take stream_from_backend(const MessageInHand& message);
+    Take on_inspected(const MessageInHand& message);
+    Take on_completed(const MessageInHand& message, Request request);
+    Take on_error(const MessageInHand& message);
+    Take on_ready(const MessageInHand& message);
+    Take on_command_complete(const MessageInHand& message);
+    Take on_copy_in(const MessageInHand& message);
+    Take on_parameter_status(const MessageInHand& message);
+    Take pass(const MessageInHand& message, Answer answer);
+    Take poison();
+    void on_error_told();
+    void emit_diagnostic(const MessageInHand& message);
+    void fail_extended();
+    void undo(ExpectedReply& reply, bool failed_itself);
+    void undefine(const ExpectedReply& reply, bool failed_itself);
+    void end_copy_unheard();
+    void forget_all_statements();
+    void settle_head();
+    void count_error(std::string_view sqlstate);
+
+    // relay.cpp
+    Step finish_batch();
+    Step begin_waiting();
+    void end_waiting();
+    void drop_backend();
+    bool can_release() const;
+    bool at_batch_end() const;
+    bool amid_answer() const;
+    void welcome(const Settings& parameters);
+    void tell_what_holds();
+    void adopt_parameter(std::string_view name, std::string_view value);
+    void emit_error(const protocol::ErrorFields& error);
+    bool has_backend() const {
+        return phase_ == RelayPhase::leased || phase_ == RelayPhase::lingering;
+    }
+
+    WorkerContext& worker_;
+    std::shared_ptr<const Service> service_;
+    ServiceCounters& counters_;
+    Label label_;
+    Identity identity_;
+
+    RelayPhase phase_ = RelayPhase::starting;
+    Step step_;  ///< of the batch under way
+    Backend* backend_ = nullptr;
+
+    StreamPosition stream_;  ///< of the client's bytes
+    std::string held_;
+    std::size_t held_until_ = 0;  ///< bytes in hand before it is worth looking again
+
+    ClientStatements statements_;
+    bool skip_until_sync_ = false;  ///< an error was told: the client's messages do not count
+    bool copy_in_ = false;
+    bool was_starting_ = false;  ///< the lease under way is for the welcome
+    bool stalled_ = false;       ///< held_ waits for answers before it can go on
+    bool batch_open_ = false;    ///< messages of the extended protocol went out, no Sync behind
+    bool terminated_ = false;    ///< the client said Terminate
+    /// Settings whose change the client was told, and that the reset behind its lease takes back.
+    std::vector<std::string> told_parameters_;
+    bool parameters_moved_ = true;  ///< encoding_ and standard_strings_ may be of another lease
+    bool draining_ = false;
+    bool said_fatal_ = false;  ///< the client already knows why it is closed
+
+    /// Syncs sent into a COPY that PostgreSQL reads and ignores; or answers, if it failed before.
+    std::uint32_t loose_syncs_ = 0;
+    StatementRef portal_;  ///< what was last bound to the unnamed portal
+
+    EncodingClass encoding_ = EncodingClass::utf8;
+    bool standard_strings_ = true;
+
+    TimePoint waiting_since_{};
+    TimePoint lease_began_{};
+    TimePoint query_began_{};
+};
+
+}  // namespace schemux::core

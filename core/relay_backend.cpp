@@ -1,0 +1,453 @@
+// The relay's half that reads the backend: matches each answer with the request that it belongs to,
+// passes, swallows or makes answers, and notices when the lease may end.
+// What is not expected poisons the connection: it is never resynchronised.
+
+#include "core/relay.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+#include "protocol/wire_writer.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <utility>
+
+namespace schemux::core {
+
+namespace sqlstate = protocol::sqlstate;
+using protocol::BackendMessage;
+using protocol::ErrorFields;
+using protocol::Handling;
+using protocol::Severity;
+using protocol::TransactionStatus;
+
+Take Relay::poison() {
+    if (!said_fatal_) {
+        ErrorFields error;
+        error.severity = Severity::fatal;
+        error.sqlstate = sqlstate::connection_failure;
+        error.message = "PostgreSQL answered what nobody had asked; the connection is closed";
+        emit_error(error);
+        count_error(error.sqlstate);
+        said_fatal_ = true;
+    }
+    step_ = {Next::poison, CloseReason::backend_desync};
+    return Take::stop;
+}
+
+Take Relay::visit_backend(const MessageInHand& message) {
+    const auto type = static_cast<BackendMessage>(message.header.type);
+    const Handling handling = protocol::handling_of(type);
+    if (handling == Handling::refuse || !message.header.plausible()) return poison();
+    if (handling == Handling::forward) return stream_from_backend(message);
+    if (message.complete()) return on_inspected(message);
+    if (message.header.length <= limits::inspected_message_max) return Take::need_more;
+    // Only errors and notices may be this long; they pass unread.
+    if (type != BackendMessage::error_response && type != BackendMessage::notice_response) {
+        return poison();
+    }
+    settle_head();
+    if (type == BackendMessage::error_response) on_error_told();
+    worker_.to_frontend.forward(message.bytes.substr(0, protocol::header_bytes));
+    backend_->stream = {message.header.body_bytes(), StreamPosition::Mode::forward};
+    return Take::stream;
+}
+
+Take Relay::stream_from_backend(const MessageInHand& message) {
+    const auto type = static_cast<BackendMessage>(message.header.type);
+    Answer answer = Answer::forward;
+    if (type != BackendMessage::notification_response) {
+        settle_head();
+        if (backend_->replies.empty()) return poison();
+        ExpectedReply& head = backend_->replies.front();
+        answer = head.answer;
+        if (answer == Answer::replace_error) return poison();
+        if (head.request == Request::describe) {
+            if (type == BackendMessage::row_description) {
+                backend_->replies.pop();
+            } else if (type != BackendMessage::parameter_description) {
+                return poison();
+            }
+        } else if (head.request != Request::query && head.request != Request::execute &&
+                   head.request != Request::function_call) {
+            return poison();
+        }
+    }
+    const bool visible = answer != Answer::discard;
+    if (visible) {
+        worker_.to_frontend.forward(message.bytes.substr(0, protocol::header_bytes));
+    }
+    backend_->stream = {message.header.body_bytes(),
+                        visible ? StreamPosition::Mode::forward : StreamPosition::Mode::discard};
+    return Take::stream;
+}
+
+Take Relay::on_inspected(const MessageInHand& message) {
+    switch (static_cast<BackendMessage>(message.header.type)) {
+        case BackendMessage::notice_response:
+            emit_diagnostic(message);
+            return Take::consumed;
+        case BackendMessage::parameter_status:
+            return on_parameter_status(message);
+        case BackendMessage::error_response:
+            return on_error(message);
+        case BackendMessage::ready_for_query:
+            return on_ready(message);
+        case BackendMessage::command_complete:
+            return on_command_complete(message);
+        case BackendMessage::copy_in_response:
+            return on_copy_in(message);
+        case BackendMessage::parse_complete:
+            return on_completed(message, Request::parse);
+        case BackendMessage::bind_complete:
+            return on_completed(message, Request::bind);
+        case BackendMessage::close_complete:
+            return on_completed(message, Request::close);
+        case BackendMessage::no_data:
+            return on_completed(message, Request::describe);
+        case BackendMessage::portal_suspended:
+            return on_completed(message, Request::execute);
+        case BackendMessage::empty_query_response:
+            settle_head();
+            if (!backend_->replies.empty() && backend_->replies.front().request == Request::query &&
+                backend_->replies.front().answer == Answer::forward) {
+                return pass(message, Answer::forward);
+            }
+            return on_completed(message, Request::execute);
+        // Streamed or refused before they get here.
+        case BackendMessage::authentication:
+        case BackendMessage::backend_key_data:
+        case BackendMessage::copy_both_response:
+        case BackendMessage::copy_data:
+        case BackendMessage::copy_done:
+        case BackendMessage::copy_out_response:
+        case BackendMessage::data_row:
+        case BackendMessage::function_call_response:
+        case BackendMessage::negotiate_protocol_version:
+        case BackendMessage::notification_response:
+        case BackendMessage::parameter_description:
+        case BackendMessage::row_description:
+            break;
+    }
+    return poison();
+}
+
+Take Relay::pass(const MessageInHand& message, Answer answer) {
+    if (answer != Answer::discard) worker_.to_frontend.forward(message.bytes);
+    return Take::consumed;
+}
+
+/// One message that is the whole answer to one request.
+Take Relay::on_completed(const MessageInHand& message, Request request) {
+    settle_head();
+    if (backend_->replies.empty() || backend_->replies.front().request != request) return poison();
+    // What was sent to fail must not succeed.
+    const Answer answer = backend_->replies.front().answer;
+    if (answer == Answer::replace_error) return poison();
+    backend_->replies.pop();
+    return pass(message, answer);
+}
+
+/// Makes the answers whose turn has come and that no backend will give.
+void Relay::settle_head() {
+    ExpectedReplies& replies = backend_->replies;
+    while (!replies.empty()) {
+        const ExpectedReply& head = replies.front();
+        if (head.request != Request::copy_end) {
+            if (head.answer != Answer::fabricate) return;
+            const auto type = head.request == Request::parse ? BackendMessage::parse_complete
+                                                             : BackendMessage::close_complete;
+            worker_.to_frontend.generate(
+                [type](std::string& out) { protocol::append_empty(out, static_cast<char>(type)); });
+        }
+        replies.pop();
+    }
+}
+
+/// An ErrorResponse or NoticeResponse: a position in the rewritten text becomes one in the
+/// client's.
+void Relay::emit_diagnostic(const MessageInHand& message) {
+    const auto error = protocol::read_error(message.body());
+    const Statement* statement = nullptr;
+    if (!backend_->replies.empty() && backend_->replies.front().statement) {
+        statement = &*backend_->replies.front().statement;
+    }
+    if (!error || !error->position || statement == nullptr || statement->positions.empty()) {
+        worker_.to_frontend.forward(message.bytes);
+        return;
+    }
+    const std::uint32_t position = statement->positions.to_original(*error->position);
+    worker_.to_frontend.generate([&](std::string& out) {
+        protocol::append_with_position(out, message.header.type, message.body(), position);
+    });
+}
+
+namespace {
+
+bool is_missing_statement(const ExpectedReply* head, std::string_view code) {
+    return head != nullptr && code == sqlstate::undefined_prepared_statement &&
+           (head->request == Request::bind || head->request == Request::describe) &&
+           head->statement && !head->statement->name.empty();
+}
+
+}  // namespace
+
+Take Relay::on_error(const MessageInHand& message) {
+    settle_head();
+    const auto error = protocol::read_error(message.body());
+    if (!error) return poison();
+    const bool is_last_word = error->severity == "FATAL" || error->severity == "PANIC";
+    if (is_last_word) {
+        backend_->dying = true;
+        // It goes away between two clients' transactions: this one has all its answers.
+        if (can_release()) return Take::consumed;
+        said_fatal_ = true;
+    } else if (backend_->replies.empty()) {
+        return poison();
+    }
+    ExpectedReply* head = backend_->replies.empty() ? nullptr : &backend_->replies.front();
+    if (head != nullptr && head->answer == Answer::replace_error && !is_last_word) {
+        emit_error(*head->error);
+        count_error(head->error->sqlstate);
+        head->answer = Answer::forward;
+    } else if (is_missing_statement(head, error->sqlstate)) {
+        // PostgreSQL's words speak of the name that it knows.
+        emit_error(unknown_statement(head->statement->name));
+        count_error(error->sqlstate);
+        backend_->statements.remove(head->statement->id);
+    } else {
+        emit_diagnostic(message);
+        count_error(error->sqlstate);
+    }
+    // A shared statement that DDL has made stale: who prepares its text again must get a new one.
+    const bool stale = error->sqlstate == sqlstate::feature_not_supported && head != nullptr &&
+                       head->statement && head->is_extended();
+    if (stale) worker_.namer->renew(head->statement->epoch);
+    // The backend has a statement that we do not know of: the reset puts that right.
+    if (error->sqlstate == sqlstate::duplicate_prepared_statement)
+        backend_->taint.full_reset = true;
+    on_error_told();
+    return Take::consumed;
+}
+
+/// PostgreSQL has told of an error: what it skips now is not owed any more.
+void Relay::on_error_told() {
+    copy_in_ = false;
+    // Whether it read a Sync before the COPY failed, or answers it now, cannot be known: nobody
+    // else gets a backend that may have one answer too many.
+    if (loose_syncs_ > 0) backend_->dying = true;
+    ExpectedReplies& replies = backend_->replies;
+    if (!replies.empty() && replies.front().is_extended()) fail_extended();
+}
+
+void Relay::fail_extended() {
+    ExpectedReplies& replies = backend_->replies;
+    const std::size_t skipped = replies.next_sync(0);
+    // Backwards, so that a name defined twice gets back what it had first.
+    for (std::size_t index = skipped; index > 0; --index) {
+        undo(replies.at(index - 1), index == 1);
+    }
+    const bool sync_is_out = skipped < replies.size();
+    for (std::size_t index = 0; index < skipped; ++index)
+        replies.pop();
+    if (sync_is_out) return;
+    skip_until_sync_ = true;
+    batch_open_ = true;  // a Query that ended the batch was skipped with it
+}
+
+/// `failed_itself`: PostgreSQL began the request and failed; otherwise it skipped it unread.
+void Relay::undo(ExpectedReply& reply, bool failed_itself) {
+    const bool unnamed = reply.statement && reply.statement->name.empty();
+    switch (reply.change) {
+        case StatementChange::none:
+            return;
+        case StatementChange::client_defined:
+        case StatementChange::both_defined:
+            undefine(reply, failed_itself);
+            break;
+        case StatementChange::client_removed:
+            // A later definition of the name stands.
+            if (!failed_itself && statements_.find(reply.displaced->name) == nullptr) {
+                statements_.define(reply.displaced);
+            }
+            return;
+        case StatementChange::backend_added:
+            break;
+        case StatementChange::backend_removed:
+            backend_->statements.add(reply.statement->id, 0);
+            return;
+    }
+    if (unnamed) {
+        if (backend_->unnamed_version == reply.statement->version) backend_->unnamed_version = 0;
+    } else if (reply.change != StatementChange::client_defined) {
+        backend_->statements.remove(reply.statement->id);
+    }
+}
+
+/// Takes a definition back, also out of what was sent behind a later Sync.
+void Relay::undefine(const ExpectedReply& reply, bool failed_itself) {
+    // A failed Parse of the unnamed statement has dropped the old one, a skipped one not.
+    const bool dropped = reply.statement->name.empty() && failed_itself;
+    const StatementRef before = dropped ? StatementRef{} : reply.displaced;
+    if (statements_.get(reply.statement->name) == reply.statement) {
+        statements_.remove(reply.statement->name);
+        if (before) statements_.define(before);
+        return;
+    }
+    for (std::size_t index = 0; index < backend_->replies.size(); ++index) {
+        ExpectedReply& later = backend_->replies.at(index);
+        if (!(later.displaced == reply.statement)) continue;
+        later.displaced = before;
+        if (!before && later.change == StatementChange::client_removed) {
+            later.change = StatementChange::none;
+        }
+        return;
+    }
+}
+
+Take Relay::on_ready(const MessageInHand& message) {
+    settle_head();
+    const auto status = message.body().size() == 1
+                            ? protocol::transaction_status(message.body().front())
+                            : std::nullopt;
+    if (status && loose_syncs_ > 0 && backend_->dying && backend_->replies.empty()) {
+        --loose_syncs_;
+        backend_->transaction = *status;
+        skip_until_sync_ = false;
+        batch_open_ = false;
+        return pass(message, Answer::forward);
+    }
+    if (!status || backend_->replies.empty() || !backend_->replies.front().ends_with_ready()) {
+        return poison();
+    }
+    const Answer answer = backend_->replies.front().answer;
+    if (answer == Answer::replace_error) return poison();
+    backend_->replies.pop();
+    backend_->transaction = *status;
+    copy_in_ = false;
+    counters_.query.observe(worker_.now - query_began_);
+    query_began_ = worker_.now;
+    return pass(message, answer);
+}
+
+Take Relay::on_command_complete(const MessageInHand& message) {
+    settle_head();
+    const auto tag = protocol::read_text(message.body());
+    if (!tag || backend_->replies.empty()) return poison();
+    ExpectedReply& head = backend_->replies.front();
+    if (head.answer == Answer::replace_error) return poison();
+    // Evidence on the wire of what the text did not show, or did not show clearly enough.
+    if (*tag == "SET" || *tag == "RESET") backend_->saw_set = true;
+    if (*tag == "DEALLOCATE ALL" || *tag == "DISCARD ALL") forget_all_statements();
+    if (*tag == "DEALLOCATE" && head.statement && !head.statement->deallocates.empty()) {
+        const StatementRef gone = statements_.remove(head.statement->deallocates);
+        if (gone) backend_->statements.remove(gone->id);
+    }
+    if (*tag == "DO" || *tag == "CALL" || *tag == "LOAD" || *tag == "LISTEN" || *tag == "PREPARE") {
+        backend_->taint.full_reset = true;
+    }
+    const Answer answer = head.answer;
+    loose_syncs_ = 0;
+    if (head.request == Request::execute) {
+        backend_->replies.pop();
+    } else if (head.request != Request::query) {
+        return poison();
+    }
+    return pass(message, answer);
+}
+
+/// DEALLOCATE ALL or DISCARD ALL ran: only what was defined behind it in the pipeline remains.
+void Relay::forget_all_statements() {
+    statements_.clear_named();
+    backend_->statements.clear();
+    for (std::size_t index = 0; index < backend_->replies.size(); ++index) {
+        const ExpectedReply& reply = backend_->replies.at(index);
+        const std::uint64_t number = backend_->replies.number_at(index);
+        switch (reply.change) {
+            case StatementChange::client_defined:
+                statements_.define(reply.statement);
+                break;
+            case StatementChange::both_defined:
+                statements_.define(reply.statement);
+                backend_->statements.add(reply.statement->id, number);
+                break;
+            case StatementChange::backend_added:
+                if (!reply.statement->name.empty()) {
+                    backend_->statements.add(reply.statement->id, number);
+                }
+                break;
+            case StatementChange::none:
+            case StatementChange::client_removed:
+            case StatementChange::backend_removed:
+                break;
+        }
+    }
+}
+
+Take Relay::on_copy_in(const MessageInHand& message) {
+    settle_head();
+    if (backend_->replies.empty()) return poison();
+    const Request request = backend_->replies.front().request;
+    if (request != Request::query && request != Request::execute) return poison();
+    copy_in_ = true;
+    // What was sent before we knew: PostgreSQL reads a Sync inside COPY and ignores it, until the
+    // CopyDone or CopyFail that may have been sent ahead too (manual, 55.2.7).
+    ExpectedReplies& replies = backend_->replies;
+    while (replies.size() > 1 && copy_in_) {
+        const Request behind = replies.at(1).request;
+        if (behind != Request::sync && behind != Request::copy_end) break;
+        if (behind == Request::copy_end) {
+            copy_in_ = false;
+        } else {
+            ++loose_syncs_;
+        }
+        replies.erase(1);
+    }
+    // The Sync that ends an extended COPY comes behind its data: the batch is open until then.
+    const bool sync_is_out = replies.next_sync(1) < replies.size();
+    if (request == Request::execute && !sync_is_out) batch_open_ = true;
+    if (copy_in_ && terminated_) end_copy_unheard();
+    return pass(message, Answer::forward);
+}
+
+/// The client said goodbye behind a COPY FROM STDIN: no data will come.
+void Relay::end_copy_unheard() {
+    copy_in_ = false;
+    batch_open_ = false;
+    backend_->dying = true;
+    const bool extended = backend_->replies.front().request == Request::execute;
+    if (extended) backend_->replies.push(Request::sync, Answer::discard);
+    worker_.to_backend.generate([extended](std::string& out) {
+        protocol::WireWriter(out)
+            .begin_message(static_cast<char>(protocol::FrontendMessage::copy_fail))
+            .cstring("client has terminated")
+            .end_message();
+        if (extended) {
+            protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
+        }
+    });
+}
+
+Take Relay::on_parameter_status(const MessageInHand& message) {
+    const auto status = protocol::read_parameter_status(message.body());
+    if (!status) return poison();
+    backend_->note_parameter(status->name, status->value);
+    adopt_parameter(status->name, status->value);
+    // A setting changed that the text may not have shown (a function's set_config, say).
+    backend_->taint.full_reset = true;
+    backend_->saw_set = true;
+    parameters_moved_ = true;
+    const bool listed = std::find(told_parameters_.begin(), told_parameters_.end(), status->name) !=
+                        told_parameters_.end();
+    if (!listed && told_parameters_.size() < limits::told_parameters_max) {
+        told_parameters_.emplace_back(status->name);
+    }
+    return pass(message, Answer::forward);
+}
+
+void Relay::count_error(std::string_view code) {
+    const auto index = static_cast<std::size_t>(error_class_of(code.data(), code.size()));
+    counters_.errors[index].add();
+}
+
+}  // namespace schemux::core

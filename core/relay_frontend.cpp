@@ -1,0 +1,422 @@
+// The relay's half that reads the client: what each message needs, becomes, and will be answered
+// by. Table of the messages: protocol/message_type.h. What the backend answers: relay_backend.cpp.
+
+#include "core/deallocate.h"
+#include "core/relay.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+
+#include <cassert>
+#include <utility>
+
+namespace schemux::core {
+
+namespace sqlstate = protocol::sqlstate;
+using protocol::ErrorFields;
+using protocol::FrontendMessage;
+using protocol::Handling;
+using protocol::NamedKind;
+using protocol::Severity;
+using protocol::TransactionStatus;
+
+namespace {
+
+// No statement of this name ever exists: a Bind to it fails, and the transaction with it, exactly
+// as the client's own broken message would have made it fail.
+constexpr std::string_view missing_statement = "sx_refused";
+// A text that PostgreSQL's grammar refuses in every state.
+constexpr std::string_view unparsable_text = "{";
+
+ErrorFields error_of(std::string_view code, std::string message) {
+    ErrorFields error;
+    error.sqlstate = code;
+    error.message = std::move(message);
+    return error;
+}
+
+ErrorFields broken_message() {
+    return error_of(sqlstate::protocol_violation, "invalid message format");
+}
+
+bool small_message(FrontendMessage type) {
+    switch (type) {
+        case FrontendMessage::close:
+        case FrontendMessage::describe:
+        case FrontendMessage::execute:
+        case FrontendMessage::flush:
+        case FrontendMessage::sync:
+        case FrontendMessage::terminate:
+        case FrontendMessage::copy_done:
+        case FrontendMessage::copy_fail:
+            return true;
+        case FrontendMessage::bind:
+        case FrontendMessage::copy_data:
+        case FrontendMessage::function_call:
+        case FrontendMessage::parse:
+        case FrontendMessage::password:
+        case FrontendMessage::query:
+            return false;
+    }
+    return false;
+}
+
+}  // namespace
+
+Step Relay::process_frontend(std::string_view fresh) {
+    if (held_until_ > held_.size() + fresh.size()) {
+        held_.append(fresh);
+        return finish_batch();
+    }
+    held_until_ = 0;
+    stalled_ = false;
+    step_ = {};
+    const std::string_view in = worker_.frontend_carry.begin(fresh, held_, worker_.buffers);
+    const std::size_t consumed = walk_messages(
+        in, stream_, [this](const MessageInHand& message) { return visit_frontend(message); },
+        [this](std::string_view body) {
+            if (stream_.mode == StreamPosition::Mode::forward) worker_.to_backend.forward(body);
+        });
+    worker_.frontend_carry.finish(in, consumed, held_, worker_.buffers);
+    return finish_batch();
+}
+
+Take Relay::visit_frontend(const MessageInHand& message) {
+    const auto type = static_cast<FrontendMessage>(message.header.type);
+    const Handling handling = protocol::handling_of(type);
+    if (handling == Handling::refuse) {
+        return violate("invalid frontend message type " +
+                       std::to_string(static_cast<unsigned char>(message.header.type)));
+    }
+    // One with a body would make PostgreSQL fail where no answer is expected of it.
+    const bool no_body = type == FrontendMessage::sync || type == FrontendMessage::flush;
+    if (!message.header.plausible() || (no_body && message.header.body_bytes() > 0) ||
+        (small_message(type) && message.header.length > protocol::small_message_max)) {
+        return violate("invalid message length");
+    }
+    if (skip_until_sync_ && type != FrontendMessage::sync && type != FrontendMessage::terminate) {
+        return discard(message);
+    }
+    if (handling == Handling::inspect && !message.complete()) return Take::need_more;
+    // A full queue of expected replies stops the reading; it drains by itself (limits.h).
+    if (has_backend() && backend_->replies.full()) {
+        if (backend_->replies.owed() == 0 && !amid_answer()) settle_head();
+        if (backend_->replies.full()) return stall();
+    }
+    return dispatch(message);
+}
+
+Take Relay::dispatch(const MessageInHand& message) {
+    switch (static_cast<FrontendMessage>(message.header.type)) {
+        case FrontendMessage::query:
+            return on_query(message);
+        case FrontendMessage::parse:
+            return on_parse(message);
+        case FrontendMessage::bind:
+            return on_bind(message);
+        case FrontendMessage::describe:
+            return on_describe(message);
+        case FrontendMessage::close:
+            return on_close(message);
+        case FrontendMessage::execute:
+            return on_execute(message);
+        case FrontendMessage::sync:
+            return on_sync(message);
+        case FrontendMessage::flush:
+            return on_flush(message);
+        case FrontendMessage::function_call:
+            return on_function_call(message);
+        case FrontendMessage::copy_data:
+        case FrontendMessage::copy_done:
+        case FrontendMessage::copy_fail:
+            return on_copy(message);
+        case FrontendMessage::terminate:
+            return on_terminate();
+        case FrontendMessage::password:
+            return violate("invalid frontend message type 112");
+    }
+    return violate("invalid frontend message type");
+}
+
+Take Relay::acquire() {
+    assert(phase_ == RelayPhase::idle);
+    step_ = begin_waiting();
+    return Take::stop;
+}
+
+/// What to do with this message depends on answers that will come: it is looked at again then.
+Take Relay::stall() {
+    stalled_ = true;
+    return Take::stop;
+}
+
+Take Relay::stream_body(const MessageInHand& message, StreamPosition::Mode mode) {
+    stream_ = {message.header.body_bytes(), mode};
+    return Take::stream;
+}
+
+Take Relay::discard(const MessageInHand& message) {
+    return stream_body(message, StreamPosition::Mode::discard);
+}
+
+/// The client broke the protocol: nothing after this can be trusted.
+Take Relay::violate(std::string message) {
+    ErrorFields error = error_of(sqlstate::protocol_violation, std::move(message));
+    error.severity = Severity::fatal;
+    if (!amid_answer()) emit_error(error);
+    count_error(error.sqlstate);
+    said_fatal_ = true;
+    step_ = {Next::close, CloseReason::protocol_violation};
+    return Take::stop;
+}
+
+/// Answers one message with an error. Without a backend the whole answer is made here. With one, a
+/// message that is bound to fail goes in its place, so that PostgreSQL's own transaction fails and
+/// skips as it would have, and its error is replaced by ours.
+Take Relay::refuse(const MessageInHand& message, ErrorFields error) {
+    const auto type = static_cast<FrontendMessage>(message.header.type);
+    const bool simple = type == FrontendMessage::query || type == FrontendMessage::function_call;
+    // Even one that fails drops the unnamed statement (exec_simple_query, exec_parse_message).
+    const bool unnamed_parse =
+        type == FrontendMessage::parse && !message.body().empty() && message.body().front() == '\0';
+    StatementRef dropped;
+    if (type == FrontendMessage::query || unnamed_parse) dropped = statements_.remove("");
+    // A backend at rest need not know: nothing of it depends on the message.
+    const bool unheard = !has_backend() || (backend_->at_rest() && at_batch_end());
+    if (unheard) {
+        emit_error(error);
+        count_error(error.sqlstate);
+        if (simple) {
+            worker_.to_frontend.generate([](std::string& out) {
+                protocol::append_ready_for_query(out, TransactionStatus::idle);
+            });
+        } else {
+            skip_until_sync_ = true;
+        }
+        return discard(message);
+    }
+    if (backend_->replies.empty()) query_began_ = worker_.now;
+    ExpectedReply& reply =
+        backend_->replies.push(simple ? Request::query : Request::bind, Answer::replace_error);
+    reply.error = std::make_unique<ErrorFields>(std::move(error));
+    if (dropped) {
+        reply.change = StatementChange::client_removed;
+        reply.displaced = std::move(dropped);
+    }
+    if (simple) backend_->unnamed_version = 0;
+    worker_.to_backend.generate([simple](std::string& out) {
+        if (simple) {
+            protocol::append_query(out, unparsable_text);
+        } else {
+            constexpr std::string_view no_parameters{"\0\0\0\0\0\0", 6};
+            protocol::append_bind_header(out, "", missing_statement, no_parameters.size());
+            out.append(no_parameters);
+        }
+    });
+    batch_open_ = !simple;
+    return discard(message);
+}
+
+TemplateContext Relay::template_context() const {
+    TemplateContext context;
+    context.schema = service_->schema;
+    context.allowed_schemas = service_->allow_schemas;
+    context.braces = service_->braces;
+    context.angles = service_->angles;
+    context.literals = service_->literals;
+    context.encoding = encoding_;
+    // A SET in the pipeline may not have been answered yet: then neither reading is certain.
+    const bool certain = !has_backend() || !backend_->saw_set;
+    context.standard_conforming_strings = !certain            ? ConformingStrings::unknown
+                                          : standard_strings_ ? ConformingStrings::on
+                                                              : ConformingStrings::off;
+    return context;
+}
+
+StatementEffects Relay::effects_of(std::string_view text) const {
+    if (encoding_ != EncodingClass::unsafe) return classify_effects(text, standard_strings_);
+    // Bytes that look like ASCII may be parts of characters: nothing is certain.
+    StatementEffects unknown;
+    unknown.add(Effect::opaque);
+    unknown.frozen_literal = true;
+    return unknown;
+}
+
+void Relay::note_effects(const StatementEffects& effects) {
+    if (effects.none()) return;
+    StatementEffects beyond_sequences = effects;
+    beyond_sequences.remove(Effect::sequence);
+    if (effects.has(Effect::sequence)) backend_->taint.sequences = true;
+    if (beyond_sequences.none()) return;
+    backend_->taint.full_reset = true;
+    // Settings may be others from here on, so what is parsed now is parsed under no label.
+    backend_->saw_set = true;
+}
+
+Take Relay::on_query(const MessageInHand& message) {
+    if (!message.complete()) {
+        if (message.header.length > service_->max_query_bytes) return on_oversized(message);
+        held_until_ = message.header.total_bytes();
+        return Take::need_more;
+    }
+    const auto text = protocol::read_text(message.body());
+    if (!text) return refuse(message, broken_message());
+    if (message.header.length > service_->max_query_bytes) return on_oversized(message);
+    if (const auto name = deallocated_name(*text, standard_strings_)) {
+        const bool ours = statements_.find(*name) != nullptr && !batch_open_ && !copy_in_;
+        if (ours) return on_deallocate(*name);
+    }
+    // The text is looked at once, when there is a backend to tell which settings hold.
+    if (phase_ == RelayPhase::idle) return acquire();
+    worker_.rewritten.clear();
+    PositionMap positions;
+    RewriteResult result =
+        rewrite_templates(*text, template_context(), worker_.rewritten, &positions);
+    if (result.error) {
+        counters_.template_errors.add();
+        return refuse(message, std::move(*result.error));
+    }
+    const bool changed = result.outcome == RewriteResult::Outcome::rewritten;
+    const std::string_view sent = changed ? std::string_view{worker_.rewritten} : *text;
+    note_effects(effects_of(sent));
+    counters_.queries_simple.add();
+    if (backend_->replies.empty()) query_began_ = worker_.now;
+    ExpectedReply& reply = backend_->replies.push(Request::query, Answer::forward);
+    // A simple query drops the unnamed statement (PostgreSQL manual, 55.2.3).
+    reply.displaced = statements_.remove("");
+    if (reply.displaced) reply.change = StatementChange::client_removed;
+    backend_->unnamed_version = 0;
+    batch_open_ = false;
+    if (!changed) {
+        worker_.to_backend.forward(message.bytes);
+        return Take::consumed;
+    }
+    counters_.rewrites.add();
+    reply.statement = worker_.statements.make();
+    reply.statement->positions = std::move(positions);
+    worker_.to_backend.generate(
+        [&](std::string& out) { protocol::append_query(out, worker_.rewritten); });
+    return Take::consumed;
+}
+
+/// SQL's DEALLOCATE of a statement that was made with Parse: PostgreSQL does not know it under the
+/// client's name. Answered here, when all that came before it is, since the answer depends on the
+/// transaction's state; the backend's copy stays, as with Close.
+Take Relay::on_deallocate(const std::string& name) {
+    if (has_backend() && (!backend_->replies.empty() || amid_answer())) return stall();
+    const TransactionStatus status =
+        has_backend() ? backend_->transaction : TransactionStatus::idle;
+    statements_.remove("");
+    if (status == TransactionStatus::failed) {
+        emit_error(error_of(sqlstate::in_failed_sql_transaction,
+                            "current transaction is aborted, commands ignored until end of "
+                            "transaction block"));
+        count_error(sqlstate::in_failed_sql_transaction);
+    } else {
+        statements_.remove(name);
+    }
+    worker_.to_frontend.generate([status](std::string& out) {
+        if (status != TransactionStatus::failed) {
+            protocol::append_command_complete(out, "DEALLOCATE");
+        }
+        protocol::append_ready_for_query(out, status);
+    });
+    return Take::consumed;
+}
+
+/// A Query longer than max_query_bytes passes unread, and the backend is reset after it.
+Take Relay::on_oversized(const MessageInHand& message) {
+    const auto type = static_cast<FrontendMessage>(message.header.type);
+    if (type == FrontendMessage::parse || service_->braces || service_->angles) {
+        ErrorFields error = error_of(sqlstate::program_limit_exceeded, "query is too long");
+        error.detail = "The message has " + std::to_string(message.header.length) +
+                       " bytes; limits.max_query_bytes is " +
+                       std::to_string(service_->max_query_bytes) + ".";
+        error.hint = "Raise limits.max_query_bytes, or send the data with COPY or parameters.";
+        return refuse(message, std::move(error));
+    }
+    if (phase_ == RelayPhase::idle) return acquire();
+    backend_->taint.full_reset = true;
+    backend_->saw_set = true;
+    backend_->unnamed_version = 0;
+    batch_open_ = false;
+    if (backend_->replies.empty()) query_began_ = worker_.now;
+    ExpectedReply& reply = backend_->replies.push(Request::query, Answer::forward);
+    reply.displaced = statements_.remove("");
+    if (reply.displaced) reply.change = StatementChange::client_removed;
+    worker_.to_backend.forward(message.bytes.substr(0, protocol::header_bytes));
+    return stream_body(message, StreamPosition::Mode::forward);
+}
+
+Take Relay::on_execute(const MessageInHand& message) {
+    if (phase_ == RelayPhase::idle) return acquire();
+    batch_open_ = true;
+    counters_.queries_extended.add();
+    if (backend_->replies.empty()) query_began_ = worker_.now;
+    ExpectedReply& reply = backend_->replies.push(Request::execute, Answer::forward);
+    const bool unnamed_portal = !message.body().empty() && message.body().front() == '\0';
+    if (unnamed_portal) reply.statement = portal_;
+    worker_.to_backend.forward(message.bytes);
+    return Take::consumed;
+}
+
+Take Relay::on_sync(const MessageInHand& message) {
+    skip_until_sync_ = false;
+    const bool nothing_open = !has_backend() || (backend_->at_rest() && at_batch_end());
+    if (nothing_open) {
+        // PostgreSQL would say just this.
+        worker_.to_frontend.generate([](std::string& out) {
+            protocol::append_ready_for_query(out, TransactionStatus::idle);
+        });
+        return Take::consumed;
+    }
+    worker_.to_backend.forward(message.bytes);
+    // While a COPY FROM STDIN runs PostgreSQL ignores a Sync (manual, 55.2.7): nothing is owed.
+    if (copy_in_) {
+        ++loose_syncs_;
+        return Take::consumed;
+    }
+    batch_open_ = false;
+    if (backend_->replies.empty()) query_began_ = worker_.now;
+    backend_->replies.push(Request::sync, Answer::forward);
+    return Take::consumed;
+}
+
+Take Relay::on_flush(const MessageInHand& message) {
+    if (has_backend()) worker_.to_backend.forward(message.bytes);
+    return Take::consumed;
+}
+
+Take Relay::on_function_call(const MessageInHand& message) {
+    if (phase_ == RelayPhase::idle) return acquire();
+    backend_->taint.full_reset = true;
+    batch_open_ = false;
+    if (backend_->replies.empty()) query_began_ = worker_.now;
+    backend_->replies.push(Request::function_call, Answer::forward);
+    worker_.to_backend.forward(message.bytes.substr(0, protocol::header_bytes));
+    return stream_body(message, StreamPosition::Mode::forward);
+}
+
+Take Relay::on_copy(const MessageInHand& message) {
+    // Late data of a COPY that has ended is read and dropped, as PostgreSQL does (manual, 55.2.7).
+    const bool may_copy = has_backend() && (copy_in_ || !backend_->replies.empty());
+    if (!may_copy) return discard(message);
+    if (static_cast<FrontendMessage>(message.header.type) != FrontendMessage::copy_data) {
+        if (copy_in_) {
+            copy_in_ = false;
+        } else {
+            backend_->replies.push(Request::copy_end, Answer::forward);
+        }
+    }
+    worker_.to_backend.forward(message.bytes.substr(0, protocol::header_bytes));
+    return stream_body(message, StreamPosition::Mode::forward);
+}
+
+Take Relay::on_terminate() {
+    terminated_ = true;
+    // PostgreSQL answers what came before a Terminate; so do we, if it is a whole batch.
+    if (has_backend() && at_batch_end() && !backend_->replies.empty()) return Take::stop;
+    step_ = {Next::close, CloseReason::client_terminated};
+    return Take::stop;
+}
+
+}  // namespace schemux::core

@@ -1,0 +1,114 @@
+// One prepared statement as a client defined it, and the pool it is recycled through.
+// A statement is shared between the client's map and the expected replies that may have to undo or
+// explain something; counted by hand, since all of it lives on one worker thread.
+// It must not know about backends: which of them has a copy is BackendStatements' business.
+#pragma once
+
+#include "core/limits.h"
+#include "core/position_map.h"
+#include "core/statement_effects.h"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace schemux::core {
+
+/// The content-addressed identity of a named statement on a backend: a keyed digest of everything
+/// that parse analysis depends on. All zero means "no identity" (the unnamed statement).
+using StatementId = std::array<std::uint8_t, 16>;
+
+class StatementPool;
+
+struct Statement {
+    std::string name;   ///< the client's; empty for the unnamed statement
+    std::string text;   ///< rewritten, as PostgreSQL gets it
+    std::string types;  ///< the raw tail of the Parse: parameter type ids
+    StatementId id{};
+    std::string deallocates;    ///< it is a DEALLOCATE of this statement of the client's
+    std::uint64_t epoch = 0;    ///< of the namer that gave the id
+    std::uint64_t version = 0;  ///< tells one unnamed statement from the next; never 0 in use
+    PositionMap positions;      ///< from the rewritten text back to the client's
+    StatementEffects effects{};
+
+    void clear() {
+        name.clear();
+        text.clear();
+        types.clear();
+        id = {};
+        deallocates.clear();
+        version = 0;
+        positions = {};
+        effects = {};
+    }
+
+  private:
+    friend class StatementPool;
+    friend class StatementRef;
+    StatementPool* pool_ = nullptr;
+    std::uint32_t references_ = 0;
+};
+
+class StatementRef {
+  public:
+    StatementRef() = default;
+    explicit StatementRef(Statement* statement) : statement_(statement) { retain(); }
+    StatementRef(const StatementRef& other) : statement_(other.statement_) { retain(); }
+    StatementRef(StatementRef&& other) noexcept : statement_(std::exchange(other.statement_, {})) {}
+    StatementRef& operator=(StatementRef other) noexcept {
+        std::swap(statement_, other.statement_);
+        return *this;
+    }
+    ~StatementRef() { release(); }
+
+    Statement* operator->() const { return statement_; }
+    Statement& operator*() const { return *statement_; }
+    explicit operator bool() const { return statement_ != nullptr; }
+    friend bool operator==(const StatementRef&, const StatementRef&) = default;
+
+  private:
+    void retain() {
+        if (statement_ != nullptr) ++statement_->references_;
+    }
+    inline void release();
+
+    Statement* statement_ = nullptr;
+};
+
+class StatementPool {
+  public:
+    StatementRef make() {
+        Statement* statement = nullptr;
+        if (free_.empty()) {
+            statement = new Statement;
+            statement->pool_ = this;
+        } else {
+            statement = free_.back().release();
+            free_.pop_back();
+        }
+        return StatementRef(statement);
+    }
+
+  private:
+    friend class StatementRef;
+    void recycle(Statement* statement) {
+        std::unique_ptr<Statement> owned(statement);
+        if (free_.size() == limits::pooled_statements_max) return;
+        if (owned->text.capacity() > limits::pooled_buffer_capacity_max) return;
+        owned->clear();
+        free_.push_back(std::move(owned));
+    }
+
+    std::vector<std::unique_ptr<Statement>> free_;
+};
+
+void StatementRef::release() {
+    if (statement_ != nullptr && --statement_->references_ == 0) {
+        statement_->pool_->recycle(statement_);
+    }
+}
+
+}  // namespace schemux::core

@@ -1,0 +1,59 @@
+// What is done to a backend while no client has it: putting it under another label before a lease,
+// and resetting it after one that may have left something behind. Each is one Query of ours, whose
+// answer is read here to the end; a client's bytes never share it. It fails closed: a backend whose
+// reset failed is closed. It must not know who waits for the backend.
+#pragma once
+
+#include "core/backend.h"
+#include "core/message_walker.h"
+#include "protocol/error_response.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace schemux::core {
+
+enum class UpkeepGoal : std::uint8_t {
+    relabel,  ///< the settings of the client that gets the backend next
+    reset,    ///< back to a session without anybody's state
+};
+
+enum class UpkeepState : std::uint8_t {
+    running,
+    done,
+    refused,  ///< relabel: PostgreSQL refused a setting; the backend is as it was and usable
+    failed,   ///< the backend must be closed
+};
+
+class Upkeep {
+  public:
+    /// Appends the Query; nothing is appended, and the state is `done`, if there is nothing to do.
+    static Upkeep relabel(Backend& backend, const Label& target, std::string& out);
+    static Upkeep reset(Backend& backend, std::string& out);
+
+    /// True when `reset` has work to do for a backend that comes back from a lease.
+    static bool reset_needed(const Backend& backend);
+
+    UpkeepState on_bytes(std::string_view bytes, Backend& backend, Carry& carry, BufferPool& pool);
+
+    UpkeepState state() const { return state_; }
+    UpkeepGoal goal() const { return goal_; }
+    const protocol::ErrorFields& error() const { return error_; }
+
+  private:
+    explicit Upkeep(UpkeepGoal goal) : goal_(goal) {}
+    Take visit(const MessageInHand& message, Backend& backend);
+    Take fail(std::string_view why);
+    void finish(char status, Backend& backend);
+
+    UpkeepGoal goal_;
+    UpkeepState state_ = UpkeepState::running;
+    bool errored_ = false;
+    bool full_ = false;
+    Label target_;
+    protocol::ErrorFields error_;
+};
+
+}  // namespace schemux::core

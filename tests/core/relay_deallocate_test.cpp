@@ -1,0 +1,202 @@
+// Prepared statements that go: DEALLOCATE, DISCARD ALL, eviction, and those that nobody may share.
+
+#include "tests/support/relay_script.h"
+
+#include <gtest/gtest.h>
+
+namespace schemux::core::relay_script {
+namespace {
+
+const std::string none = command_complete("SELECT 0");
+const std::string prepared = parse_complete() + ready();
+
+std::string run(std::string_view name) {
+    return bind_with("", name, no_parameters) + execute() + sync();
+}
+
+TEST(RelayDeallocate, DeallocateAllForgetsTheClientsStatementsOnly) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .client(2)
+        .frontend(parse("s1", "select 1") + sync())
+        .backend(ready())
+        .client(1)
+        .frontend_gets(prepared)
+        .frontend(query("deallocate all"))
+        .backend(command_complete("DEALLOCATE ALL") + ready())
+        .frontend_gets(command_complete("DEALLOCATE ALL") + ready())
+        .released_after(full_reset)
+        .frontend(run("s1"))
+        .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready())
+        .client(2)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(run("s1"))
+        .backend_gets(parse("@1", "select 1") + run("@1"))
+        .backend(parse_complete() + bind_complete() + none + ready())
+        .frontend_gets(bind_complete() + none + ready());
+    script.check();
+}
+
+TEST(RelayDeallocate, ParseBehindDeallocateAllInTheSameWriteSurvives) {
+    Script script;
+    script.frontend(parse("s0", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(query("deallocate all") + parse("s1", "select 1") + run("s1"))
+        // Not the copy that is about to go.
+        .backend_gets(query("deallocate all") + parse("@2", "select 1") + run("@2"))
+        .backend(command_complete("DEALLOCATE ALL") + ready() + parse_complete() + bind_complete() +
+                 none + ready())
+        .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + parse_complete() +
+                       bind_complete() + none + ready())
+        .released_after(full_reset)
+        .frontend(run("s0"))
+        .frontend_gets(own_error("26000", "prepared statement \"s0\" does not exist") + ready())
+        .whatever_backend_got()
+        .frontend(run("s1"))
+        .backend_gets(parse("@2", "select 1") + run("@2"))
+        .backend(parse_complete() + bind_complete() + none + ready())
+        .frontend_gets(bind_complete() + none + ready());
+    script.check();
+}
+
+TEST(RelayDeallocate, DeallocateAllThroughTheExtendedProtocolKeepsItsOwnUnnamedStatement) {
+    Script script;
+    script.frontend(parse("", "deallocate all") + sync())
+        .backend(prepared)
+        .frontend(run(""))
+        .backend(bind_complete() + command_complete("DEALLOCATE ALL") + ready())
+        .whatever_backend_got()
+        .frontend(run(""))
+        .backend_gets(parse("", "deallocate all") + run(""))
+        .backend(parse_complete() + bind_complete() + command_complete("DEALLOCATE ALL") + ready())
+        .that([](World& world) { EXPECT_FALSE(world.client(0).closed); });
+    script.check();
+}
+
+TEST(RelayDeallocate, SqlDeallocateOfAParsedStatementIsAnsweredHere) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(query("deallocate s1"))
+        .backend_gets("")
+        .frontend_gets(command_complete("DEALLOCATE") + ready())
+        .frontend(run("s1"))
+        .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready())
+        .released();
+    script.check();
+}
+
+TEST(RelayDeallocate, SqlDeallocateWaitsForItsTurn) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync() + query("select 2") + query("deallocate s1"))
+        .backend(prepared)
+        .backend(none + ready())
+        .backend_gets(parse("@1", "select 1") + sync() + query("select 2"))
+        .frontend_gets(prepared + none + ready() + command_complete("DEALLOCATE") + ready())
+        .released();
+    script.check();
+}
+
+TEST(RelayDeallocate, DiscardAllForgetsStatements) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend(query("discard all"))
+        .backend(command_complete("DISCARD ALL") + ready())
+        .frontend_gets(prepared + command_complete("DISCARD ALL") + ready())
+        .frontend(run("s1"))
+        .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready());
+    script.check();
+}
+
+TEST(RelayDeallocate, FrozenLiteralIsParsedEachTime) {
+    Script script;
+    const std::string text = "select 'now'::timestamptz";
+    script.frontend(parse("s1", text) + close_statement("s1") + sync())
+        .backend(prepared)
+        .frontend(parse("s1", text) + sync())
+        .backend_gets(parse("@1", text) + sync() + parse("@2", text) + sync())
+        .backend(prepared)
+        .client(2)
+        .frontend(parse("s1", text) + sync())
+        .backend_gets(parse("@3", text) + sync())
+        .backend(prepared)
+        .released();
+    script.check();
+}
+
+TEST(RelayDeallocate, StatementParsedUnderASetIsNotShared) {
+    Script script;
+    script.frontend(query("begin; set datestyle = german"))
+        .backend(command_complete("BEGIN") + command_complete("SET") + ready('T'))
+        .frontend(parse("s1", "select '1.2.2003'::date") + sync())
+        .backend(parse_complete() + ready('T'))
+        .frontend(query("commit"))
+        .backend(command_complete("COMMIT") + ready())
+        .released_after(full_reset)
+        .client(2)
+        .whatever_backend_got()
+        .frontend(parse("s1", "select '1.2.2003'::date") + sync())
+        .backend_gets(parse("@2", "select '1.2.2003'::date") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared);
+    script.check();
+}
+
+TEST(RelayDeallocate, FullBackendClosesTheLeastRecentlyUsed) {
+    Script script;
+    std::string parses;
+    std::string answers;
+    for (std::size_t i = 0; i < limits::backend_statements_max; ++i) {
+        const std::string number = std::to_string(i);
+        parses += parse("s" + number, "select " + number);
+        answers += parse_complete();
+    }
+    script.frontend(parses + sync())
+        .backend(answers + ready())
+        .whatever_backend_got()
+        .frontend(run("s0") + parse("new", "select 'new'") + sync())
+        .backend_gets(run("@1") + close_statement("@2") + parse("@401", "select 'new'") + sync())
+        .backend(bind_complete() + none + ready() + close_complete() + parse_complete() + ready())
+        .released()
+        .frontend(run("s1"))
+        .backend_gets(close_statement("@3") + parse("@2", "select 1") + run("@2"))
+        .backend(close_complete() + parse_complete() + bind_complete() + none + ready())
+        .released();
+    script.check_whole();
+}
+
+TEST(RelayDeallocate, EvictionSkippedByAnErrorDidNotHappen) {
+    Script script;
+    std::string parses;
+    std::string answers;
+    for (std::size_t i = 0; i < limits::backend_statements_max; ++i) {
+        const std::string number = std::to_string(i);
+        parses += parse("s" + number, "select " + number);
+        answers += parse_complete();
+    }
+    script.frontend(parses + sync())
+        .backend(answers + ready())
+        .whatever_backend_got()
+        .frontend(parse("", "select nothing") + parse("new", "select 'new'") + sync())
+        .backend_gets(parse("", "select nothing") + close_statement("@1") +
+                      parse("@401", "select 'new'") + sync())
+        .backend(error("42703", "no column") + ready())
+        .that([](World& world) {
+            EXPECT_EQ(world.server(0).state.statements.size(), limits::backend_statements_max);
+        })
+        .frontend(run("s0"))
+        .backend_gets(run("@1"))
+        .backend(bind_complete() + none + ready())
+        .released();
+    script.check_whole();
+}
+
+}  // namespace
+}  // namespace schemux::core::relay_script
