@@ -1,0 +1,310 @@
+#include "daemon/acceptor.h"
+
+#include "core/frontend_login.h"
+#include "core/overload.h"
+#include "daemon/deadline.h"
+#include "daemon/log.h"
+#include "daemon/socket_options.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+#include "protocol/wire_reader.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace asio = boost::asio;
+namespace sqlstate = protocol::sqlstate;
+using asio::redirect_error;
+using asio::use_awaitable;
+
+namespace {
+
+constexpr int listen_backlog = 4096;
+/// Accepts without giving other work of the control thread its turn.
+constexpr int accepts_in_a_row = 64;
+/// After an error such as EMFILE: time for descriptors to come free.
+constexpr auto accept_pause = std::chrono::milliseconds(100);
+constexpr std::size_t login_buffer_bytes = 1024;
+
+protocol::ErrorFields fatal(std::string_view code, std::string message) {
+    protocol::ErrorFields error;
+    error.severity = protocol::Severity::fatal;
+    error.sqlstate = code;
+    error.message = std::move(message);
+    return error;
+}
+
+}  // namespace
+
+struct Acceptor::Listening {
+    Listening(asio::io_context& io, int fd, int socket_family, std::string path)
+        : descriptor(io, fd), family(socket_family), unix_path(std::move(path)) {}
+    asio::posix::stream_descriptor descriptor;
+    int family;
+    std::string unix_path;
+};
+
+Acceptor::Acceptor(asio::io_context& io, SharedState& shared, std::vector<Worker*> workers)
+    : io_(io), shared_(shared), workers_(std::move(workers)) {}
+
+Acceptor::~Acceptor() {
+    stop();
+}
+
+std::optional<std::string> Acceptor::listen_tcp(const std::string& address, std::uint16_t port) {
+    sockaddr_storage storage{};
+    socklen_t length = 0;
+    auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
+    auto* v6 = reinterpret_cast<sockaddr_in6*>(&storage);
+    if (::inet_pton(AF_INET, address.c_str(), &v4->sin_addr) == 1) {
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(port);
+        length = sizeof *v4;
+    } else if (::inet_pton(AF_INET6, address.c_str(), &v6->sin6_addr) == 1) {
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons(port);
+        length = sizeof *v6;
+    } else {
+        return "not a numeric address: " + address;
+    }
+    const int family = storage.ss_family;
+    const int fd = ::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return std::string("socket: ") + std::strerror(errno);
+    const int on = 1;
+    ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (family == AF_INET6) ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (::bind(fd, reinterpret_cast<sockaddr*>(&storage), length) != 0 ||
+        ::listen(fd, listen_backlog) != 0) {
+        const std::string why = std::strerror(errno);
+        ::close(fd);
+        return "cannot listen on " + address + ":" + std::to_string(port) + ": " + why;
+    }
+    ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length);
+    if (first_port_ == 0) first_port_ = ntohs(family == AF_INET ? v4->sin_port : v6->sin6_port);
+    listening_.push_back(std::make_shared<Listening>(io_, fd, family, ""));
+    return {};
+}
+
+std::optional<std::string> Acceptor::listen_unix(const std::string& folder, std::uint16_t port) {
+    const std::string path = folder + "/.s.PGSQL." + std::to_string(port);
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    if (path.size() >= sizeof name.sun_path) return "socket path is too long: " + path;
+    path.copy(name.sun_path, path.size());
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return std::string("socket: ") + std::strerror(errno);
+    // A socket that nobody answers is left over from a process that was killed.
+    if (::connect(fd, reinterpret_cast<sockaddr*>(&name), sizeof name) == 0) {
+        ::close(fd);
+        return "another process listens on " + path;
+    }
+    if (errno == ECONNREFUSED) ::unlink(path.c_str());
+    ::close(fd);
+    const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (::bind(listener, reinterpret_cast<sockaddr*>(&name), sizeof name) != 0 ||
+        ::listen(listener, listen_backlog) != 0) {
+        const std::string why = std::strerror(errno);
+        ::close(listener);
+        return "cannot listen on " + path + ": " + why;
+    }
+    ::chmod(path.c_str(), 0777);  // as PostgreSQL's: the folder decides who may connect
+    listening_.push_back(std::make_shared<Listening>(io_, listener, AF_UNIX, path));
+    return {};
+}
+
+void Acceptor::start() {
+    for (const auto& listening : listening_) {
+        asio::co_spawn(io_, accept_loop(listening), asio::detached);
+    }
+}
+
+void Acceptor::stop() {
+    for (const auto& listening : listening_) {
+        boost::system::error_code ignored;
+        listening->descriptor.close(ignored);
+        if (!listening->unix_path.empty()) ::unlink(listening->unix_path.c_str());
+    }
+    listening_.clear();
+}
+
+asio::awaitable<void> Acceptor::accept_loop(std::shared_ptr<Listening> listening) {
+    asio::steady_timer pause(io_);
+    while (listening->descriptor.is_open()) {
+        boost::system::error_code error;
+        co_await listening->descriptor.async_wait(asio::posix::stream_descriptor::wait_read,
+                                                  redirect_error(use_awaitable, error));
+        if (error) co_return;
+        for (int count = 0; count < accepts_in_a_row; ++count) {
+            const int fd = ::accept4(listening->descriptor.native_handle(), nullptr, nullptr,
+                                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+            if (fd >= 0) {
+                hand_to_worker(fd, listening->family);
+                continue;
+            }
+            if (errno == EAGAIN || errno == EWOULDBLOCK) break;
+            if (errno == ECONNABORTED || errno == EINTR) continue;
+            static LogLimiter limiter;
+            log_event_limited(limiter, LogLevel::error, "accept_failed",
+                              {{"error", std::strerror(errno)}});
+            pause.expires_after(accept_pause);
+            co_await pause.async_wait(redirect_error(use_awaitable, error));
+            break;
+        }
+    }
+}
+
+void Acceptor::hand_to_worker(int fd, int family) {
+    accepted_.fetch_add(1, std::memory_order_relaxed);
+    std::uint32_t sessions = logging_in_.load(std::memory_order_relaxed);
+    for (const Worker* worker : workers_)
+        sessions += worker->session_count();
+    if (sessions >= shared_.policy.get()->max_clients) {
+        refused_.fetch_add(1, std::memory_order_relaxed);
+        std::string bytes;
+        protocol::append_error(
+            bytes, fatal(sqlstate::too_many_connections, "sorry, too many clients already"));
+        [[maybe_unused]] const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+        ::close(fd);
+        return;
+    }
+    set_data_socket_options(fd, family);
+    Worker& least = **std::min_element(
+        workers_.begin(), workers_.end(),
+        [](const Worker* a, const Worker* b) { return a->session_count() < b->session_count(); });
+    logging_in_.fetch_add(1, std::memory_order_relaxed);
+    Protocol::socket socket(least.io(), Protocol(family, family == AF_UNIX ? 0 : IPPROTO_TCP), fd);
+    asio::co_spawn(least.io(), log_in(std::move(socket), least), asio::detached);
+}
+
+namespace {
+
+/// What the client may use, or why not. After authentication: names are not told to strangers.
+std::variant<NewSession, protocol::ErrorFields> admit(
+    const Policy& policy, const core::FrontendLogin::Accepted& accepted) {
+    const protocol::StartupParameters& asked = accepted.parameters;
+    if (!policy.users.empty() && !policy.users.contains(asked.user)) {
+        return fatal(sqlstate::invalid_authorization_specification,
+                     "role \"" + asked.user + "\" does not exist");
+    }
+    NewSession session;
+    session.service = policy.services.find(asked.database);
+    if (!session.service) {
+        auto error = fatal(sqlstate::invalid_catalog_name,
+                           "database \"" + asked.database + "\" does not exist");
+        error.hint = "The database name selects a service of schemux; no service has this name.";
+        return error;
+    }
+    if (!session.service->admits(asked.user)) {
+        return fatal(sqlstate::insufficient_privilege,
+                     "permission denied for database \"" + asked.database + "\"");
+    }
+    core::Settings settings;
+    settings.emplace_back("search_path", session.service->search_path);
+    settings.insert(settings.end(), asked.settings.begin(), asked.settings.end());
+    session.label = core::Label::of(std::move(settings));
+    session.reply = accepted.negotiation;
+    protocol::append_authentication_ok(session.reply);
+    return session;
+}
+
+}  // namespace
+
+/// Acts on one step of a login. `rest`: what the client sent behind the packet.
+Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const Policy& policy,
+                               Protocol::socket& socket, std::string_view rest, Worker& worker) {
+    using Login = core::FrontendLogin;
+    const auto accept = [&](const Login::Accepted& accepted) -> Answer {
+        auto outcome = admit(policy, accepted);
+        if (auto* session = std::get_if<NewSession>(&outcome)) {
+            session->first_bytes = rest;
+            session->fd = socket.release();
+            worker.open_session(std::move(*session));
+            return {{}, LoginState::over};
+        }
+        const auto& refusal = std::get<protocol::ErrorFields>(outcome);
+        log_event(LogLevel::info, "login_refused",
+                  {{"service", accepted.parameters.database},
+                   {"user", accepted.parameters.user},
+                   {"sqlstate", refusal.sqlstate}});
+        std::string reply = accepted.negotiation;
+        protocol::append_authentication_ok(reply);
+        protocol::append_error(reply, refusal);
+        return {std::move(reply), LoginState::over};
+    };
+    const auto cancel = [this](const Login::Cancel& request) -> Answer {
+        // Protocol 3.0 keys are four bytes; nothing else was ever given out.
+        const std::uint32_t secret =
+            request.secret.size() == 4 ? protocol::read_u32(request.secret.data()) : 0;
+        const auto where = shared_.cancels.find(request.pid, secret);
+        if (where) workers_[where->worker]->post_cancel(where->session);
+        return {{}, LoginState::over};
+    };
+    return std::visit(core::Overload{accept, cancel,
+                                     [](const Login::NeedBytes&) -> Answer {
+                                         return {{}, LoginState::needs_bytes};
+                                     },
+                                     [](const Login::Reply& reply) -> Answer {
+                                         return {reply.bytes, LoginState::goes_on};
+                                     },
+                                     [](const Login::Refuse& refuse) -> Answer {
+                                         return {refuse.bytes, LoginState::over};
+                                     },
+                                     [](const Login::Close&) -> Answer {
+                                         return {{}, LoginState::over};
+                                     }},
+                      action);
+}
+
+asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker) {
+    struct Counted {
+        std::atomic<std::uint32_t>& count;
+        ~Counted() { count.fetch_sub(1, std::memory_order_relaxed); }
+    } counted{logging_in_};
+    const std::shared_ptr<const Policy> policy = shared_.policy.get();
+    const auto socket = std::make_shared<Protocol::socket>(std::move(accepted));
+    const Deadline deadline(socket, policy->login_timeout);
+    core::FrontendLogin login;
+    std::array<char, login_buffer_bytes> buffer{};
+    LoginState state = LoginState::needs_bytes;
+    while (state != LoginState::over) {
+        boost::system::error_code error;
+        const std::size_t got = co_await socket->async_read_some(
+            asio::buffer(buffer), redirect_error(use_awaitable, error));
+        if (error) co_return;
+        std::string_view rest(buffer.data(), got);
+        std::string reply;
+        do {
+            const core::FrontendLogin::Step step = login.on_bytes(rest);
+            rest.remove_prefix(step.consumed);
+            Answer answer = act(step.action, *policy, *socket, rest, worker);
+            reply += answer.bytes;
+            state = answer.state;
+        } while (state == LoginState::goes_on && !rest.empty());
+        if (reply.empty()) continue;
+        co_await asio::async_write(*socket, asio::buffer(reply),
+                                   redirect_error(use_awaitable, error));
+        if (error) co_return;
+    }
+}
+
+}  // namespace schemux::daemon

@@ -1,0 +1,69 @@
+// Listens, accepts, and sees new connections through their login; who got in goes to a worker's
+// data plane, who asks for a cancel is answered by the registry. Coroutines, since none of this is
+// per message. It must not know what happens after login.
+#pragma once
+
+#include "core/frontend_login.h"
+#include "daemon/shared_state.h"
+#include "daemon/worker.h"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace schemux::daemon {
+
+class Acceptor {
+  public:
+    Acceptor(boost::asio::io_context& io, SharedState& shared, std::vector<Worker*> workers);
+    ~Acceptor();
+
+    /// Each returns what went wrong, if anything.
+    std::optional<std::string> listen_tcp(const std::string& address, std::uint16_t port);
+    std::optional<std::string> listen_unix(const std::string& folder, std::uint16_t port);
+    /// The port of the first TCP listener: for tests, which bind port 0.
+    std::uint16_t first_port() const { return first_port_; }
+
+    void start();
+    /// Accepts no more; on the control thread.
+    void stop();
+
+    std::uint64_t accepted() const { return accepted_.load(std::memory_order_relaxed); }
+    std::uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }
+    std::uint32_t logging_in() const { return logging_in_.load(std::memory_order_relaxed); }
+
+  private:
+    using Protocol = boost::asio::generic::stream_protocol;
+    struct Listening;
+    enum class LoginState : std::uint8_t { needs_bytes, goes_on, over };
+    /// What one step of a login sends, and where the login stands then.
+    struct Answer {
+        std::string bytes;
+        LoginState state;
+    };
+
+    boost::asio::awaitable<void> accept_loop(std::shared_ptr<Listening> listening);
+    boost::asio::awaitable<void> log_in(Protocol::socket accepted, Worker& worker);
+    Answer act(const core::FrontendLogin::Action& action, const Policy& policy,
+               Protocol::socket& socket, std::string_view rest, Worker& worker);
+    void hand_to_worker(int fd, int family);
+    std::optional<std::string> refuse_if_full(int fd);
+
+    boost::asio::io_context& io_;
+    SharedState& shared_;
+    std::vector<Worker*> workers_;
+    std::vector<std::shared_ptr<Listening>> listening_;
+    std::uint16_t first_port_ = 0;
+    std::atomic<std::uint64_t> accepted_{0};
+    std::atomic<std::uint64_t> refused_{0};
+    std::atomic<std::uint32_t> logging_in_{0};
+};
+
+}  // namespace schemux::daemon

@@ -1,0 +1,68 @@
+// One connection to PostgreSQL on a worker: its socket, its core::Backend, and whose it is now.
+//
+//   phase    bytes go to          ends with
+//   upkeep   core::Upkeep         done -> its lease begins, or it becomes idle
+//   idle     nobody (looked at)   granted -> leased or upkeep
+//   leased   the session's relay  release
+//   parked   nobody               a cancel that was under way has ended -> release goes on
+//   closing  nobody               the server's end of stream -> its slot is free
+#pragma once
+
+#include "core/backend.h"
+#include "core/shared_pool.h"
+#include "core/upkeep.h"
+#include "daemon/dsn.h"
+#include "daemon/stream_engine.h"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace schemux::daemon {
+
+class Worker;
+class Session;
+
+enum class BackendPhase : std::uint8_t { upkeep, idle, leased, parked, closing };
+
+/// A backend that has logged in, on its way to the worker that will own it.
+struct NewBackend {
+    int fd = -1;
+    SocketAddress address;  ///< where a CancelRequest for it must go
+    core::Settings parameters;
+    std::uint32_t pid = 0;
+    std::string secret;
+    std::uint64_t epoch = 0;  ///< of the dsn it was opened for
+};
+
+class BackendConnection final : public StreamHandler {
+  public:
+    BackendConnection(Worker& worker, NewBackend&& from);
+    /// For a connection that moves here from another worker.
+    BackendConnection(Worker& worker, BackendConnection&& other, int fd);
+
+    void on_bytes(std::string_view bytes) override;
+    void on_drained() override;
+    void on_end(int error) override;
+
+    Stream* stream = nullptr;
+    core::Backend state;
+    std::optional<core::Upkeep> upkeep;
+    BackendPhase phase = BackendPhase::idle;
+    /// Who has it, or (in upkeep before a lease) gets it.
+    core::SessionId session;
+    bool has_session = false;
+    core::SessionId self;  ///< its place in the worker's table
+    SocketAddress address;
+    int pending_fd = -1;  ///< before it is in an engine
+    int closing_ticks = 0;
+    std::uint32_t lifetime_jitter_percent = 0;
+    std::uint64_t epoch = 0;
+
+  private:
+    void on_idle_bytes(std::string_view bytes);
+
+    Worker* worker_;
+};
+
+}  // namespace schemux::daemon

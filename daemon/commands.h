@@ -1,0 +1,27 @@
+// The subcommands of the command line, each a function that gives the process's exit status:
+// 0 fine, 78 bad configuration (EX_CONFIG), 1 any other failure.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace schemux::daemon {
+
+inline constexpr int exit_ok = 0;
+inline constexpr int exit_failure = 1;
+inline constexpr int exit_bad_config = 78;
+
+int serve_command(const std::string& config_file);
+int check_config_command(const std::string& config_file);
+int print_default_config_command();
+int healthcheck_command(const std::string& url);
+int version_command();
+
+struct DevOptions {
+    bool check = false;  ///< run the demo queries, print them, and end
+    std::uint16_t port = 6432;
+    std::uint16_t http_port = 9632;
+};
+int dev_command(const DevOptions& options);
+
+}  // namespace schemux::daemon

@@ -1,0 +1,97 @@
+// Opens connections to PostgreSQL and sends CancelRequests, on the control thread: resolving,
+// connecting, logging in, backing off while the server is away. A finished connection goes to the
+// worker of whoever waits longest. It must not know what a backend is used for.
+#pragma once
+
+#include "core/backend_startup.h"
+#include "daemon/dsn.h"
+#include "daemon/shared_state.h"
+#include "daemon/worker.h"
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace schemux::daemon {
+
+struct ConnectorCounters {
+    core::Counter opened;
+    core::Counter failed;
+    core::Counter cancels_sent;
+    core::DurationHistogram connect;
+};
+
+class Connector final : public ControlPlane {
+  public:
+    Connector(boost::asio::io_context& io, SharedState& shared, BackendTarget target,
+              std::chrono::milliseconds connect_timeout);
+
+    void set_workers(std::vector<Worker*> workers) { workers_ = std::move(workers); }
+    /// Where connections go from now on; on the control thread.
+    void set_target(BackendTarget target, std::chrono::milliseconds connect_timeout,
+                    std::uint64_t epoch);
+    /// No new connects; on the control thread.
+    void stop();
+
+    void wake_connector() override;
+    void send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,
+                     std::function<void()> done) override;
+
+    const ConnectorCounters& counters() const { return counters_; }
+
+  private:
+    using Socket = boost::asio::generic::stream_protocol::socket;
+    struct Failure {
+        protocol::ErrorFields error;
+        bool transient = true;
+    };
+    using Attempt = std::variant<NewBackend, Failure>;
+    struct Candidate {
+        SocketAddress address;
+        HostPort host;
+    };
+
+    void start_connects();
+    boost::asio::awaitable<void> connect_one();
+    boost::asio::awaitable<Attempt> try_candidates();
+    boost::asio::awaitable<Attempt> try_candidate(Candidate candidate, bool must_be_standby);
+    boost::asio::awaitable<std::variant<core::BackendStartup, Failure>> log_in(
+        Socket& socket, const HostPort& host);
+    boost::asio::awaitable<std::vector<Candidate>> candidates(std::string& why_none);
+    boost::asio::awaitable<void> cancel(SocketAddress address, std::uint32_t pid,
+                                        std::string secret, std::function<void()> done);
+    std::optional<protocol::ScramKeys> keys_for(const std::string& password,
+                                                const std::string& salt, std::uint32_t iterations);
+    void deliver(NewBackend&& backend);
+    void on_failure(const Failure& failure);
+
+    boost::asio::io_context& io_;
+    SharedState& shared_;
+    BackendTarget target_;
+    std::chrono::milliseconds connect_timeout_;
+    std::vector<Worker*> workers_;
+    boost::asio::steady_timer backoff_;
+    boost::asio::thread_pool resolver_{1};
+    std::atomic<bool> woken_{false};
+    bool stopped_ = false;
+    bool backing_off_ = false;
+    unsigned failures_in_a_row_ = 0;
+    std::size_t next_worker_ = 0;
+    std::uint64_t epoch_ = 0;
+    core::Settings last_parameters_;
+    std::map<std::pair<std::string, std::uint32_t>, protocol::ScramKeys> keys_;
+    ConnectorCounters counters_;
+};
+
+}  // namespace schemux::daemon

@@ -1,0 +1,284 @@
+#include "daemon/dsn.h"
+
+#include <libpq-fe.h>
+
+#include <algorithm>
+#include <cassert>
+#include <charconv>
+#include <map>
+#include <memory>
+#include <string_view>
+
+namespace schemux::daemon {
+
+namespace {
+
+struct ConnectionDeleter {
+    void operator()(PGconn* connection) const { PQfinish(connection); }
+};
+using Connection = std::unique_ptr<PGconn, ConnectionDeleter>;
+
+struct OptionsDeleter {
+    void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
+};
+using Options = std::unique_ptr<PQconninfoOption, OptionsDeleter>;
+
+using Parameters = std::vector<std::pair<std::string, std::string>>;
+using Values = std::map<std::string, std::string, std::less<>>;
+
+// libpq resolves service file, environment and passfile only as the first part of a connection
+// attempt. An option value that cannot be valid stops the attempt right after that part, before
+// any socket exists, and everything resolved so far can be read.
+constexpr const char* impossible = "schemux only resolves";
+
+Connection start_and_stop(const Parameters& parameters, const char* stop_at) {
+    std::vector<const char*> keywords;
+    std::vector<const char*> values;
+    for (const auto& [keyword, value] : parameters) {
+        keywords.push_back(keyword.c_str());
+        values.push_back(value.c_str());
+    }
+    keywords.push_back(stop_at);
+    values.push_back(impossible);
+    keywords.push_back(nullptr);
+    values.push_back(nullptr);
+    constexpr int dbname_may_be_a_dsn = 1;
+    Connection connection(
+        PQconnectStartParams(keywords.data(), values.data(), dbname_may_be_a_dsn));
+    assert(connection == nullptr || PQstatus(connection.get()) == CONNECTION_BAD);
+    return connection;
+}
+
+std::string trimmed(std::string_view text) {
+    while (!text.empty() && (text.back() == '\n' || text.back() == ' '))
+        text.remove_suffix(1);
+    return std::string(text);
+}
+
+// libpq quotes pieces of what it cannot parse; one of them may be (part of) the password.
+std::string without_quoted_pieces(const std::string& message) {
+    std::string out;
+    bool inside = false;
+    for (const char c : message) {
+        if (c == '"') {
+            out += inside ? "...\"" : "\"";
+            inside = !inside;
+        } else if (!inside) {
+            out += c;
+        }
+    }
+    return out;
+}
+
+std::optional<DsnError> syntax_error(const std::string& dsn) {
+    char* raw = nullptr;
+    const Options options(PQconninfoParse(dsn.c_str(), &raw));
+    const std::unique_ptr<char, decltype(&PQfreemem)> message(raw, &PQfreemem);
+    if (options != nullptr) return std::nullopt;
+    std::string text = trimmed(message == nullptr ? "out of memory" : message.get());
+    const bool may_hold_password =
+        dsn.find("pass") != std::string::npos || dsn.find('@') != std::string::npos;
+    if (may_hold_password) text = without_quoted_pieces(text);
+    return DsnError{text};
+}
+
+Values values_of(PGconn* connection) {
+    Values values;
+    const Options options(PQconninfo(connection));
+    if (options == nullptr) return values;
+    for (const PQconninfoOption* option = options.get(); option->keyword != nullptr; ++option) {
+        if (option->val != nullptr && *option->val != '\0') values[option->keyword] = option->val;
+    }
+    return values;
+}
+
+std::string value_or_empty(const Values& values, std::string_view keyword) {
+    const auto found = values.find(keyword);
+    return found == values.end() ? std::string() : found->second;
+}
+
+std::vector<std::string> split_at_commas(const std::string& list) {
+    std::vector<std::string> parts(1);
+    for (const char c : list) {
+        if (c == ',') {
+            parts.emplace_back();
+        } else {
+            parts.back() += c;
+        }
+    }
+    return parts;
+}
+
+std::optional<std::uint16_t> parse_port(std::string_view text) {
+    std::uint16_t port = 0;
+    const char* end = text.data() + text.size();
+    const auto result = std::from_chars(text.data(), end, port);
+    if (result.ec != std::errc() || result.ptr != end || port == 0) return std::nullopt;
+    return port;
+}
+
+// Everything libpq resolves, or its own error. Two attempts, because each hides one option.
+std::variant<Values, DsnError> resolve_values(const Parameters& parameters) {
+    const Connection first = start_and_stop(parameters, "target_session_attrs");
+    if (first == nullptr) return DsnError{"out of memory"};
+    const std::string message = PQerrorMessage(first.get());
+    if (message.find(impossible) == std::string::npos) return DsnError{trimmed(message)};
+    Values values = values_of(first.get());
+    const Connection second = start_and_stop(parameters, "channel_binding");
+    if (second == nullptr) return DsnError{"out of memory"};
+    values["target_session_attrs"] =
+        value_or_empty(values_of(second.get()), "target_session_attrs");
+    return values;
+}
+
+// One host as libpq sees it: default folder, default port and the passfile's line for it.
+// Each list is given twice the same element, because a list of one empty element would count as
+// "not given" and fall back to the whole list.
+std::variant<HostPort, DsnError> resolve_host(Parameters parameters, const std::string* host,
+                                              const std::string* hostaddr,
+                                              const std::string& port) {
+    if (host != nullptr) parameters.emplace_back("host", *host + "," + *host);
+    if (hostaddr != nullptr) parameters.emplace_back("hostaddr", *hostaddr + "," + *hostaddr);
+    parameters.emplace_back("port", port + "," + port);
+    const Connection connection = start_and_stop(parameters, "channel_binding");
+    if (connection == nullptr) return DsnError{"out of memory"};
+    const auto text = [](const char* value) { return std::string(value == nullptr ? "" : value); };
+    HostPort result;
+    result.host = text(PQhost(connection.get()));
+    result.address = hostaddr != nullptr && !hostaddr->empty() ? *hostaddr : result.host;
+    result.password = text(PQpass(connection.get()));
+    const std::string resolved_port = text(PQport(connection.get()));
+    const auto number = parse_port(resolved_port.empty() ? "5432" : resolved_port);
+    if (result.address.empty()) return DsnError{"no host to connect to"};
+    if (!number) return DsnError{"invalid port number: \"" + resolved_port + "\""};
+    result.port = *number;
+    return result;
+}
+
+std::optional<DsnError> resolve_hosts(const Parameters& parameters, const Values& values,
+                                      std::vector<HostPort>& out) {
+    const auto hosts = split_at_commas(value_or_empty(values, "host"));
+    const auto addresses = split_at_commas(value_or_empty(values, "hostaddr"));
+    const auto ports = split_at_commas(value_or_empty(values, "port"));
+    const bool has_hosts = values.contains("host");
+    const bool has_addresses = values.contains("hostaddr");
+    // libpq has checked that the lengths agree.
+    const std::size_t count = has_addresses ? addresses.size() : hosts.size();
+    if (count > max_backend_hosts) {
+        return DsnError{"more than " + std::to_string(max_backend_hosts) + " hosts"};
+    }
+    for (std::size_t i = 0; i < count; ++i) {
+        auto host = resolve_host(parameters, has_hosts ? &hosts[i] : nullptr,
+                                 has_addresses ? &addresses[i] : nullptr,
+                                 ports.size() == 1 ? ports[0] : ports[i]);
+        if (auto* error = std::get_if<DsnError>(&host)) return std::move(*error);
+        out.push_back(std::get<HostPort>(std::move(host)));
+    }
+    return std::nullopt;
+}
+
+bool leaves_the_machine(const HostPort& host) {
+    return !host.is_unix() && host.address != "localhost" && host.address != "::1" &&
+           !host.address.starts_with("127.");
+}
+
+// Options that promise security which is not there must not be ignored.
+std::optional<DsnError> check_security(const Values& values, BackendTarget& target) {
+    const std::string sslmode = value_or_empty(values, "sslmode");
+    if (sslmode == "disable") {
+        target.sslmode = SslMode::disable;
+    } else if (sslmode == "allow") {
+        target.sslmode = SslMode::allow;
+    } else if (sslmode == "prefer" || sslmode.empty()) {
+        target.sslmode = SslMode::prefer;
+    } else {
+        return DsnError{"sslmode=" + sslmode + ": TLS to PostgreSQL is not supported yet"};
+    }
+    const auto is_require = [&](std::string_view keyword) {
+        return value_or_empty(values, keyword) == "require";
+    };
+    if (is_require("channel_binding")) {
+        return DsnError{"channel_binding=require: TLS to PostgreSQL is not supported yet"};
+    }
+    if (is_require("gssencmode")) return DsnError{"gssencmode=require is not supported"};
+    for (const char* keyword : {"requirepeer", "require_auth", "replication"}) {
+        if (values.contains(keyword)) return DsnError{std::string(keyword) + " is not supported"};
+    }
+    const bool remote = std::any_of(target.hosts.begin(), target.hosts.end(), leaves_the_machine);
+    if (remote && target.sslmode != SslMode::disable) {
+        target.warnings.push_back("connections to PostgreSQL are not encrypted yet (sslmode=" +
+                                  (sslmode.empty() ? "prefer" : sslmode) + ")");
+    }
+    return std::nullopt;
+}
+
+std::optional<TargetSessionAttrs> parse_attrs(std::string_view name) {
+    if (name.empty() || name == "any") return TargetSessionAttrs::any;
+    if (name == "read-write") return TargetSessionAttrs::read_write;
+    if (name == "read-only") return TargetSessionAttrs::read_only;
+    if (name == "primary") return TargetSessionAttrs::primary;
+    if (name == "standby") return TargetSessionAttrs::standby;
+    if (name == "prefer-standby") return TargetSessionAttrs::prefer_standby;
+    return std::nullopt;
+}
+
+std::optional<DsnError> read_plain_values(const Values& values, BackendTarget& target) {
+    target.dbname = value_or_empty(values, "dbname");
+    target.user = value_or_empty(values, "user");
+    if (target.dbname.empty()) target.dbname = target.user;
+    const std::string attrs = value_or_empty(values, "target_session_attrs");
+    const auto parsed = parse_attrs(attrs);
+    if (!parsed) return DsnError{"invalid target_session_attrs value: \"" + attrs + "\""};
+    target.target_session_attrs = *parsed;
+
+    std::string application_name = value_or_empty(values, "application_name");
+    if (application_name.empty()) {
+        application_name = value_or_empty(values, "fallback_application_name");
+    }
+    const std::string client_encoding = value_or_empty(values, "client_encoding");
+    if (!application_name.empty()) {
+        target.settings.emplace_back("application_name", application_name);
+    }
+    if (const auto options = value_or_empty(values, "options"); !options.empty()) {
+        target.settings.emplace_back("options", options);
+    }
+    // "auto" means the encoding of a terminal's locale; a daemon has none.
+    if (!client_encoding.empty() && client_encoding != "auto") {
+        target.settings.emplace_back("client_encoding", client_encoding);
+    }
+
+    if (const auto text = value_or_empty(values, "connect_timeout"); !text.empty()) {
+        int seconds = 0;
+        const auto end = text.data() + text.size();
+        const auto result = std::from_chars(text.data(), end, seconds);
+        if (result.ec != std::errc() || result.ptr != end) {
+            return DsnError{"invalid connect_timeout: \"" + text + "\""};
+        }
+        // libpq: zero and negative wait for ever, and 1 is taken as 2.
+        if (seconds > 0) {
+            target.connect_timeout_s = static_cast<std::uint32_t>(std::max(seconds, 2));
+        }
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::variant<BackendTarget, DsnError> resolve_dsn(const std::string& dsn,
+                                                  const std::optional<std::string>& password) {
+    if (auto error = syntax_error(dsn)) return std::move(*error);
+    Parameters parameters;
+    parameters.emplace_back("dbname", dsn);
+    if (password) parameters.emplace_back("password", *password);
+    auto resolved = resolve_values(parameters);
+    if (auto* error = std::get_if<DsnError>(&resolved)) return std::move(*error);
+    const Values& values = std::get<Values>(resolved);
+    BackendTarget target;
+    auto error = read_plain_values(values, target);
+    if (!error) error = resolve_hosts(parameters, values, target.hosts);
+    if (!error) error = check_security(values, target);
+    if (error) return std::move(*error);
+    return target;
+}
+
+}  // namespace schemux::daemon

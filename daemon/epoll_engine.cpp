@@ -1,0 +1,298 @@
+#include "daemon/epoll_engine.h"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+
+#include <array>
+#include <cassert>
+#include <cerrno>
+#include <stdexcept>
+
+namespace schemux::daemon {
+
+struct Stream {
+    int fd = -1;
+    StreamHandler* handler = nullptr;  ///< null: closed, perhaps still flushing
+    std::string queued;                ///< bytes the kernel did not take
+    std::size_t queued_at = 0;
+    std::size_t index = 0;  ///< in EpollEngine::streams_
+    int reaps = 0;
+    bool readable = false;
+    bool peer_closed = false;  ///< the kernel said so; there may be bytes in front of the end
+    bool paused = false;
+    bool in_ready_list = false;
+    bool shut_when_drained = false;
+};
+
+namespace {
+
+constexpr std::size_t buffer_bytes = 64 * 1024;
+constexpr int events_max = 256;
+/// Reads of one stream before the others get their turn.
+constexpr int reads_in_a_row = 4;
+/// Batches handled before Asio's timers and posted work get their turn.
+constexpr int batches_in_a_row = 16;
+/// A batch this small is likely to have been all there was.
+constexpr int worth_another_look = 2;
+/// `reap` calls that a closed stream may take to flush.
+constexpr int reaps_max = 5;
+
+}  // namespace
+
+EpollEngine::EpollEngine(boost::asio::io_context& io, std::function<void()> before_batch)
+    : descriptor_(io), before_batch_(std::move(before_batch)), buffer_(buffer_bytes, '\0') {
+    const int fd = ::epoll_create1(EPOLL_CLOEXEC);
+    if (fd < 0) throw std::runtime_error("epoll_create1 failed");
+    descriptor_.assign(fd);
+}
+
+EpollEngine::~EpollEngine() {
+    for (const auto& stream : streams_)
+        ::close(stream->fd);
+}
+
+void EpollEngine::start() {
+    wait();
+}
+
+void EpollEngine::stop() {
+    stopped_ = true;
+    boost::system::error_code ignored;
+    descriptor_.cancel(ignored);
+}
+
+void EpollEngine::wait() {
+    descriptor_.async_wait(boost::asio::posix::stream_descriptor::wait_read,
+                           [this](const boost::system::error_code& error) {
+                               if (error || stopped_) return;
+                               on_ready();
+                               wait();
+                           });
+}
+
+void EpollEngine::on_ready() {
+    std::array<epoll_event, events_max> events{};
+    const int epoll_fd = descriptor_.native_handle();
+    // Asking the set again costs one system call, going back through Asio three: under load the
+    // next events are there already.
+    for (int round = 0; round < batches_in_a_row; ++round) {
+        const int count = ::epoll_wait(epoll_fd, events.data(), events_max, 0);
+        if (count <= 0 && ready_.empty()) break;
+        before_batch_();
+        for (int at = 0; at < count; ++at) {
+            const epoll_event& event = events[static_cast<std::size_t>(at)];
+            handle(*static_cast<Stream*>(event.data.ptr), event.events);
+        }
+        running_.swap(ready_);
+        for (Stream* stream : running_) {
+            stream->in_ready_list = false;
+            if (stream->handler != nullptr && !stream->paused) read(*stream);
+        }
+        running_.clear();
+        retired_.clear();
+        if (count < worth_another_look && ready_.empty()) break;
+    }
+    // Streams with bytes left must not wait for an event that never comes: edges were consumed.
+    if (!ready_.empty()) {
+        boost::asio::post(descriptor_.get_executor(), [this] {
+            if (!stopped_ && !ready_.empty()) on_ready();
+        });
+    }
+}
+
+void EpollEngine::handle(Stream& stream, unsigned events) {
+    if (stream.fd < 0) return;  // retired by an earlier event of this batch
+    if ((events & EPOLLOUT) != 0 && !stream.queued.empty()) flush(stream);
+    constexpr unsigned gone = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
+    if ((events & gone) != 0) stream.peer_closed = true;
+    if ((events & (EPOLLIN | gone)) == 0 || stream.fd < 0) return;
+    stream.readable = true;
+    if (stream.handler == nullptr) return;
+    if (!stream.paused) {
+        read(stream);
+    } else if (stream.peer_closed) {
+        stream.handler->on_hang_up();
+    }
+}
+
+void EpollEngine::read(Stream& stream) {
+    for (int turn = 0; turn < reads_in_a_row; ++turn) {
+        if (stream.handler == nullptr || stream.paused || !stream.readable) return;
+        const ssize_t got = ::recv(stream.fd, buffer_.data(), buffer_.size(), 0);
+        if (got > 0) {
+            // A short read has emptied the socket: the next byte makes a new edge. Not so when the
+            // peer has closed: the end is still to be read, and its edge has come.
+            const bool emptied = static_cast<std::size_t>(got) < buffer_.size();
+            if (emptied && !stream.peer_closed) stream.readable = false;
+            stream.handler->on_bytes({buffer_.data(), static_cast<std::size_t>(got)});
+            const bool unheard = stream.handler != nullptr && stream.paused && stream.peer_closed;
+            if (unheard) stream.handler->on_hang_up();
+            continue;
+        }
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            stream.readable = false;
+            return;
+        }
+        end(stream, got == 0 ? 0 : errno);
+        return;
+    }
+    if (stream.handler != nullptr && stream.readable) make_ready(stream);
+}
+
+void EpollEngine::make_ready(Stream& stream) {
+    if (stream.in_ready_list) return;
+    stream.in_ready_list = true;
+    ready_.push_back(&stream);
+    if (ready_.size() == 1) {
+        boost::asio::post(descriptor_.get_executor(), [this] {
+            if (!stopped_ && !ready_.empty()) on_ready();
+        });
+    }
+}
+
+void EpollEngine::end(Stream& stream, int error) {
+    stream.readable = false;
+    StreamHandler* handler = stream.handler;
+    if (handler != nullptr) handler->on_end(error);
+}
+
+Stream* EpollEngine::add(int fd, StreamHandler& handler) {
+    auto stream = std::make_unique<Stream>();
+    stream->fd = fd;
+    stream->handler = &handler;
+    stream->index = streams_.size();
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.data.ptr = stream.get();
+    if (::epoll_ctl(descriptor_.native_handle(), EPOLL_CTL_ADD, fd, &event) != 0) return nullptr;
+    streams_.push_back(std::move(stream));
+    return streams_.back().get();
+}
+
+bool EpollEngine::send(Stream& stream, const core::Output& output) {
+    if (output.empty() || stream.fd < 0) return true;
+    std::size_t sent = 0;
+    if (stream.queued.empty()) {
+        ssize_t took = 0;
+        if (output.count() == 1) {
+            const std::string_view bytes = output.segment(0);
+            took = ::send(stream.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+        } else {
+            std::array<iovec, core::Output::segments_max> parts{};
+            for (std::size_t at = 0; at < output.count(); ++at) {
+                const std::string_view bytes = output.segment(at);
+                parts[at] = {const_cast<char*>(bytes.data()), bytes.size()};
+            }
+            msghdr message{};
+            message.msg_iov = parts.data();
+            message.msg_iovlen = output.count();
+            took = ::sendmsg(stream.fd, &message, MSG_NOSIGNAL);
+        }
+        // A broken connection shows itself on the reading side, with everything still to be read.
+        if (took < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return true;
+        sent = took > 0 ? static_cast<std::size_t>(took) : 0;
+        if (sent == output.size()) return true;
+    }
+    for (std::size_t at = 0; at < output.count(); ++at) {
+        const std::string_view bytes = output.segment(at);
+        const std::size_t skip = std::min(sent, bytes.size());
+        stream.queued.append(bytes.substr(skip));
+        sent -= skip;
+    }
+    return false;
+}
+
+void EpollEngine::flush(Stream& stream) {
+    while (stream.queued_at < stream.queued.size()) {
+        const ssize_t took = ::send(stream.fd, stream.queued.data() + stream.queued_at,
+                                    stream.queued.size() - stream.queued_at, MSG_NOSIGNAL);
+        if (took < 0) {
+            if (errno == EINTR) continue;
+            if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+            break;  // broken: what is queued reaches nobody
+        }
+        stream.queued_at += static_cast<std::size_t>(took);
+    }
+    stream.queued = std::string{};
+    stream.queued_at = 0;
+    if (stream.handler == nullptr) {
+        retire(stream);
+        return;
+    }
+    if (stream.shut_when_drained) ::shutdown(stream.fd, SHUT_WR);
+    stream.handler->on_drained();
+}
+
+std::size_t EpollEngine::queued_bytes(const Stream& stream) const {
+    return stream.queued.size() - stream.queued_at;
+}
+
+void EpollEngine::pause(Stream& stream) {
+    stream.paused = true;
+}
+
+void EpollEngine::resume(Stream& stream) {
+    if (!stream.paused) return;
+    stream.paused = false;
+    if (stream.readable) make_ready(stream);
+}
+
+void EpollEngine::shut_down(Stream& stream) {
+    stream.shut_when_drained = true;
+    if (stream.queued.empty()) ::shutdown(stream.fd, SHUT_WR);
+}
+
+void EpollEngine::close(Stream* stream) {
+    stream->handler = nullptr;
+    if (stream->queued.empty()) retire(*stream);
+}
+
+int EpollEngine::release(Stream* stream) {
+    assert(stream->queued.empty());
+    const int fd = stream->fd;
+    ::epoll_ctl(descriptor_.native_handle(), EPOLL_CTL_DEL, fd, nullptr);
+    stream->handler = nullptr;
+    stream->fd = -1;
+    retire(*stream);
+    return fd;
+}
+
+bool EpollEngine::has_news(const Stream& stream) const {
+    if (stream.readable || stream.peer_closed) return true;
+    char byte = 0;
+    const ssize_t got = ::recv(stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+/// Out of the set at once; freed after the batch, since events of it may be still to come.
+void EpollEngine::retire(Stream& stream) {
+    if (stream.fd >= 0) ::close(stream.fd);
+    stream.fd = -1;
+    stream.handler = nullptr;
+    stream.readable = false;
+    if (stream.in_ready_list) {
+        std::erase(ready_, &stream);
+        stream.in_ready_list = false;
+    }
+    const std::size_t index = stream.index;
+    retired_.push_back(std::move(streams_[index]));
+    if (index + 1 != streams_.size()) {
+        streams_[index] = std::move(streams_.back());
+        streams_[index]->index = index;
+    }
+    streams_.pop_back();
+}
+
+void EpollEngine::reap() {
+    for (std::size_t at = streams_.size(); at > 0; --at) {
+        Stream& stream = *streams_[at - 1];
+        if (stream.handler == nullptr && ++stream.reaps > reaps_max) retire(stream);
+    }
+    if (running_.empty()) retired_.clear();
+}
+
+}  // namespace schemux::daemon

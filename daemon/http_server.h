@@ -1,0 +1,61 @@
+// The small HTTP server for /metrics, /livez, /readyz and the status page: GET and HEAD only, every
+// size, time and count bounded. Runs on the control thread's io_context, away from the data plane.
+// Knows nothing of what the pages say.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace schemux::daemon {
+
+struct HttpReply {
+    unsigned status = 200;
+    std::string content_type = "text/plain; charset=utf-8";
+    std::string body;
+};
+
+/// Called on the io_context's thread with the whole request target, query included. An exception
+/// becomes status 500.
+using HttpHandler = std::function<HttpReply(std::string_view target)>;
+using HttpHandlers = std::map<std::string, HttpHandler, std::less<>>;  ///< by path, without query
+
+struct HttpLimits {
+    std::size_t connections = 64;  ///< more wait in the kernel's queue
+    std::uint32_t header_bytes = 8 * 1024;
+    std::chrono::milliseconds deadline{5000};  ///< for one request, its answer, and idleness
+};
+
+class HttpServer {
+  public:
+    HttpServer(boost::asio::io_context& context, HttpHandlers handlers, HttpLimits limits = {});
+    HttpServer(const HttpServer&) = delete;
+    HttpServer& operator=(const HttpServer&) = delete;
+    ~HttpServer();
+
+    /// Binds and starts to serve. `address` is numeric; port 0 takes a free one. Gives the error
+    /// as text, or nullopt.
+    std::optional<std::string> listen(const std::string& address, std::uint16_t port);
+
+    /// The port bound by listen(), 0 before.
+    std::uint16_t local_port() const;
+
+    /// Closes the listener and all connections. On the io_context's thread, or when it is stopped.
+    void stop();
+
+  private:
+    struct State;
+    std::shared_ptr<State> state_;
+};
+
+}  // namespace schemux::daemon

@@ -1,0 +1,329 @@
+#include "daemon/metrics.h"
+
+#include "daemon/process_stats.h"
+#include "daemon/version.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <array>
+#include <functional>
+#include <utility>
+
+namespace schemux::daemon {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+namespace {
+
+using Labels = std::vector<ClientMetric::Label>;
+
+ClientMetric::Label label(std::string name, std::string value) {
+    ClientMetric::Label pair;
+    pair.name = std::move(name);
+    pair.value = std::move(value);
+    return pair;
+}
+
+MetricFamily family(std::string name, std::string help, MetricType type) {
+    MetricFamily made;
+    made.name = std::move(name);
+    made.help = std::move(help);
+    made.type = type;
+    return made;
+}
+
+void add_value(MetricFamily& to, Labels labels, double value) {
+    ClientMetric metric;
+    metric.label = std::move(labels);
+    if (to.type == MetricType::Counter) metric.counter.value = value;
+    if (to.type == MetricType::Gauge) metric.gauge.value = value;
+    to.metric.push_back(std::move(metric));
+}
+
+MetricFamily single(std::string name, std::string help, MetricType type, double value) {
+    MetricFamily made = family(std::move(name), std::move(help), type);
+    add_value(made, {}, value);
+    return made;
+}
+
+/// Sums one histogram over the workers that have it.
+class HistogramSum {
+  public:
+    void add(const core::DurationHistogram& from) {
+        for (std::size_t at = 0; at < counts_.size(); ++at)
+            counts_[at] += from.bucket(at);
+        sum_us_ += from.sum_us();
+    }
+    ClientMetric metric(Labels labels) const {
+        ClientMetric made;
+        made.label = std::move(labels);
+        std::uint64_t cumulative = 0;
+        for (std::size_t at = 0; at < counts_.size(); ++at) {
+            cumulative += counts_[at];
+            ClientMetric::Bucket bucket;
+            bucket.cumulative_count = cumulative;
+            bucket.upper_bound =
+                at < core::DurationHistogram::bounds_us.size()
+                    ? static_cast<double>(core::DurationHistogram::bounds_us[at]) / 1e6
+                    : std::numeric_limits<double>::infinity();
+            made.histogram.bucket.push_back(bucket);
+        }
+        made.histogram.sample_count = cumulative;
+        made.histogram.sample_sum = static_cast<double>(sum_us_) / 1e6;
+        return made;
+    }
+
+  private:
+    std::array<std::uint64_t, core::DurationHistogram::bounds_us.size() + 1> counts_{};
+    std::uint64_t sum_us_ = 0;
+};
+
+using Counters = std::vector<const core::ServiceCounters*>;
+
+double total(const Counters& all, core::Counter core::ServiceCounters::*member) {
+    std::uint64_t sum = 0;
+    for (const core::ServiceCounters* counters : all)
+        sum += (counters->*member).value();
+    return static_cast<double>(sum);
+}
+
+struct CounterRow {
+    const char* name;
+    const char* help;
+    MetricType type;
+    core::Counter core::ServiceCounters::*member;
+};
+
+const std::array counter_rows{
+    CounterRow{"schemux_client_connections", "Clients logged in now.", MetricType::Gauge,
+               &core::ServiceCounters::clients},
+    CounterRow{"schemux_clients_waiting", "Clients waiting for a backend now.", MetricType::Gauge,
+               &core::ServiceCounters::clients_waiting},
+    CounterRow{"schemux_leases", "Backends that clients of the service have now.",
+               MetricType::Gauge, &core::ServiceCounters::leases_active},
+    CounterRow{"schemux_client_logins_total", "Clients that logged in.", MetricType::Counter,
+               &core::ServiceCounters::logins},
+    CounterRow{"schemux_transactions_total", "Leases that ended at a transaction's end.",
+               MetricType::Counter, &core::ServiceCounters::transactions},
+    CounterRow{"schemux_client_received_bytes_total", "Bytes received from clients.",
+               MetricType::Counter, &core::ServiceCounters::received_bytes},
+    CounterRow{"schemux_client_sent_bytes_total", "Bytes sent to clients.", MetricType::Counter,
+               &core::ServiceCounters::sent_bytes},
+    CounterRow{"schemux_rewrites_total", "Query texts in which templates were expanded.",
+               MetricType::Counter, &core::ServiceCounters::rewrites},
+    CounterRow{"schemux_template_errors_total", "Query texts refused for their templates.",
+               MetricType::Counter, &core::ServiceCounters::template_errors},
+    CounterRow{"schemux_statements_reprepared_total",
+               "Prepared statements sent again since the backend did not have them.",
+               MetricType::Counter, &core::ServiceCounters::statements_reprepared},
+    CounterRow{"schemux_label_switches_total",
+               "Backends whose settings were changed before a lease.", MetricType::Counter,
+               &core::ServiceCounters::label_switches},
+    CounterRow{"schemux_scrubs_total", "Backends that were reset after a lease.",
+               MetricType::Counter, &core::ServiceCounters::scrubs},
+    CounterRow{"schemux_cancel_requests_total", "Cancel requests that found their client.",
+               MetricType::Counter, &core::ServiceCounters::cancels},
+    CounterRow{"schemux_acquire_timeouts_total", "Clients that waited for a backend in vain.",
+               MetricType::Counter, &core::ServiceCounters::acquire_timeouts},
+};
+
+struct HistogramRow {
+    const char* name;
+    const char* help;
+    core::DurationHistogram core::ServiceCounters::*member;
+};
+
+const std::array histogram_rows{
+    HistogramRow{"schemux_wait_duration_seconds", "Time from asking for a backend to having it.",
+                 &core::ServiceCounters::wait},
+    HistogramRow{"schemux_query_duration_seconds",
+                 "Time from a query's first message to ReadyForQuery.",
+                 &core::ServiceCounters::query},
+    HistogramRow{"schemux_transaction_duration_seconds", "Time a backend was leased.",
+                 &core::ServiceCounters::transaction},
+};
+
+constexpr std::array<const char*, core::error_class_count> error_class_names{
+    "connection", "feature", "data",      "integrity",    "transaction", "prepared",
+    "access",     "syntax",  "resources", "intervention", "other"};
+
+}  // namespace
+
+std::size_t ServiceIndex::index_of(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    return indices_.try_emplace(name, indices_.size()).first->second;
+}
+
+std::vector<std::string> ServiceIndex::names() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::string> names(indices_.size());
+    for (const auto& [name, index] : indices_)
+        names[index] = name;
+    return names;
+}
+
+Metrics::Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
+                 std::vector<const Worker*> workers, const ServiceIndex& services,
+                 const ReloadState& reload)
+    : shared_(shared),
+      acceptor_(acceptor),
+      connector_(connector),
+      workers_(std::move(workers)),
+      services_(services),
+      reload_(reload) {}
+
+void Metrics::collect_services(std::vector<MetricFamily>& out) const {
+    const std::vector<std::string> names = services_.names();
+    std::vector<Counters> by_service(names.size());
+    for (const Worker* worker : workers_) {
+        worker->visit_counters([&](std::size_t index, const core::ServiceCounters& counters) {
+            if (index < by_service.size()) by_service[index].push_back(&counters);
+        });
+    }
+    for (const CounterRow& row : counter_rows) {
+        MetricFamily made = family(row.name, row.help, row.type);
+        for (std::size_t index = 0; index < names.size(); ++index) {
+            add_value(made, {label("service", names[index])}, total(by_service[index], row.member));
+        }
+        out.push_back(std::move(made));
+    }
+    MetricFamily queries =
+        family("schemux_queries_total", "Simple queries and executions of extended ones.",
+               MetricType::Counter);
+    MetricFamily errors = family("schemux_errors_total", "Errors that clients were told, by kind.",
+                                 MetricType::Counter);
+    for (std::size_t index = 0; index < names.size(); ++index) {
+        const Counters& all = by_service[index];
+        add_value(queries, {label("service", names[index]), label("protocol", "simple")},
+                  total(all, &core::ServiceCounters::queries_simple));
+        add_value(queries, {label("service", names[index]), label("protocol", "extended")},
+                  total(all, &core::ServiceCounters::queries_extended));
+        for (std::size_t kind = 0; kind < error_class_names.size(); ++kind) {
+            std::uint64_t sum = 0;
+            for (const core::ServiceCounters* counters : all)
+                sum += counters->errors[kind].value();
+            add_value(errors,
+                      {label("service", names[index]), label("class", error_class_names[kind])},
+                      static_cast<double>(sum));
+        }
+    }
+    out.push_back(std::move(queries));
+    out.push_back(std::move(errors));
+    for (const HistogramRow& row : histogram_rows) {
+        MetricFamily made = family(row.name, row.help, MetricType::Histogram);
+        for (std::size_t index = 0; index < names.size(); ++index) {
+            HistogramSum sum;
+            for (const core::ServiceCounters* counters : by_service[index]) {
+                sum.add(counters->*row.member);
+            }
+            made.metric.push_back(sum.metric({label("service", names[index])}));
+        }
+        out.push_back(std::move(made));
+    }
+}
+
+void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
+    const auto sum = [this](core::Counter WorkerCounters::*member) {
+        std::uint64_t all = 0;
+        for (const Worker* worker : workers_)
+            all += (worker->counters().*member).value();
+        return static_cast<double>(all);
+    };
+    const double open = shared_.pool.open();
+    const double connecting = shared_.pool.connecting();
+    const double idle = shared_.pool.idle();
+    const double leased = sum(&WorkerCounters::backends_leased);
+    const double upkeep = sum(&WorkerCounters::backends_upkeep);
+    MetricFamily states = family(
+        "schemux_backend_connections",
+        "Connections to PostgreSQL that count against the bound, by state.", MetricType::Gauge);
+    add_value(states, {label("state", "connecting")}, connecting);
+    add_value(states, {label("state", "idle")}, idle);
+    add_value(states, {label("state", "leased")}, leased);
+    add_value(states, {label("state", "upkeep")}, upkeep);
+    // What is left is on its way: parked, moving between workers, or closing.
+    add_value(states, {label("state", "other")},
+              std::max(0.0, open - connecting - idle - leased - upkeep));
+    out.push_back(std::move(states));
+    out.push_back(single("schemux_backend_connections_max", "The bound: pool.max_connections.",
+                         MetricType::Gauge, shared_.pool.maximum()));
+    out.push_back(single("schemux_pool_waiting", "Tickets in the wait queue.", MetricType::Gauge,
+                         shared_.pool.waiting()));
+    const ConnectorCounters& connector = connector_.counters();
+    out.push_back(single("schemux_backend_connections_opened_total",
+                         "Connections to PostgreSQL opened.", MetricType::Counter,
+                         static_cast<double>(connector.opened.value())));
+    out.push_back(single("schemux_backend_connect_failures_total",
+                         "Connections to PostgreSQL that could not be opened.", MetricType::Counter,
+                         static_cast<double>(connector.failed.value())));
+    out.push_back(single("schemux_backend_connections_closed_total",
+                         "Connections to PostgreSQL closed.", MetricType::Counter,
+                         sum(&WorkerCounters::backends_closed)));
+    out.push_back(single("schemux_backend_migrations_total",
+                         "Backends that moved to another worker.", MetricType::Counter,
+                         sum(&WorkerCounters::migrations)));
+    out.push_back(single("schemux_backend_upkeep_failures_total",
+                         "Backends closed since they could not be reset.", MetricType::Counter,
+                         sum(&WorkerCounters::upkeep_failures)));
+    out.push_back(single("schemux_desync_total",
+                         "Backends closed for answering what nobody asked; must stay 0.",
+                         MetricType::Counter, sum(&WorkerCounters::desyncs)));
+    out.push_back(single("schemux_backend_cancel_requests_total",
+                         "Cancel requests sent to PostgreSQL.", MetricType::Counter,
+                         static_cast<double>(connector.cancels_sent.value())));
+    MetricFamily connect =
+        family("schemux_backend_connect_duration_seconds",
+               "Time to open a connection to PostgreSQL, or to fail.", MetricType::Histogram);
+    HistogramSum connects;
+    connects.add(connector.connect);
+    connect.metric.push_back(connects.metric({}));
+    out.push_back(std::move(connect));
+}
+
+void Metrics::collect_process(std::vector<MetricFamily>& out) const {
+    out.push_back(single("schemux_client_connections_accepted_total", "Connections accepted.",
+                         MetricType::Counter, static_cast<double>(acceptor_.accepted())));
+    out.push_back(single("schemux_client_connections_refused_total",
+                         "Connections refused at limits.max_clients.", MetricType::Counter,
+                         static_cast<double>(acceptor_.refused())));
+    out.push_back(single("schemux_logins_in_progress", "Clients that have not logged in yet.",
+                         MetricType::Gauge, acceptor_.logging_in()));
+    out.push_back(single("schemux_config_last_reload_successful",
+                         "Whether the last reading of the configuration succeeded.",
+                         MetricType::Gauge, reload_.successful ? 1 : 0));
+    const auto when = std::chrono::duration<double>(reload_.last_success.time_since_epoch());
+    out.push_back(single("schemux_config_last_reload_success_timestamp_seconds",
+                         "When the configuration in use was read.", MetricType::Gauge,
+                         when.count()));
+    MetricFamily build =
+        family("schemux_build_info", "Always 1; the version is a label.", MetricType::Gauge);
+    add_value(build, {label("version", version)}, 1);
+    out.push_back(std::move(build));
+    const ProcessStats process = read_process_stats();
+    out.push_back(single("process_cpu_seconds_total", "CPU time of the process.",
+                         MetricType::Counter, process.cpu_seconds));
+    out.push_back(single("process_resident_memory_bytes", "Resident memory of the process.",
+                         MetricType::Gauge, process.resident_bytes));
+    out.push_back(
+        single("process_open_fds", "Open file descriptors.", MetricType::Gauge, process.open_fds));
+    out.push_back(single("process_max_fds", "The limit of open file descriptors.",
+                         MetricType::Gauge, process.max_fds));
+    out.push_back(single("process_start_time_seconds", "When the process started.",
+                         MetricType::Gauge, process.start_seconds));
+}
+
+std::vector<MetricFamily> Metrics::Collect() const {
+    std::vector<MetricFamily> out;
+    collect_services(out);
+    collect_pool(out);
+    collect_process(out);
+    return out;
+}
+
+std::string Metrics::text() const {
+    return prometheus::TextSerializer().Serialize(Collect());
+}
+
+}  // namespace schemux::daemon

@@ -1,0 +1,63 @@
+// What schemux knows of itself, as Prometheus metrics: read from the workers' counters when
+// somebody scrapes, so that the data plane pays nothing for it. Labels are bounded by the
+// configuration.
+#pragma once
+
+#include "core/counters.h"
+#include "daemon/acceptor.h"
+#include "daemon/connector.h"
+#include "daemon/shared_state.h"
+#include "daemon/worker.h"
+
+#include <prometheus/collectable.h>
+
+#include <chrono>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace schemux::daemon {
+
+/// Names of the services by the index of their counters. Indices are never used again, so that a
+/// service that a reload removes and another brings back goes on counting.
+class ServiceIndex {
+  public:
+    std::size_t index_of(const std::string& name);
+    std::vector<std::string> names() const;
+
+  private:
+    mutable std::mutex mutex_;
+    std::map<std::string, std::size_t> indices_;
+};
+
+/// Set by reloads and the start; read by a scrape on the same (control) thread.
+struct ReloadState {
+    bool successful = true;
+    std::chrono::system_clock::time_point last_success = std::chrono::system_clock::now();
+};
+
+class Metrics final : public prometheus::Collectable {
+  public:
+    Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
+            std::vector<const Worker*> workers, const ServiceIndex& services,
+            const ReloadState& reload);
+
+    std::vector<prometheus::MetricFamily> Collect() const override;
+    /// The Prometheus text format, version 0.0.4.
+    std::string text() const;
+
+  private:
+    void collect_services(std::vector<prometheus::MetricFamily>& out) const;
+    void collect_pool(std::vector<prometheus::MetricFamily>& out) const;
+    void collect_process(std::vector<prometheus::MetricFamily>& out) const;
+
+    const SharedState& shared_;
+    const Acceptor& acceptor_;
+    const Connector& connector_;
+    std::vector<const Worker*> workers_;
+    const ServiceIndex& services_;
+    const ReloadState& reload_;
+};
+
+}  // namespace schemux::daemon

@@ -1,0 +1,203 @@
+#include "daemon/server.h"
+
+#include "config/describe.h"
+#include "daemon/log.h"
+#include "daemon/version.h"
+
+#include <boost/asio/post.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace {
+
+constexpr auto drain_look = std::chrono::milliseconds(50);
+
+/// What `start` reads once; a reload that changes it says that a restart is needed.
+std::vector<std::string> restart_only(const std::vector<std::string>& changes) {
+    std::vector<std::string> needed;
+    for (const std::string& change : changes) {
+        if (change.find("(restart)") != std::string::npos) needed.push_back(change);
+    }
+    return needed;
+}
+
+}  // namespace
+
+Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
+    : settings_(std::move(loaded.settings)),
+      reload_(std::move(reload)),
+      shared_(settings_.pool.max_connections, settings_.workers),
+      notifier_(Notifier::from_environment()),
+      timer_(io_) {
+    shared_.policy.set(make_policy(settings_, services_, backend_epoch_));
+    shared_.pool.set_minimum(settings_.pool.min_connections);
+    for (const std::string& warning : loaded.target.warnings) {
+        log_event(LogLevel::warning, "dsn_warning", warning, {});
+    }
+    connector_ = std::make_unique<Connector>(io_, shared_, std::move(loaded.target),
+                                             settings_.pool.connect_timeout);
+    std::vector<Worker*> workers;
+    for (std::uint32_t number = 0; number < settings_.workers; ++number) {
+        workers_.push_back(std::make_unique<Worker>(number, shared_, *connector_));
+        workers.push_back(workers_.back().get());
+    }
+    for (const auto& worker : workers_)
+        worker->set_peers(workers);
+    connector_->set_workers(workers);
+    acceptor_ = std::make_unique<Acceptor>(io_, shared_, workers);
+    metrics_ = std::make_unique<Metrics>(shared_, *acceptor_, *connector_,
+                                         std::vector<const Worker*>(workers.begin(), workers.end()),
+                                         services_, reload_state_);
+}
+
+Server::~Server() {
+    // Threads first: nothing of what they use may go before them.
+    for (const auto& worker : workers_)
+        worker->stop();
+    connector_->stop();
+    if (http_) http_->stop();
+}
+
+std::optional<std::string> Server::start() {
+    if (auto error = listen()) return error;
+    if (auto error = serve_http()) return error;
+    SignalCallbacks callbacks;
+    callbacks.on_stop = [this](int, unsigned times) { on_stop(times); };
+    callbacks.on_reload = [this] { on_reload(); };
+    signals_ = std::make_unique<SignalHandler>(io_, std::move(callbacks));
+    for (const auto& worker : workers_)
+        worker->start();
+    connector_->wake_connector();
+    acceptor_->start();
+    return {};
+}
+
+std::optional<std::string> Server::listen() {
+    for (const config::Listener& listener : settings_.listen) {
+        const auto error = listener.is_unix()
+                               ? acceptor_->listen_unix(listener.unix_socket_dir, listener.port)
+                               : acceptor_->listen_tcp(listener.address, listener.port);
+        if (error) return error;
+    }
+    return {};
+}
+
+std::optional<std::string> Server::serve_http() {
+    if (!settings_.http) return {};
+    HttpHandlers handlers;
+    handlers["/metrics"] = [this](std::string_view) {
+        return HttpReply{200, "text/plain; version=0.0.4; charset=utf-8", metrics_->text()};
+    };
+    handlers["/livez"] = [](std::string_view) { return HttpReply{200, "text/plain", "ok\n"}; };
+    handlers["/readyz"] = [this](std::string_view) { return ready(); };
+    http_ = std::make_unique<HttpServer>(io_, std::move(handlers));
+    return http_->listen(settings_.http->address, settings_.http->port);
+}
+
+HttpReply Server::ready() const {
+    if (stops_ > 0) return {503, "text/plain", "draining\n"};
+    const std::string failure = shared_.last_failure.get();
+    const bool unreachable = !failure.empty() && shared_.pool.open() == 0;
+    if (unreachable) return {503, "text/plain", "PostgreSQL cannot be reached\n"};
+    return {200, "text/plain", "ok\n"};
+}
+
+void Server::run() {
+    log_event(LogLevel::info, "started", "schemux is serving",
+              {{"version", version},
+               {"workers", settings_.workers},
+               {"max_connections", settings_.pool.max_connections},
+               {"services", settings_.services.size()}});
+    notifier_.ready();
+    io_.run();
+    log_event(LogLevel::info, "stopped", "schemux has stopped", {});
+}
+
+void Server::request_stop() {
+    boost::asio::post(io_, [this] { on_stop(stops_ + 1); });
+}
+
+void Server::on_stop(unsigned times) {
+    stops_ = std::max(times, stops_ + 1);
+    if (stops_ > 1) {
+        log_event(LogLevel::warning, "stopping_now", "second signal: stopping without draining",
+                  {});
+        finish();
+        return;
+    }
+    log_event(LogLevel::info, "draining", "stopping when the running transactions have ended", {});
+    notifier_.stopping();
+    acceptor_->stop();
+    for (const auto& worker : workers_)
+        worker->post_drain();
+    drain_deadline_ = std::chrono::steady_clock::now() + settings_.drain_timeout;
+    check_drained();
+}
+
+void Server::check_drained() {
+    std::uint32_t sessions = acceptor_->logging_in();
+    for (const auto& worker : workers_)
+        sessions += worker->session_count();
+    if (sessions == 0) {
+        finish();
+        return;
+    }
+    if (std::chrono::steady_clock::now() > drain_deadline_) {
+        log_event(LogLevel::warning, "drain_timeout", "transactions outlasted drain_timeout",
+                  {{"clients", sessions}});
+        finish();
+        return;
+    }
+    timer_.expires_after(drain_look);
+    timer_.async_wait([this](const boost::system::error_code& error) {
+        if (!error) check_drained();
+    });
+}
+
+void Server::finish() {
+    acceptor_->stop();
+    connector_->stop();
+    if (http_) http_->stop();
+    if (signals_) signals_->cancel();
+    for (const auto& worker : workers_)
+        worker->stop();
+    io_.stop();
+}
+
+void Server::on_reload() {
+    notifier_.reloading();
+    std::optional<Loaded> loaded = reload_ ? reload_() : std::nullopt;
+    reload_state_.successful = loaded.has_value();
+    if (!loaded) {
+        log_event(LogLevel::error, "reload_failed", "the old configuration stays in use", {});
+        notifier_.ready();
+        return;
+    }
+    config::Settings& fresh = loaded->settings;
+    const std::vector<std::string> changes = config::describe_changes(settings_, fresh);
+    for (const std::string& change : changes) {
+        log_event(LogLevel::info, "setting_changed", change, {});
+    }
+    for (const std::string& change : restart_only(changes)) {
+        log_event(LogLevel::warning, "restart_needed", change, {});
+    }
+    reload_state_.last_success = std::chrono::system_clock::now();
+    shared_.pool.set_maximum(fresh.pool.max_connections);
+    shared_.pool.set_minimum(fresh.pool.min_connections);
+    const bool other_backend = fresh.backend.dsn != settings_.backend.dsn ||
+                               fresh.backend.password_file != settings_.backend.password_file;
+    if (other_backend) ++backend_epoch_;
+    connector_->set_target(std::move(loaded->target), fresh.pool.connect_timeout, backend_epoch_);
+    shared_.policy.set(make_policy(fresh, services_, backend_epoch_));
+    set_log_level(make_log_level(fresh.log.level));
+    settings_ = std::move(fresh);
+    connector_->wake_connector();
+    log_event(LogLevel::info, "reloaded", "the configuration was read again",
+              {{"changes", changes.size()}});
+    notifier_.ready();
+}
+
+}  // namespace schemux::daemon

@@ -1,0 +1,76 @@
+// The running daemon: everything started in the right order, reloaded, drained, and stopped in the
+// opposite one. `schemux serve` and `schemux dev` are thin shells around it.
+#pragma once
+
+#include "config/settings.h"
+#include "daemon/acceptor.h"
+#include "daemon/connector.h"
+#include "daemon/http_server.h"
+#include "daemon/metrics.h"
+#include "daemon/notify.h"
+#include "daemon/signals.h"
+#include "daemon/wiring.h"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace schemux::daemon {
+
+/// A configuration and what its dsn means.
+struct Loaded {
+    config::Settings settings;
+    BackendTarget target;
+};
+
+class Server {
+  public:
+    /// `reload`: reads the configuration again; nullopt (and its reasons logged) keeps the old one.
+    Server(Loaded loaded, std::function<std::optional<Loaded>()> reload);
+    ~Server();
+
+    /// Binds the listeners and starts the workers; what went wrong, if anything.
+    std::optional<std::string> start();
+    /// Serves until a signal or `request_stop`; then drains. Returns when all has ended.
+    void run();
+    /// Thread-safe: as a SIGTERM.
+    void request_stop();
+
+    std::uint16_t port() const { return acceptor_->first_port(); }
+    std::uint16_t http_port() const { return http_ ? http_->local_port() : 0; }
+
+  private:
+    void on_stop(unsigned times);
+    void on_reload();
+    void check_drained();
+    void finish();
+    std::optional<std::string> listen();
+    std::optional<std::string> serve_http();
+    HttpReply ready() const;
+
+    config::Settings settings_;
+    std::function<std::optional<Loaded>()> reload_;
+    boost::asio::io_context io_{1};
+    ServiceIndex services_;
+    SharedState shared_;
+    std::unique_ptr<Connector> connector_;
+    std::vector<std::unique_ptr<Worker>> workers_;
+    std::unique_ptr<Acceptor> acceptor_;
+    std::unique_ptr<HttpServer> http_;
+    std::unique_ptr<SignalHandler> signals_;
+    std::unique_ptr<Metrics> metrics_;
+    ReloadState reload_state_;
+    Notifier notifier_;
+    boost::asio::steady_timer timer_;
+    std::chrono::steady_clock::time_point drain_deadline_{};
+    std::uint64_t backend_epoch_ = 0;
+    unsigned stops_ = 0;
+};
+
+}  // namespace schemux::daemon

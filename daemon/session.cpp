@@ -1,0 +1,194 @@
+#include "daemon/session.h"
+
+#include "daemon/backend_connection.h"
+#include "daemon/worker.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace schemux::daemon {
+
+using core::CloseReason;
+using core::Disposal;
+using core::Next;
+using core::RelayPhase;
+using core::Step;
+
+Session::Session(Worker& worker, core::SessionId id, std::unique_ptr<core::Relay> relay)
+    : worker_(worker), id_(id), relay_(std::move(relay)) {}
+
+void Session::start(int fd, std::string_view first_bytes) {
+    stream_ = worker_.engine().add(fd, *this);
+    if (stream_ == nullptr) {
+        ::close(fd);
+        worker_.forget(*this);
+        return;
+    }
+    const std::shared_ptr<const core::Settings> welcome = worker_.welcomes().find(relay_->label());
+    perform(relay_->start(welcome.get()));
+    if (!closed() && !first_bytes.empty()) perform(relay_->on_frontend_bytes(first_bytes));
+}
+
+void Session::on_bytes(std::string_view bytes) {
+    perform(relay_->on_frontend_bytes(bytes));
+    worker_.settle();
+}
+
+void Session::on_drained() {
+    apply_backpressure();
+    worker_.settle();
+}
+
+/// A client that goes while it waits needs no backend any more.
+void Session::on_hang_up() {
+    if (waiting()) close(CloseReason::client_disconnected);
+    worker_.settle();
+}
+
+void Session::on_end(int /*error*/) {
+    close(CloseReason::client_disconnected);
+    worker_.settle();
+}
+
+void Session::on_backend_bytes(std::string_view bytes) {
+    perform(relay_->on_backend_bytes(bytes));
+}
+
+void Session::on_granted(BackendConnection& backend) {
+    perform(begin_lease(backend));
+}
+
+Step Session::begin_lease(BackendConnection& backend) {
+    backend_ = &backend;
+    if (relay_->expects_welcome()) {
+        worker_.welcomes().add(relay_->label(), backend.state.parameters);
+    }
+    return relay_->on_granted(backend.state);
+}
+
+void Session::on_acquire_failed(protocol::ErrorFields error) {
+    perform(relay_->on_acquire_failed(std::move(error)));
+}
+
+void Session::on_backend_lost() {
+    backend_ = nullptr;
+    perform(relay_->on_backend_lost());
+}
+
+void Session::on_cancel() {
+    Step step;
+    switch (relay_->on_cancel(step)) {
+        case core::CancelOutcome::nothing:
+            return;
+        case core::CancelOutcome::forward:
+            worker_.cancel_backend(*backend_);
+            return;
+        case core::CancelOutcome::answered:
+            worker_.stop_waiting(*this);
+            perform(step);
+            return;
+    }
+}
+
+void Session::on_drain() {
+    perform(relay_->on_drain());
+}
+
+void Session::on_backend_drained() {
+    apply_backpressure();
+}
+
+void Session::flush() {
+    core::WorkerContext& context = worker_.context();
+    if (backend_ != nullptr && !context.to_backend.empty()) {
+        worker_.engine().send(*backend_->stream, context.to_backend);
+    }
+    if (stream_ != nullptr && !context.to_frontend.empty()) {
+        relay_->counters().sent_bytes.add(context.to_frontend.size());
+        worker_.engine().send(*stream_, context.to_frontend);
+    }
+    context.settle();
+}
+
+void Session::perform(Step step) {
+    while (true) {
+        flush();
+        switch (step.next) {
+            case Next::proceed:
+                apply_backpressure();
+                return;
+            case Next::acquire: {
+                BackendConnection* granted = worker_.acquire(*this);
+                if (granted == nullptr) {
+                    apply_backpressure();
+                    return;
+                }
+                step = begin_lease(*granted);
+                break;
+            }
+            case Next::release: {
+                BackendConnection& backend = *std::exchange(backend_, nullptr);
+                worker_.release(backend);
+                if (closed()) {
+                    worker_.forget(*this);
+                    return;
+                }
+                step = relay_->resume();
+                break;
+            }
+            case Next::close:
+                close(step.reason);
+                return;
+            case Next::poison:
+                if (backend_ != nullptr) worker_.poison(*std::exchange(backend_, nullptr));
+                relay_->on_backend_poisoned();
+                close(step.reason);
+                return;
+        }
+    }
+}
+
+/// Reading stops on the side whose bytes could not be passed on.
+void Session::apply_backpressure() {
+    StreamEngine& engine = worker_.engine();
+    const bool frontend_full = stream_ != nullptr && engine.queued_bytes(*stream_) > 0;
+    const bool backend_full = backend_ != nullptr && engine.queued_bytes(*backend_->stream) > 0;
+    if (backend_ != nullptr) {
+        frontend_full ? engine.pause(*backend_->stream) : engine.resume(*backend_->stream);
+    }
+    if (stream_ == nullptr) return;
+    const bool read = relay_->wants_frontend_bytes() && !backend_full;
+    read ? engine.resume(*stream_) : engine.pause(*stream_);
+}
+
+void Session::close(CloseReason reason) {
+    if (stream_ == nullptr) {
+        // It lingered without its client, and now its backend is gone too.
+        worker_.forget(*this);
+        return;
+    }
+    worker_.stop_waiting(*this);
+    worker_.engine().close(std::exchange(stream_, nullptr));
+    worker_.note_closed(*this, reason);
+    BackendConnection* backend = backend_;
+    switch (relay_->on_frontend_closed()) {
+        case Disposal::none:
+            break;
+        case Disposal::linger:
+            // The relay goes on without its client until the backend has finished.
+            worker_.engine().resume(*backend->stream);
+            return;
+        case Disposal::release:
+        case Disposal::reset:
+            worker_.release(*backend);
+            break;
+        case Disposal::abort:
+            worker_.abort(*backend);
+            break;
+    }
+    backend_ = nullptr;
+    worker_.forget(*this);
+}
+
+}  // namespace schemux::daemon

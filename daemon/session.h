@@ -1,0 +1,61 @@
+// One logged-in frontend on a worker: its socket and its relay. It performs what the relay decides
+// and decides nothing itself.
+#pragma once
+
+#include "core/relay.h"
+#include "core/shared_pool.h"
+#include "daemon/stream_engine.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace schemux::daemon {
+
+class Worker;
+class BackendConnection;
+
+class Session final : public StreamHandler {
+  public:
+    Session(Worker& worker, core::SessionId id, std::unique_ptr<core::Relay> relay);
+
+    void start(int fd, std::string_view first_bytes);
+
+    void on_bytes(std::string_view bytes) override;
+    void on_drained() override;
+    void on_hang_up() override;
+    void on_end(int error) override;
+
+    // From the worker, in its own turn.
+    void on_backend_bytes(std::string_view bytes);
+    void on_granted(BackendConnection& backend);
+    void on_acquire_failed(protocol::ErrorFields error);
+    void on_backend_lost();
+    void on_cancel();
+    void on_drain();
+    /// The backend's socket has taken everything.
+    void on_backend_drained();
+
+    core::Relay& relay() { return *relay_; }
+    core::SessionId id() const { return id_; }
+    bool waiting() const { return relay_->phase() == core::RelayPhase::waiting; }
+    bool closed() const { return stream_ == nullptr; }
+
+    core::TicketHandle ticket;
+    bool listed_as_waiting = false;  ///< the worker's deadline list has it
+
+  private:
+    void perform(core::Step step);
+    core::Step begin_lease(BackendConnection& backend);
+    void flush();
+    void apply_backpressure();
+    void close(core::CloseReason reason);
+
+    Worker& worker_;
+    core::SessionId id_;
+    std::unique_ptr<core::Relay> relay_;
+    Stream* stream_ = nullptr;
+    BackendConnection* backend_ = nullptr;
+};
+
+}  // namespace schemux::daemon

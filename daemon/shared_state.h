@@ -1,0 +1,161 @@
+// What the workers, the acceptor and the connector share. Everything in here is thread-safe by
+// itself; none of it is touched per message.
+#pragma once
+
+#include "core/label.h"
+#include "core/limits.h"
+#include "core/prepared_statements.h"
+#include "core/service.h"
+#include "core/shared_pool.h"
+#include "protocol/keyed_digest.h"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace schemux::daemon {
+
+/// What a reload may change; published as a whole.
+struct Policy {
+    core::ServiceCatalog services;
+    std::set<std::string, std::less<>> users;  ///< empty: any name may log in
+    std::chrono::milliseconds login_timeout{10'000};
+    std::chrono::milliseconds idle_timeout{600'000};  ///< 0: never
+    std::chrono::milliseconds lifetime{3'600'000};    ///< 0: never
+    std::uint32_t max_clients = 10'000;
+    std::uint32_t min_connections = 0;
+    std::uint64_t backend_epoch = 0;  ///< counts the dsns: backends of an older one are closed
+};
+
+class PolicyHolder {
+  public:
+    std::shared_ptr<const Policy> get() const {
+        const std::lock_guard lock(mutex_);
+        return policy_;
+    }
+    void set(std::shared_ptr<const Policy> policy) {
+        const std::lock_guard lock(mutex_);
+        policy_ = std::move(policy);
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::shared_ptr<const Policy> policy_ = std::make_shared<const Policy>();
+};
+
+/// What a backend reports under a label, so that most logins need no backend.
+class WelcomeCache {
+  public:
+    std::shared_ptr<const core::Settings> find(const core::Label& label) const {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [known, parameters] : entries_[slot(label)]) {
+            if (known == label) return parameters;
+        }
+        return nullptr;
+    }
+    void add(const core::Label& label, const core::Settings& parameters) {
+        const std::lock_guard lock(mutex_);
+        auto& bucket = entries_[slot(label)];
+        for (const auto& entry : bucket) {
+            if (entry.first == label) return;
+        }
+        // Labels are chosen by clients: a full bucket forgets its oldest one.
+        if (bucket.size() >= bucket_max) bucket.erase(bucket.begin());
+        bucket.emplace_back(label, std::make_shared<const core::Settings>(parameters));
+    }
+    void clear() {
+        const std::lock_guard lock(mutex_);
+        for (auto& bucket : entries_)
+            bucket.clear();
+    }
+
+  private:
+    static constexpr std::size_t buckets = 128;
+    static constexpr std::size_t bucket_max = core::limits::welcome_cache_max / buckets;
+    static std::size_t slot(const core::Label& label) { return label.hash() % buckets; }
+
+    mutable std::mutex mutex_;
+    std::array<std::vector<std::pair<core::Label, std::shared_ptr<const core::Settings>>>, buckets>
+        entries_;
+};
+
+/// Which session a CancelRequest means. Both numbers are random; a wrong secret finds nothing.
+class CancelRegistry {
+  public:
+    struct Where {
+        std::uint32_t worker = 0;
+        core::SessionId session;
+    };
+    struct Key {
+        std::uint32_t pid = 0;
+        std::uint32_t secret = 0;
+    };
+
+    Key add(const Where& where) {
+        const std::lock_guard lock(mutex_);
+        Key key;
+        do {
+            protocol::random_bytes(&key, sizeof key);
+            key.pid &= 0x7fffffffU;  // drivers read it as a signed number
+        } while (key.pid == 0 || entries_.contains(key.pid));
+        entries_.emplace(key.pid, std::make_pair(key.secret, where));
+        return key;
+    }
+    void remove(std::uint32_t pid) {
+        const std::lock_guard lock(mutex_);
+        entries_.erase(pid);
+    }
+    std::optional<Where> find(std::uint32_t pid, std::uint32_t secret) const {
+        const std::lock_guard lock(mutex_);
+        const auto found = entries_.find(pid);
+        const std::uint32_t expected = found == entries_.end() ? 0 : found->second.first;
+        const auto bytes = [](const std::uint32_t& number) {
+            return std::string_view(reinterpret_cast<const char*>(&number), sizeof number);
+        };
+        const bool equal = protocol::equal_in_constant_time(bytes(expected), bytes(secret));
+        if (found == entries_.end() || !equal) return {};
+        return found->second.second;
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::unordered_map<std::uint32_t, std::pair<std::uint32_t, Where>> entries_;
+};
+
+/// Why the last connect to PostgreSQL failed, for those who waited in vain.
+class LastFailure {
+  public:
+    void set(std::string text) {
+        const std::lock_guard lock(mutex_);
+        text_ = std::move(text);
+    }
+    std::string get() const {
+        const std::lock_guard lock(mutex_);
+        return text_;
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::string text_;
+};
+
+struct SharedState {
+    SharedState(std::uint32_t max_connections, std::uint32_t workers)
+        : pool(max_connections, workers) {}
+
+    core::SharedPool pool;
+    core::StatementNamer namer;
+    PolicyHolder policy;
+    WelcomeCache welcomes;
+    CancelRegistry cancels;
+    LastFailure last_failure;
+};
+
+}  // namespace schemux::daemon

@@ -1,0 +1,54 @@
+// The data plane's I/O, completion-shaped: received bytes come to a handler, bytes to send are
+// handed over, the engine owns the buffers. One engine per worker thread; nothing here is
+// thread-safe. epoll_engine is the default; a fake one drives tests.
+// It must not know the protocol.
+#pragma once
+
+#include "core/output.h"
+
+#include <cstddef>
+#include <memory>
+#include <string_view>
+
+namespace schemux::daemon {
+
+class StreamHandler {
+  public:
+    virtual ~StreamHandler() = default;
+    /// The bytes are valid during the call only.
+    virtual void on_bytes(std::string_view bytes) = 0;
+    /// Everything that `send` had to queue has gone out.
+    virtual void on_drained() = 0;
+    /// The peer closed or reset while reading is paused; bytes of it may be unread. Not the end
+    /// yet: `on_end` comes when reading goes on.
+    virtual void on_hang_up() {}
+    /// The peer closed (error 0) or the connection broke (errno). Nothing comes after this.
+    virtual void on_end(int error) = 0;
+};
+
+/// A connected socket in an engine. Opaque to everybody else.
+struct Stream;
+
+class StreamEngine {
+  public:
+    virtual ~StreamEngine() = default;
+
+    /// Takes over a connected, non-blocking socket.
+    virtual Stream* add(int fd, StreamHandler& handler) = 0;
+    /// One send for the whole output. False: some of it is queued, `on_drained` will tell.
+    virtual bool send(Stream& stream, const core::Output& output) = 0;
+    virtual std::size_t queued_bytes(const Stream& stream) const = 0;
+    /// No `on_bytes` until `resume`; the kernel keeps what arrives, and slows the peer down.
+    virtual void pause(Stream& stream) = 0;
+    virtual void resume(Stream& stream) = 0;
+    /// No more will be sent; the peer sees the end of the stream behind what is queued.
+    virtual void shut_down(Stream& stream) = 0;
+    /// Closes behind what is queued (for a bounded time). The handler hears nothing more.
+    virtual void close(Stream* stream) = 0;
+    /// Gives the socket back, to be added to another engine. Nothing may be queued.
+    virtual int release(Stream* stream) = 0;
+    /// True when the peer has closed or sent something that has not been delivered yet.
+    virtual bool has_news(const Stream& stream) const = 0;
+};
+
+}  // namespace schemux::daemon

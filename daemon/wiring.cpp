@@ -1,0 +1,111 @@
+#include "daemon/wiring.h"
+
+#include "core/label.h"
+
+namespace schemux::daemon {
+
+namespace {
+
+core::LiteralTemplates literal_templates(config::LiteralScope scope) {
+    switch (scope) {
+        case config::LiteralScope::off:
+            return core::LiteralTemplates::off;
+        case config::LiteralScope::relation:
+            return core::LiteralTemplates::relation;
+        case config::LiteralScope::all:
+            return core::LiteralTemplates::all;
+    }
+    return core::LiteralTemplates::off;
+}
+
+/// The text of search_path as PostgreSQL takes it. `$user` must not be quoted away, but means the
+/// same quoted.
+std::string search_path_text(const config::Service& service) {
+    std::vector<std::string> names;
+    if (service.search_path) {
+        names = *service.search_path;
+    } else if (!service.schema.empty()) {
+        names = {service.schema, "public"};
+    } else {
+        names = {"$user", "public"};
+    }
+    std::string text;
+    for (const std::string& name : names) {
+        if (!text.empty()) text += ", ";
+        if (name == "public" || name == "pg_catalog") {
+            text += name;
+        } else {
+            core::append_quoted_identifier(text, name);
+        }
+    }
+    return text;
+}
+
+core::Service make_service(const config::Settings& settings, const config::Service& from,
+                           ServiceIndex& index) {
+    core::Service service;
+    service.name = from.name;
+    service.schema = from.schema;
+    service.search_path = search_path_text(from);
+    service.allow_schemas = from.allow_schemas;
+    service.users = from.users;
+    service.braces = from.templates.braces;
+    service.angles = from.templates.angles;
+    service.literals = literal_templates(from.literals);
+    service.acquire_timeout = settings.pool.acquire_timeout;
+    service.max_query_bytes = settings.limits.max_query_bytes;
+    service.index = index.index_of(from.name);
+    return service;
+}
+
+}  // namespace
+
+std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
+                                          std::uint64_t backend_epoch) {
+    auto policy = std::make_shared<Policy>();
+    for (const config::Service& service : settings.services) {
+        policy->services.add(make_service(settings, service, index));
+    }
+    for (const config::User& user : settings.auth.users)
+        policy->users.insert(user.name);
+    policy->login_timeout = settings.limits.login_timeout;
+    policy->idle_timeout = settings.pool.idle_timeout;
+    policy->lifetime = settings.pool.lifetime;
+    policy->max_clients = settings.limits.max_clients;
+    policy->min_connections = settings.pool.min_connections;
+    policy->backend_epoch = backend_epoch;
+    return policy;
+}
+
+LogLevel make_log_level(config::LogLevel level) {
+    switch (level) {
+        case config::LogLevel::debug:
+            return LogLevel::debug;
+        case config::LogLevel::info:
+            return LogLevel::info;
+        case config::LogLevel::warning:
+            return LogLevel::warning;
+        case config::LogLevel::error:
+            return LogLevel::error;
+    }
+    return LogLevel::info;
+}
+
+LogOptions make_log_options(const config::Log& log) {
+    LogOptions options;
+    options.level = make_log_level(log.level);
+    switch (log.format) {
+        case config::LogFormat::automatic:
+            options.format = LogFormat::automatic;
+            break;
+        case config::LogFormat::json:
+            options.format = LogFormat::json;
+            break;
+        case config::LogFormat::text:
+            options.format = LogFormat::text;
+            break;
+    }
+    return options;
+}
+
+}  // namespace schemux::daemon

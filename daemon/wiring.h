@@ -1,0 +1,19 @@
+// From the configuration to what the rest of the daemon and core understand. The only place that
+// knows both.
+#pragma once
+
+#include "config/settings.h"
+#include "daemon/log.h"
+#include "daemon/metrics.h"
+#include "daemon/shared_state.h"
+
+#include <memory>
+
+namespace schemux::daemon {
+
+std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
+                                          std::uint64_t backend_epoch);
+LogOptions make_log_options(const config::Log& log);
+LogLevel make_log_level(config::LogLevel level);
+
+}  // namespace schemux::daemon

@@ -1,0 +1,228 @@
+#include "daemon/worker.h"
+
+#include "daemon/log.h"
+#include "protocol/sqlstate.h"
+
+#include <unistd.h>
+
+#include <boost/asio/post.hpp>
+
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace {
+
+constexpr auto tick_length = std::chrono::milliseconds(100);
+constexpr std::uint32_t ticks_per_second = 10;
+constexpr std::uint64_t version_bits = 48;  ///< of unnamed statements; the rest names the worker
+
+}  // namespace
+
+Worker::Worker(std::uint32_t number, SharedState& shared, ControlPlane& control)
+    : number_(number),
+      shared_(shared),
+      control_(control),
+      work_(boost::asio::make_work_guard(io_)),
+      timer_(io_),
+      engine_(io_, [this] { context_.now = std::chrono::steady_clock::now(); }),
+      policy_(shared.policy.get()) {
+    context_.namer = &shared.namer;
+    context_.last_unnamed_version = std::uint64_t{number} << version_bits;
+    context_.now = std::chrono::steady_clock::now();
+}
+
+Worker::~Worker() {
+    stop();
+}
+
+void Worker::start() {
+    engine_.start();
+    schedule_tick();
+    thread_ = std::thread([this] { io_.run(); });
+}
+
+void Worker::stop() {
+    if (!thread_.joinable()) return;
+    io_.stop();
+    thread_.join();
+}
+
+/// Runs work that another thread asked for, as one turn of the data plane.
+void Worker::run(std::function<void()> work) {
+    boost::asio::post(io_, [this, work = std::move(work)] {
+        context_.now = std::chrono::steady_clock::now();
+        work();
+        settle();
+    });
+}
+
+void Worker::post_failure(const core::Ticket& ticket, protocol::ErrorFields error) {
+    run([this, ticket, error = std::move(error)]() mutable {
+        Session* waiter = session(ticket.session);
+        if (waiter != nullptr && waiter->waiting()) waiter->on_acquire_failed(std::move(error));
+    });
+}
+
+void Worker::post_cancel(core::SessionId id) {
+    run([this, id] {
+        if (Session* target = session(id)) target->on_cancel();
+    });
+}
+
+void Worker::post_drain() {
+    run([this] {
+        draining_ = true;
+        sessions_.for_each([](Session& session) { session.on_drain(); });
+    });
+}
+
+void Worker::post_give_up_idle() {
+    run([this] { dispatch_idle(); });
+}
+
+core::ServiceCounters& Worker::counters_for(std::size_t service_index) {
+    if (service_index >= service_counters_.size() || !service_counters_[service_index]) {
+        const std::lock_guard lock(service_counters_mutex_);
+        if (service_index >= service_counters_.size()) {
+            service_counters_.resize(service_index + 1);
+        }
+        service_counters_[service_index] = std::make_unique<core::ServiceCounters>();
+    }
+    return *service_counters_[service_index];
+}
+
+void Worker::visit_counters(
+    const std::function<void(std::size_t, const core::ServiceCounters&)>& visit) const {
+    const std::lock_guard lock(service_counters_mutex_);
+    for (std::size_t index = 0; index < service_counters_.size(); ++index) {
+        if (service_counters_[index]) visit(index, *service_counters_[index]);
+    }
+}
+
+void Worker::open_session(NewSession&& from) {
+    context_.now = std::chrono::steady_clock::now();
+    const core::SessionId id = sessions_.reserve();
+    const CancelRegistry::Key key = shared_.cancels.add({number_, id});
+    core::ServiceCounters& counters = counters_for(from.service->index);
+    core::Relay::Identity identity;
+    identity.pid = key.pid;
+    identity.secret = key.secret;
+    identity.private_key = std::to_string(key.pid) + ":" + std::to_string(key.secret);
+    auto relay = std::make_unique<core::Relay>(context_, std::move(from.service), counters,
+                                               std::move(from.label), std::move(identity));
+    counters.clients.add();
+    counters.logins.add();
+    session_count_.fetch_add(1, std::memory_order_relaxed);
+    auto session = std::make_unique<Session>(*this, id, std::move(relay));
+    Session& opened = *session;
+    sessions_.set(id, std::move(session));
+    context_.to_frontend.generate([&](std::string& out) { out.append(from.reply); });
+    opened.start(from.fd, from.first_bytes);
+    if (draining_ && !opened.closed()) opened.on_drain();
+    settle();
+}
+
+void Worker::stop_waiting(Session& session) {
+    if (session.ticket.generation == 0) return;
+    shared_.pool.withdraw(session.ticket);
+    session.ticket = {};
+}
+
+void Worker::note_closed(Session& session, core::CloseReason reason) {
+    session.relay().counters().clients.subtract();
+    if (reason != core::CloseReason::client_terminated) {
+        log_event(LogLevel::info, "client_closed",
+                  {{"service", session.relay().service().name}, {"reason", core::name_of(reason)}});
+    }
+}
+
+/// Its memory goes when this turn is over: calls of its own may be on the stack.
+void Worker::forget(Session& session) {
+    if (sessions_.find(session.id()) != &session) return;
+    shared_.cancels.remove(session.relay().identity().pid);
+    session_count_.fetch_sub(1, std::memory_order_relaxed);
+    dead_sessions_.push_back(sessions_.remove(session.id()));
+}
+
+/// The end of a turn: leases that came free in it begin now, and what has died is buried.
+void Worker::settle() {
+    if (settling_) return;
+    settling_ = true;
+    run_grants();
+    dead_sessions_.clear();
+    dead_backends_.clear();
+    settling_ = false;
+}
+
+void Worker::schedule_tick() {
+    timer_.expires_after(tick_length);
+    timer_.async_wait([this](const boost::system::error_code& error) {
+        if (error) return;
+        tick();
+        schedule_tick();
+    });
+}
+
+void Worker::tick() {
+    context_.now = std::chrono::steady_clock::now();
+    expire_waiting();
+    if (++ticks_ % ticks_per_second == 0) {
+        policy_ = shared_.policy.get();
+        engine_.reap();
+        recycle_idle();
+    }
+    // A ticket that arrived while a backend was on its way elsewhere finds it here at the latest.
+    dispatch_idle();
+    settle();
+}
+
+/// Each session is listed once, however often it waits between two looks at the list.
+void Worker::watch_deadline(Session& session) {
+    if (std::exchange(session.listed_as_waiting, true)) return;
+    waiting_.push_back(session.id());
+}
+
+void Worker::expire_waiting() {
+    // First the list, then the answers: a session that was refused may wait again at once.
+    std::vector<core::SessionId> expired;
+    std::erase_if(waiting_, [&](core::SessionId id) {
+        Session* waiter = session(id);
+        if (waiter == nullptr) return true;
+        const core::Relay& relay = waiter->relay();
+        const bool waits = waiter->waiting();
+        const bool late = context_.now - relay.waiting_since() >= relay.service().acquire_timeout;
+        if (waits && !late) return false;
+        waiter->listed_as_waiting = false;
+        if (waits) expired.push_back(id);
+        return true;
+    });
+    for (const core::SessionId id : expired) {
+        if (Session* waiter = session(id)) refuse_waiter(*waiter);
+    }
+}
+
+void Worker::refuse_waiter(Session& waiter) {
+    stop_waiting(waiter);
+    protocol::ErrorFields error;
+    const std::string failure = shared_.last_failure.get();
+    if (failure.empty()) {
+        const auto waited = std::chrono::duration<double>(waiter.relay().service().acquire_timeout);
+        error.sqlstate = protocol::sqlstate::too_many_connections;
+        error.message = "no connection to PostgreSQL became free in time";
+        error.detail = "Waited " + std::to_string(waited.count()).substr(0, 5) +
+                       " s; the pool of " + std::to_string(shared_.pool.maximum()) +
+                       " connections is in use.";
+        error.hint = "Shorten transactions, or raise pool.max_connections or pool.acquire_timeout.";
+    } else {
+        error.sqlstate = protocol::sqlstate::connection_failure;
+        error.message = "could not connect to PostgreSQL";
+        error.detail = failure;
+        error.hint =
+            "schemux goes on trying; check that PostgreSQL runs and that backend.dsn is right.";
+    }
+    waiter.relay().counters().acquire_timeouts.add();
+    waiter.on_acquire_failed(std::move(error));
+}
+
+}  // namespace schemux::daemon

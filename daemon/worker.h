@@ -1,0 +1,165 @@
+// One thread of the data plane: its io_context, its stream engine, its sessions and the backends
+// that are with it now. Other threads reach it through the `post_…` functions only.
+// worker.cpp: the thread, sessions, time. worker_backends.cpp: leases and upkeep.
+#pragma once
+
+#include "core/counters.h"
+#include "core/relay.h"
+#include "daemon/backend_connection.h"
+#include "daemon/epoll_engine.h"
+#include "daemon/session.h"
+#include "daemon/shared_state.h"
+#include "daemon/slot_table.h"
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace schemux::daemon {
+
+/// What a worker asks of the control thread; both return at once.
+class ControlPlane {
+  public:
+    virtual ~ControlPlane() = default;
+    /// Somebody waits, or a slot came free: see whether a connect is due.
+    virtual void wake_connector() = 0;
+    /// Sends a CancelRequest; `done` is called on the control thread when it has ended.
+    virtual void send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,
+                             std::function<void()> done) = 0;
+};
+
+/// Counters of the worker as a whole, for the metrics.
+struct WorkerCounters {
+    core::Counter backends_closed;
+    core::Counter desyncs;
+    core::Counter upkeep_failures;
+    core::Counter migrations;
+    core::Counter backends_leased;  ///< gauge
+    core::Counter backends_upkeep;  ///< gauge
+};
+
+/// A frontend that has logged in, on its way to a worker.
+struct NewSession {
+    int fd = -1;
+    std::shared_ptr<const core::Service> service;
+    core::Label label;
+    std::string reply;        ///< to be sent first: AuthenticationOk and what goes before it
+    std::string first_bytes;  ///< what the client sent behind its startup packet
+};
+
+class Worker {
+  public:
+    Worker(std::uint32_t number, SharedState& shared, ControlPlane& control);
+    ~Worker();
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
+
+    void start();
+    void stop();
+
+    // Thread-safe.
+    boost::asio::io_context& io() { return io_; }
+    void set_peers(std::vector<Worker*> peers) { peers_ = std::move(peers); }
+    void post_backend(NewBackend&& backend, std::optional<core::Ticket> ticket);
+    void post_failure(const core::Ticket& ticket, protocol::ErrorFields error);
+    void post_cancel(core::SessionId session);
+    void post_drain();
+    void post_give_up_idle();
+    std::uint32_t session_count() const { return session_count_.load(std::memory_order_relaxed); }
+    const WorkerCounters& counters() const { return counters_; }
+    /// Calls `visit(service index, counters)` for every service this worker has served.
+    void visit_counters(
+        const std::function<void(std::size_t, const core::ServiceCounters&)>& visit) const;
+    std::uint32_t number() const { return number_; }
+
+    // On the worker's own thread.
+    void open_session(NewSession&& from);
+    StreamEngine& engine() { return engine_; }
+    core::WorkerContext& context() { return context_; }
+    WelcomeCache& welcomes() { return shared_.welcomes; }
+    Session* session(core::SessionId id) { return sessions_.find(id); }
+    void settle();
+    void stop_waiting(Session& session);
+    void forget(Session& session);
+    void note_closed(Session& session, core::CloseReason reason);
+
+    // worker_backends.cpp
+    /// A backend for this session, ready now; or nullptr, and it is granted or refused later.
+    BackendConnection* acquire(Session& session);
+    void release(BackendConnection& backend);
+    void abort(BackendConnection& backend);
+    void poison(BackendConnection& backend);
+    void cancel_backend(BackendConnection& backend);
+    void close_backend(BackendConnection& backend, std::string_view reason);
+    void on_upkeep_bytes(BackendConnection& backend, std::string_view bytes);
+    void on_backend_end(BackendConnection& backend);
+
+  private:
+    void tick();
+    void schedule_tick();
+    void watch_deadline(Session& session);
+    void expire_waiting();
+    void refuse_waiter(Session& waiter);
+    core::ServiceCounters& counters_for(std::size_t service_index);
+    void run(std::function<void()> work);
+
+    void adopt(std::unique_ptr<BackendConnection> backend, std::optional<core::Ticket> ticket);
+    BackendConnection* take_idle(const core::Label& label);
+    void remove_idle(BackendConnection& backend);
+    bool begin_lease(BackendConnection& backend, Session& session);
+    void make_available(BackendConnection& backend);
+    void deliver(BackendConnection& backend, const core::Ticket& ticket);
+    void hand_over(BackendConnection& backend, const core::Ticket& ticket);
+    void dispatch_idle();
+    void start_upkeep(BackendConnection& backend, core::Upkeep upkeep);
+    void finish_upkeep(BackendConnection& backend);
+    void run_grants();
+    void free_slot(BackendConnection& backend);
+    void requeue(core::SessionId waiter);
+    void publish_idle();
+    void recycle_idle();
+    bool worn_out(const BackendConnection& backend) const;
+
+    const std::uint32_t number_;
+    SharedState& shared_;
+    ControlPlane& control_;
+    std::vector<Worker*> peers_;
+
+    boost::asio::io_context io_{1};
+    boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
+    boost::asio::steady_timer timer_;
+    EpollEngine engine_;
+    std::thread thread_;
+
+    core::WorkerContext context_;
+    SlotTable<Session> sessions_;
+    SlotTable<BackendConnection> backends_;
+    std::vector<BackendConnection*> idle_;  ///< the last one in is the first one out
+    std::vector<std::pair<core::SessionId, BackendConnection*>> grants_;
+    std::vector<std::pair<core::SessionId, BackendConnection*>> granting_;
+    std::vector<core::SessionId> waiting_;
+    std::vector<std::unique_ptr<Session>> dead_sessions_;
+    std::vector<std::unique_ptr<BackendConnection>> dead_backends_;
+    std::shared_ptr<const Policy> policy_;
+    bool settling_ = false;
+    bool draining_ = false;
+    std::uint32_t ticks_ = 0;
+
+    std::atomic<std::uint32_t> session_count_{0};
+    WorkerCounters counters_;
+    mutable std::mutex service_counters_mutex_;  ///< for growth, not for counting
+    std::vector<std::unique_ptr<core::ServiceCounters>> service_counters_;
+};
+
+}  // namespace schemux::daemon

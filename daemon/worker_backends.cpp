@@ -1,0 +1,384 @@
+// The worker's half that owns backends: who gets one, what is done to it between leases, how it
+// ends.
+
+#include "daemon/log.h"
+#include "daemon/worker.h"
+#include "protocol/message_type.h"
+#include "protocol/messages.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cassert>
+#include <utility>
+
+namespace schemux::daemon {
+
+using core::Upkeep;
+using core::UpkeepGoal;
+using core::UpkeepState;
+
+namespace {
+
+/// An idle backend that rested this long is looked at before it is trusted with a client's message.
+constexpr auto trusted_rest = std::chrono::seconds(1);
+/// Seconds until a server that does not answer a Terminate is cut off.
+constexpr int closing_ticks_max = 10;
+
+}  // namespace
+
+void Worker::post_backend(NewBackend&& backend, std::optional<core::Ticket> ticket) {
+    run([this, fresh = std::make_shared<NewBackend>(std::move(backend)), ticket] {
+        auto connection = std::make_unique<BackendConnection>(*this, std::move(*fresh));
+        connection->state.opened = context_.now;
+        adopt(std::move(connection), ticket);
+    });
+}
+
+void Worker::adopt(std::unique_ptr<BackendConnection> owned, std::optional<core::Ticket> ticket) {
+    BackendConnection& backend = *owned;
+    backend.stream = engine_.add(backend.pending_fd, backend);
+    if (backend.stream == nullptr) {
+        ::close(backend.pending_fd);
+        shared_.pool.return_slot();
+        control_.wake_connector();
+        return;
+    }
+    backend.self = backends_.reserve();
+    backends_.set(backend.self, std::move(owned));
+    if (ticket && ticket->worker == number_) {
+        deliver(backend, *ticket);
+    } else {
+        make_available(backend);
+    }
+}
+
+// ---- getting one -------------------------------------------------------------------------------
+
+BackendConnection* Worker::acquire(Session& session) {
+    if (!shared_.pool.contended()) {
+        if (BackendConnection* backend = take_idle(session.relay().label())) {
+            if (begin_lease(*backend, session)) return backend;
+            watch_deadline(session);
+            return nullptr;
+        }
+    }
+    session.ticket = shared_.pool.enqueue({number_, session.id(), session.relay().label().hash()});
+    watch_deadline(session);
+    if (shared_.pool.may_grow()) control_.wake_connector();
+    // Published before looking: either we see the idle one, or its worker sees our ticket.
+    if (!idle_.empty()) {
+        dispatch_idle();
+    } else if (const auto other = shared_.pool.idle_elsewhere(number_)) {
+        peers_[*other]->post_give_up_idle();
+    }
+    return nullptr;
+}
+
+BackendConnection* Worker::take_idle(const core::Label& label) {
+    while (!idle_.empty()) {
+        std::size_t chosen = idle_.size() - 1;
+        const std::size_t window = std::min(idle_.size(), core::limits::idle_window);
+        for (std::size_t back = 1; back <= window; ++back) {
+            if (idle_[idle_.size() - back]->state.label == label) {
+                chosen = idle_.size() - back;
+                break;
+            }
+        }
+        BackendConnection& backend = *idle_[chosen];
+        idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(chosen));
+        publish_idle();
+        const bool rested = context_.now - backend.state.idle_since > trusted_rest;
+        if (rested && engine_.has_news(*backend.stream)) {
+            close_backend(backend, "gone_while_idle");
+            continue;
+        }
+        return &backend;
+    }
+    return nullptr;
+}
+
+/// True: leased now. False: its settings are being changed first, and the grant comes later.
+bool Worker::begin_lease(BackendConnection& backend, Session& session) {
+    backend.session = session.id();
+    backend.has_session = true;
+    const core::Label& label = session.relay().label();
+    if (!(backend.state.label == label)) {
+        session.relay().counters().label_switches.add();
+        std::string sql;
+        Upkeep upkeep = Upkeep::relabel(backend.state, label, sql);
+        if (upkeep.state() == UpkeepState::running) {
+            context_.to_backend.generate([&](std::string& out) { out.append(sql); });
+            start_upkeep(backend, std::move(upkeep));
+            return false;
+        }
+    }
+    backend.phase = BackendPhase::leased;
+    counters_.backends_leased.add();
+    return true;
+}
+
+void Worker::deliver(BackendConnection& backend, const core::Ticket& ticket) {
+    assert(ticket.worker == number_);
+    grants_.emplace_back(ticket.session, &backend);
+    backend.phase = BackendPhase::parked;
+}
+
+/// Begins the leases that were decided on in this turn. In a loop, not in a recursion: one grant
+/// can make the next one possible.
+void Worker::run_grants() {
+    while (!grants_.empty()) {
+        granting_.swap(grants_);
+        for (const auto& [id, backend] : granting_) {
+            Session* waiter = session(id);
+            if (backend->phase == BackendPhase::closing) {
+                requeue(id);
+                continue;
+            }
+            if (waiter == nullptr || !waiter->waiting()) {
+                backend->has_session = false;
+                make_available(*backend);
+                continue;
+            }
+            stop_waiting(*waiter);
+            if (begin_lease(*backend, *waiter)) waiter->on_granted(*backend);
+        }
+        granting_.clear();
+    }
+}
+
+/// To a session of another worker: the connection moves there.
+void Worker::hand_over(BackendConnection& backend, const core::Ticket& ticket) {
+    counters_.migrations.add();
+    const int fd = engine_.release(std::exchange(backend.stream, nullptr));
+    std::unique_ptr<BackendConnection> leaving = backends_.remove(backend.self);
+    Worker& there = *peers_[ticket.worker];
+    auto moved = std::make_shared<std::unique_ptr<BackendConnection>>(
+        std::make_unique<BackendConnection>(there, std::move(*leaving), fd));
+    dead_backends_.push_back(std::move(leaving));
+    there.run([&there, moved, ticket] { there.adopt(std::move(*moved), ticket); });
+}
+
+// ---- giving it back ----------------------------------------------------------------------------
+
+void Worker::release(BackendConnection& backend) {
+    if (backend.phase == BackendPhase::leased) counters_.backends_leased.subtract();
+    backend.phase = BackendPhase::parked;
+    // A cancel that is still under way could hit the next client's query.
+    if (backend.state.cancels_in_flight > 0) return;
+    if (backend.state.dying || worn_out(backend) || shared_.pool.over_bound()) {
+        close_backend(backend, backend.state.dying ? "server_closed" : "recycled");
+        return;
+    }
+    if (Upkeep::reset_needed(backend.state)) {
+        if (Session* holder = session(backend.session)) holder->relay().counters().scrubs.add();
+        backend.has_session = false;
+        std::string sql;
+        Upkeep upkeep = Upkeep::reset(backend.state, sql);
+        context_.to_backend.generate([&](std::string& out) { out.append(sql); });
+        start_upkeep(backend, std::move(upkeep));
+        return;
+    }
+    backend.has_session = false;
+    make_available(backend);
+}
+
+void Worker::make_available(BackendConnection& backend) {
+    if (shared_.pool.contended()) {
+        if (const auto ticket = shared_.pool.next_ticket(backend.state.label.hash())) {
+            ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
+            return;
+        }
+    }
+    backend.phase = BackendPhase::idle;
+    backend.state.idle_since = context_.now;
+    idle_.push_back(&backend);
+    publish_idle();
+    if (shared_.pool.contended()) dispatch_idle();
+}
+
+void Worker::dispatch_idle() {
+    while (!idle_.empty() && shared_.pool.contended()) {
+        BackendConnection& backend = *idle_.back();
+        idle_.pop_back();
+        publish_idle();
+        const auto ticket = shared_.pool.next_ticket(backend.state.label.hash());
+        if (!ticket) {
+            idle_.push_back(&backend);
+            publish_idle();
+            return;
+        }
+        ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
+    }
+}
+
+void Worker::publish_idle() {
+    shared_.pool.set_idle(number_, static_cast<std::uint32_t>(idle_.size()));
+}
+
+// ---- upkeep ------------------------------------------------------------------------------------
+
+void Worker::start_upkeep(BackendConnection& backend, Upkeep upkeep) {
+    backend.phase = BackendPhase::upkeep;
+    backend.upkeep = std::move(upkeep);
+    counters_.backends_upkeep.add();
+    engine_.resume(*backend.stream);
+    engine_.send(*backend.stream, context_.to_backend);
+    context_.to_backend.clear();
+}
+
+void Worker::on_upkeep_bytes(BackendConnection& backend, std::string_view bytes) {
+    const UpkeepState state =
+        backend.upkeep->on_bytes(bytes, backend.state, context_.backend_carry, context_.buffers);
+    if (state != UpkeepState::running) finish_upkeep(backend);
+}
+
+void Worker::finish_upkeep(BackendConnection& backend) {
+    const Upkeep upkeep = *std::exchange(backend.upkeep, std::nullopt);
+    counters_.backends_upkeep.subtract();
+    backend.phase = BackendPhase::parked;
+    if (upkeep.state() == UpkeepState::failed) {
+        counters_.upkeep_failures.add();
+        close_backend(backend, "upkeep_failed");
+        if (backend.has_session) requeue(backend.session);
+        return;
+    }
+    Session* waiter = backend.has_session ? session(backend.session) : nullptr;
+    if (upkeep.state() == UpkeepState::refused) {
+        backend.has_session = false;
+        if (waiter != nullptr && waiter->waiting()) waiter->on_acquire_failed(upkeep.error());
+        make_available(backend);
+        return;
+    }
+    if (waiter != nullptr && waiter->waiting()) {
+        grants_.emplace_back(backend.session, &backend);
+        return;
+    }
+    backend.has_session = false;
+    make_available(backend);
+}
+
+// ---- cancelling --------------------------------------------------------------------------------
+
+void Worker::cancel_backend(BackendConnection& backend) {
+    ++backend.state.cancels_in_flight;
+    control_.send_cancel(backend.address, backend.state.pid, backend.state.secret,
+                         [this, id = backend.self] {
+                             run([this, id] {
+                                 BackendConnection* target = backends_.find(id);
+                                 if (target == nullptr) return;
+                                 const bool last = --target->state.cancels_in_flight == 0;
+                                 const bool parked = target->phase == BackendPhase::parked;
+                                 if (last && parked) release(*target);
+                             });
+                         });
+}
+
+// ---- endings -----------------------------------------------------------------------------------
+
+/// The client went in the middle of something: PostgreSQL is told to stop, and the slot comes free
+/// when it has.
+void Worker::abort(BackendConnection& backend) {
+    if (!backend.state.replies.empty()) {
+        control_.send_cancel(backend.address, backend.state.pid, backend.state.secret, [] {});
+    }
+    close_backend(backend, "client_gone");
+}
+
+void Worker::poison(BackendConnection& backend) {
+    counters_.desyncs.add();
+    log_event(LogLevel::error, "backend_desync", {{"backend_pid", backend.state.pid}});
+    close_backend(backend, "desync");
+}
+
+void Worker::close_backend(BackendConnection& backend, std::string_view reason) {
+    if (backend.phase == BackendPhase::closing) return;
+    if (backend.phase == BackendPhase::leased) counters_.backends_leased.subtract();
+    if (backend.phase == BackendPhase::upkeep) counters_.backends_upkeep.subtract();
+    if (backend.phase == BackendPhase::idle) remove_idle(backend);
+    backend.phase = BackendPhase::closing;
+    counters_.backends_closed.add();
+    log_event(LogLevel::debug, "backend_closed",
+              {{"backend_pid", backend.state.pid}, {"reason", reason}});
+    core::Output goodbye;
+    goodbye.generate([](std::string& out) {
+        protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::terminate));
+    });
+    engine_.resume(*backend.stream);
+    engine_.send(*backend.stream, goodbye);
+    engine_.shut_down(*backend.stream);
+}
+
+/// The server's end of stream: only now is there one connection less.
+void Worker::on_backend_end(BackendConnection& backend) {
+    const BackendPhase phase = backend.phase;
+    Session* holder = backend.has_session ? session(backend.session) : nullptr;
+    if (phase == BackendPhase::upkeep) {
+        const bool relabel = backend.upkeep->goal() == UpkeepGoal::relabel;
+        close_backend(backend, "server_closed");
+        free_slot(backend);
+        // No byte of the client's was sent: another backend serves it as well.
+        if (relabel && holder != nullptr) requeue(holder->id());
+        return;
+    }
+    if (phase != BackendPhase::closing) close_backend(backend, "server_closed");
+    free_slot(backend);
+    if (phase == BackendPhase::leased && holder != nullptr) holder->on_backend_lost();
+}
+
+/// The backend that a session was promised is gone before the session had it.
+void Worker::requeue(core::SessionId id) {
+    Session* waiter = session(id);
+    if (waiter == nullptr || !waiter->waiting()) return;
+    stop_waiting(*waiter);
+    waiter->ticket = shared_.pool.enqueue({number_, waiter->id(), waiter->relay().label().hash()});
+    control_.wake_connector();
+    dispatch_idle();
+}
+
+void Worker::free_slot(BackendConnection& backend) {
+    std::vector<core::SessionId> promised;
+    std::erase_if(grants_, [&](const auto& grant) {
+        if (grant.second == &backend) promised.push_back(grant.first);
+        return grant.second == &backend;
+    });
+    engine_.close(std::exchange(backend.stream, nullptr));
+    shared_.pool.return_slot();
+    control_.wake_connector();
+    dead_backends_.push_back(backends_.remove(backend.self));
+    for (const core::SessionId id : promised)
+        requeue(id);
+}
+
+void Worker::remove_idle(BackendConnection& backend) {
+    std::erase(idle_, &backend);
+    publish_idle();
+}
+
+bool Worker::worn_out(const BackendConnection& backend) const {
+    // Opened for a dsn that a reload has replaced.
+    if (backend.epoch != policy_->backend_epoch) return true;
+    if (policy_->lifetime.count() == 0) return false;
+    // Spread by up to a tenth, so that connections opened together do not end together.
+    const auto lifetime = policy_->lifetime * (100 - backend.lifetime_jitter_percent) / 100;
+    return context_.now - backend.state.opened > lifetime;
+}
+
+/// Closes what is too old or has rested too long, and cuts off servers that do not end.
+void Worker::recycle_idle() {
+    std::vector<BackendConnection*> ending;
+    const bool keep_minimum = shared_.pool.open() <= policy_->min_connections;
+    for (BackendConnection* backend : idle_) {
+        const bool rested = policy_->idle_timeout.count() != 0 && !keep_minimum &&
+                            context_.now - backend->state.idle_since > policy_->idle_timeout;
+        if (rested || worn_out(*backend) || shared_.pool.over_bound()) ending.push_back(backend);
+    }
+    for (BackendConnection* backend : ending)
+        close_backend(*backend, "recycled");
+    backends_.for_each([this](BackendConnection& backend) {
+        if (backend.phase != BackendPhase::closing) return;
+        if (++backend.closing_ticks > closing_ticks_max) free_slot(backend);
+    });
+}
+
+}  // namespace schemux::daemon
