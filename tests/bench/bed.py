@@ -1,0 +1,302 @@
+# The test bed of the benchmarks: a throwaway PostgreSQL and the proxies in front of it, all on
+# loopback TCP, none as root, nothing left behind. Used by run.py and syscalls.py.
+# It knows how to start and to measure a process; it must not know what is compared with what.
+
+import glob
+import os
+import platform
+import pwd
+import re
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+POOL = 20
+USER = "bench"
+PLAIN = "bench"  # the database, and the service without a schema
+ROUTED = "app"  # the service with a schema
+ROWS = 100_000
+START_SECONDS = 30
+MAX_CLIENTS = 300  # fwd_epoll needs one backend for each
+
+
+def fail(text):
+    raise SystemExit(f"bench: {text}")
+
+
+def free_port():
+    """Below 32768: above it, an outgoing connection of another run may have the port."""
+    for _ in range(200):
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    fail("no free port")
+
+
+def version_key(path):
+    """Of a path such as /usr/lib/postgresql/15/bin/postgres."""
+    return [int(number) for number in re.findall(r"\d+", path)]
+
+
+def postgres_bin():
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin/postgres"), key=version_key)
+    if found:
+        return os.path.dirname(found[-1])
+    on_path = shutil.which("postgres")
+    return os.path.dirname(on_path) if on_path else fail("PostgreSQL's server is not installed")
+
+
+def first_line(command):
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        return (done.stdout + done.stderr).strip().splitlines()[0]
+    except (OSError, IndexError, subprocess.TimeoutExpired):
+        return "unknown"
+
+
+class Process:
+    """A child that is not root, and what it costs."""
+
+    def __init__(self, bed, name, command, port):
+        self.name = name
+        self.port = port
+        log = open(os.path.join(bed.directory, name + ".log"), "w", encoding="utf-8")
+        self.log = log.name
+        with log:
+            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
+                                          stderr=log, cwd=bed.directory, **bed.identity)
+        self.pid = self.child.pid
+
+    def cpu_seconds(self):
+        """User and system time of all threads; /proc/PID/task/*/schedstat has nanoseconds."""
+        total = 0
+        for path in glob.glob(f"/proc/{self.pid}/task/*/schedstat"):
+            try:
+                with open(path, encoding="ascii") as file:
+                    total += int(file.read().split()[0])
+            except OSError:
+                continue  # a thread that has just ended
+        return total / 1e9
+
+    def user_share(self):
+        """utime and stime in clock ticks: coarse, for the split only."""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
+            fields = file.read().rsplit(")", 1)[1].split()
+        return int(fields[11]), int(fields[12])
+
+    def rss_kib(self):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+            return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+
+    def tail(self):
+        with open(self.log, encoding="utf-8", errors="replace") as file:
+            return "".join(file.readlines()[-15:])
+
+    def alive(self):
+        return self.child.poll() is None
+
+    def stop(self, how=signal.SIGTERM):
+        if not self.alive():
+            return
+        self.child.send_signal(how)
+        try:
+            self.child.wait(10)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+
+
+class Bed:
+    """`with Bed() as bed:` PostgreSQL runs inside, and all that the `start_` methods began."""
+
+    def __init__(self):
+        self.identity = {}
+        self.owner = None
+        if os.geteuid() == 0:
+            for name in ("postgres", "nobody"):
+                try:
+                    self.owner = pwd.getpwnam(name)
+                    break
+                except KeyError:
+                    continue
+            else:
+                fail("running as root, and there is no user postgres or nobody to run servers as")
+            self.identity = {"user": self.owner.pw_uid, "group": self.owner.pw_gid,
+                             "extra_groups": []}
+        self.bin = postgres_bin()
+        self.processes = []
+        self.directory = None
+
+    def __enter__(self):
+        self.directory = tempfile.mkdtemp(prefix="schemux-bench-")
+        self.own(self.directory)
+        try:
+            self.start_postgres()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for process in reversed(self.processes):
+            process.stop(signal.SIGINT if process.name == "postgres" else signal.SIGTERM)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def own(self, path):
+        if self.owner:
+            os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
+
+    def write(self, name, text):
+        path = os.path.join(self.directory, name)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        self.own(path)
+        return path
+
+    def adopt_program(self, path, name):
+        """A copy that the servers' user may run, and that a rebuild does not change."""
+        copy = os.path.join(self.directory, name)
+        shutil.copyfile(path, copy)
+        os.chmod(copy, 0o755)
+        return copy
+
+    def start(self, name, command, port, database=PLAIN):
+        process = Process(self, name, command, port)
+        self.processes.append(process)
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers(port, database):
+            if not process.alive() or time.monotonic() > deadline:
+                fail(f"{name} did not start:\n{process.tail()}")
+            time.sleep(0.05)
+        return process
+
+    def answers(self, port, database):
+        asked = subprocess.run([self.program("psql"), "-XqAt", "-c", "SELECT 1",
+                                self.conninfo(port, database)], capture_output=True, check=False)
+        return asked.returncode == 0
+
+    def program(self, name):
+        return os.path.join(self.bin, name)
+
+    def conninfo(self, port, database):
+        return (f"host=127.0.0.1 port={port} user={USER} dbname={database} sslmode=disable "
+                "gssencmode=disable connect_timeout=5")
+
+    # ---- the servers ---------------------------------------------------------------------------
+
+    def start_postgres(self):
+        data = os.path.join(self.directory, "data")
+        subprocess.run([self.program("initdb"), "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8",
+                        "--no-locale", "--no-sync"], check=True, stdout=subprocess.DEVNULL,
+                       cwd=self.directory, **self.identity)
+        settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+                    "listen_addresses": "127.0.0.1", "max_connections": MAX_CLIENTS,
+                    "unix_socket_directories": self.directory, "autovacuum": "off",
+                    "shared_buffers": "128MB", "max_wal_size": "1GB"}
+        self.postgres_port = free_port()
+        command = [self.program("postgres"), "-D", data, "-p", str(self.postgres_port)]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        self.start("postgres", command, self.postgres_port, "postgres")
+        self.sql("postgres", f"CREATE DATABASE {PLAIN}")
+        subprocess.run([self.program("pgbench"), "-i", "-q", "-s", str(ROWS // 100_000),
+                        "-h", "127.0.0.1", "-p", str(self.postgres_port), "-U", USER, PLAIN],
+                       check=True, capture_output=True)
+        self.sql(PLAIN, f"CREATE SCHEMA {ROUTED};"
+                 f"CREATE TABLE {ROUTED}.accounts AS SELECT aid, abalance FROM pgbench_accounts;"
+                 f"ALTER TABLE {ROUTED}.accounts ADD PRIMARY KEY (aid); ANALYZE {ROUTED}.accounts")
+
+    def sql(self, database, text):
+        subprocess.run([self.program("psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-c", text,
+                        self.conninfo(self.postgres_port, database)], check=True)
+
+    def start_schemux(self, path, name="schemux"):
+        port = free_port()
+        config = self.write(name + ".yaml", f"""\
+listen:
+  - {{ address: 127.0.0.1, port: {port} }}
+http: {{ address: 127.0.0.1, port: {free_port()} }}
+backend:
+  dsn: "host=127.0.0.1 port={self.postgres_port} dbname={PLAIN} user={USER} sslmode=disable"
+pool: {{ max_connections: {POOL}, mode: transaction }}
+auth: {{ method: trust }}
+services:
+  - {{ name: {PLAIN} }}
+  - {{ name: {ROUTED}, schema: {ROUTED} }}
+""")
+        program = self.adopt_program(path, name + ".bin")
+        return self.start(name, [program, "serve", "--config", config], port)
+
+    def start_pgbouncer(self, path):
+        port = free_port()
+        users = self.write("users.txt", f'"{USER}" ""\n')
+        config = self.write("pgbouncer.ini", f"""\
+[databases]
+* = host=127.0.0.1 port={self.postgres_port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {users}
+pool_mode = transaction
+default_pool_size = {POOL}
+max_client_conn = 2000
+ignore_startup_parameters = extra_float_digits
+server_tls_sslmode = disable
+log_connections = 0
+log_disconnections = 0
+""")
+        return self.start("pgbouncer", [path, config], port)
+
+    def start_floor(self, path, name):
+        port = free_port()
+        command = [self.adopt_program(path, name + ".bin"), str(port), str(self.postgres_port)]
+        if name == "minipool":
+            command += [str(POOL), USER, PLAIN]
+        return self.start(name, command, port)
+
+    # ---- the load ------------------------------------------------------------------------------
+
+    def pgbench(self, port, database, arguments, clients, seconds, log_prefix=None, sampling=None):
+        command = [self.program("pgbench"), "-n", "-h", "127.0.0.1", "-p", str(port), "-U", USER,
+                   "-c", str(clients), "-T", str(seconds), *arguments]
+        if log_prefix:
+            command += ["-l", "--log-prefix", log_prefix]
+        if sampling:
+            command += ["--sampling-rate", str(sampling)]
+        environment = dict(os.environ, PGSSLMODE="disable", PGGSSENCMODE="disable")
+        return subprocess.Popen([*command, database], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True, cwd=self.directory,
+                                env=environment)
+
+    def machine(self, programs):
+        """One line for the head of a table: what the figures were taken on."""
+        model = "unknown CPU"
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            found = re.search(r"model name\s*:\s*(.+)", file.read())
+            model = found.group(1) if found else platform.machine()
+        parts = [model, f"{os.cpu_count()} CPUs", f"Linux {platform.release()}",
+                 first_line([self.program("postgres"), "--version"])]
+        return "; ".join(parts + [first_line(command) for command in programs])
+
+
+def build_floors(directory, into):
+    """Compiles the reference programs that are there; returns name -> path."""
+    built = {}
+    for name in ("fwd_epoll", "minipool"):
+        source = os.path.join(directory, name + ".c")
+        if not os.path.exists(source):
+            continue
+        program = os.path.join(into, name)
+        subprocess.run(["cc", "-O2", "-w", "-o", program, source], check=True)
+        built[name] = program
+    return built

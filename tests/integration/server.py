@@ -1,0 +1,331 @@
+"""Starts and stops the processes that the tests talk to: one PostgreSQL, and schemux itself.
+
+Knows process ids, folders, ports, logs and metrics. It must not know what any test is about.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import pathlib
+import pwd
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+import psycopg
+
+POSTGRES_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+START_SECONDS = 30
+STOP_SECONDS = 30
+LOG_TAIL_LINES = 25
+# Above it the kernel takes ports for outgoing connections, and could take ours between two starts.
+EPHEMERAL_PORTS_BEGIN = 32768
+PR_SET_PDEATHSIG = 1
+
+_given_ports = set()
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ServerError(Exception):
+    """A process did not start, or did not end."""
+
+
+def free_port():
+    """A loopback port below the ephemeral range that nobody listens on."""
+    for _ in range(1000):
+        port = random.randrange(10000, EPHEMERAL_PORTS_BEGIN)
+        if port in _given_ports:
+            continue
+        with contextlib.closing(socket.socket()) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given_ports.add(port)
+        return port
+    raise ServerError("no free port below the ephemeral range")
+
+
+def wait_until(condition, seconds=20, what="the condition"):
+    """Polls until `condition()` is true and returns its value; an AssertionError if it stays false.
+    The bound only ends a test that has already failed."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain for {what}")
+        time.sleep(0.02)
+
+
+def _child_setup(death_signal, user=None):
+    """What a child does before it runs: become `user`, and die when this process does."""
+
+    def prepare():
+        os.setsid()
+        if user is not None:
+            os.initgroups(user.pw_name, user.pw_gid)
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+        _libc.prctl(PR_SET_PDEATHSIG, death_signal)
+
+    return prepare
+
+
+def tail(path, lines=LOG_TAIL_LINES):
+    try:
+        text = pathlib.Path(path).read_text(errors="replace")
+    except OSError as error:
+        return f"(no log: {error})"
+    return "\n".join(text.splitlines()[-lines:])
+
+
+class Postgres:
+    """A PostgreSQL cluster in a folder of its own; never run as root."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.data = self.folder / "data"
+        self.log = self.folder / "postgres.log"
+        self.port = free_port()
+        self.process = None
+        self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+
+    def create(self):
+        self.folder.mkdir()
+        if self.user is not None:
+            os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
+        made = subprocess.run(
+            [POSTGRES_BIN / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust",
+             "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
+            cwd=self.folder, preexec_fn=_child_setup(signal.SIGKILL, self.user),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if made.returncode != 0:
+            raise ServerError(f"initdb failed: {made.stdout}")
+        (self.data / "pg_hba.conf").write_text(
+            "local all all trust\n"
+            "host all secret_app 127.0.0.1/32 scram-sha-256\n"
+            "host all all 127.0.0.1/32 trust\n")
+
+    def start(self):
+        settings = {
+            "listen_addresses": "127.0.0.1", "port": self.port,
+            "unix_socket_directories": self.folder, "fsync": "off", "max_connections": 100,
+            "shared_buffers": "64MB", "log_min_messages": "warning", "timezone": "UTC",
+            "full_page_writes": "off", "max_prepared_transactions": 0,
+        }
+        command = [POSTGRES_BIN / "postgres", "-D", self.data]
+        for name, value in settings.items():
+            command += ["-c", f"{name}={value}"]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=_child_setup(signal.SIGQUIT, self.user))
+
+        def answers():
+            if self.process.poll() is not None:
+                raise ServerError(f"PostgreSQL ended at its start:\n{tail(self.log)}")
+            try:
+                self.connect("postgres").close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        wait_until(answers, START_SECONDS, "PostgreSQL to answer")
+
+    def stop(self, how=signal.SIGINT):
+        """SIGINT is PostgreSQL's fast shutdown, SIGQUIT the immediate one."""
+        if self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.send_signal(signal.SIGQUIT)
+                self.process.wait(STOP_SECONDS)
+        self.process = None
+
+    def connect(self, dbname="app", user="postgres", **more):
+        """A direct connection, past schemux."""
+        return psycopg.connect(host="127.0.0.1", port=self.port, dbname=dbname, user=user,
+                               autocommit=True, connect_timeout=10, **more)
+
+    def connect_as_owner(self):
+        """Makes what the role `app` owns, but does not count as one of its connections."""
+        connection = self.connect()
+        connection.execute("SET ROLE app")
+        return connection
+
+    def run(self, sql, parameters=None, dbname="app"):
+        """Runs one text directly as the superuser; its rows, if it has any."""
+        with self.connect(dbname) as connection:
+            cursor = connection.execute(sql, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def dsn(self, user="app", dbname="app"):
+        return f"host=127.0.0.1 port={self.port} dbname={dbname} user={user}"
+
+    def backends(self, user="app"):
+        """pids of the connections that `user` has now."""
+        rows = self.run("SELECT pid FROM pg_stat_activity WHERE usename = %s", (user,))
+        return [pid for pid, in rows]
+
+
+_METRIC = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)$")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+def parse_metrics(text):
+    """Prometheus' text format as {(name, frozenset of label pairs): value}."""
+    metrics = {}
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        found = _METRIC.match(line)
+        if not found:
+            raise AssertionError(f"not a metric line: {line!r}")
+        name, labels, value = found.groups()
+        metrics[name, frozenset(_LABEL.findall(labels or ""))] = float(value)
+    return metrics
+
+
+def merged(base, changes):
+    """`base` with `changes` laid over it; sections are merged, everything else is replaced."""
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+class Schemux:
+    """One `schemux serve` with a configuration of its own."""
+
+    def __init__(self, binary, folder, postgres, changes=None):
+        self.binary = str(binary)
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir()
+        self.log = self.folder / "schemux.log"
+        self.config_file = self.folder / "schemux.yaml"
+        self.port = free_port()
+        self.http_port = free_port()
+        self.process = None
+        self.config = merged({
+            "listen": [{"address": "127.0.0.1", "port": self.port}],
+            "http": {"address": "127.0.0.1", "port": self.http_port},
+            "backend": {"dsn": postgres.dsn()},
+            "pool": {"max_connections": 5},
+            "auth": {"method": "trust"},
+            "services": [{"name": "users", "schema": "users"},
+                         {"name": "orders", "schema": "orders"}, {"name": "legacy"}],
+            "log": {"format": "json", "level": "debug"},
+        }, changes or {})
+        self.write_config()
+
+    def write_config(self, text=None):
+        """The configuration as JSON, which is YAML too; or `text` as it is."""
+        self.config_file.write_text(text if text is not None else json.dumps(self.config, indent=1))
+
+    def start(self, wait=True):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                [self.binary, "serve", "--config", self.config_file], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, preexec_fn=_child_setup(signal.SIGKILL))
+        if wait:
+            wait_until(self.is_up, START_SECONDS, "schemux to listen")
+        return self
+
+    def is_up(self):
+        if self.process.poll() is not None:
+            raise ServerError(f"schemux ended at its start:\n{tail(self.log)}")
+        try:
+            return self.get("/livez")[0] == 200
+        except OSError:
+            return False
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def reload(self):
+        """SIGHUP, and wait until it has been acted upon."""
+        before = self.log_count("reloaded") + self.log_count("reload_failed")
+        self.signal(signal.SIGHUP)
+        wait_until(
+            lambda: self.log_count("reloaded") + self.log_count("reload_failed") > before,
+            what="the reload")
+
+    def wait(self, seconds=STOP_SECONDS):
+        """The exit status."""
+        return self.process.wait(seconds)
+
+    def stop(self):
+        """SIGTERM; the exit status, or None if it had to be killed."""
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                return None
+        return self.process.returncode
+
+    def dispose(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def log_lines(self):
+        """The events written so far, as dictionaries."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        events = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                events.append(json.loads(line))
+        return events
+
+    def log_count(self, event):
+        return sum(1 for line in self.log_lines() if line.get("event") == event)
+
+    def get(self, path):
+        """HTTP status and body."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.http_port}{path}")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metrics(self):
+        status, text = self.get("/metrics")
+        if status != 200:
+            raise AssertionError(f"/metrics answered {status}: {text}")
+        return parse_metrics(text)
+
+    def metric(self, name, **labels):
+        """The value of one series; without labels, the sum over all series of that name."""
+        wanted = set(labels.items())
+        found = [value for (series, pairs), value in self.metrics().items()
+                 if series == name and wanted <= pairs]
+        if not found:
+            raise AssertionError(f"no metric {name} {labels}")
+        return sum(found)
+
+    def dsn(self, service="users", user="alice", **more):
+        parts = {"host": "127.0.0.1", "port": self.port, "dbname": service, "user": user,
+                 "connect_timeout": 20, **more}
+        return " ".join(f"{name}='{value}'" for name, value in parts.items())
+
+
+def remove_folder(folder):
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,181 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds schemux with warnings as errors, and runs everything that tests
+# it: unit tests, the checks of tests/tidy, and the integration tests on a real PostgreSQL.
+#
+#   ./tests/run.sh             everything
+#   ./tests/run.sh --smoke     of the integration tests only the quick ones
+#   ./tests/run.sh --asan      built with AddressSanitizer and UndefinedBehaviorSanitizer
+#   ./tests/run.sh --no-build  as it was last built, nothing installed
+#   ./tests/run.sh --filter P  only unit tests whose name matches, as --gtest_filter takes it
+#
+# The first run takes about 10 minutes on two processors, later ones as long as the tests do. Each
+# part tells its counts; the last line is 'N passed, N failed' of all of them. Exit status 0 means
+# that something ran and nothing failed.
+set -euo pipefail
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$repository"
+# shellcheck source=deploy/lib/debian.sh
+source deploy/lib/debian.sh
+
+# Debian's, whatever else comes first in PATH: Debian's client libraries are there.
+python=/usr/bin/python3
+unit_test_seconds=300
+integration_seconds=2400
+
+test_packages=(
+    libgtest-dev libgmock-dev
+    python3 python3-psycopg python3-psycopg2 python3-psycopg-pool python3-asyncpg
+    libpostgresql-jdbc-java
+)
+
+preset=dev
+build=yes
+filter=
+integration_options=()
+passed=0
+failed=0
+
+usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+
+read_arguments() {
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+            --smoke) integration_options+=(--smoke) ;;
+            --asan) preset=asan ;;
+            --no-build) build=no ;;
+            --filter)
+                [[ $# -ge 2 ]] || fail "--filter needs a pattern"
+                filter=$2
+                shift
+                ;;
+            -h | --help)
+                usage
+                exit 0
+                ;;
+            *) fail "unknown argument: $1 (see --help)" ;;
+        esac
+        shift
+    done
+}
+
+install_what_is_missing() {
+    local packages=("${build_packages[@]}" "${test_packages[@]}")
+    command -v javac >/dev/null || packages+=(default-jdk-headless)
+    command -v node >/dev/null || packages+=(nodejs)
+    command -v npm >/dev/null || packages+=(npm)
+    install_packages "${packages[@]}"
+}
+
+# promtool reads our metrics as Prometheus would. Debian's package would also start a server, so
+# only its files are taken, below build/.
+fetch_promtool() {
+    local folder=build/tools
+    if [[ -x $folder/usr/bin/promtool ]] || command -v promtool >/dev/null; then return; fi
+    say "fetching promtool (half a minute)"
+    mkdir -p "$folder"
+    rm -f "$folder"/prometheus_*.deb
+    if ! download prometheus "$folder"; then
+        find_root "prometheus"
+        "${as_root[@]}" apt-get -q update >&2
+        download prometheus "$folder" || fail "apt-get could not download prometheus"
+    fi
+    dpkg -x "$folder"/prometheus_*.deb "$folder"
+    rm -f "$folder"/prometheus_*.deb
+}
+
+# download <package> <folder>
+download() (cd "$2" && apt-get -q download "$1" >&2)
+
+build_everything() {
+    local jobs targets=(all)
+    jobs=$(parallel_jobs)
+    if [[ -n $filter ]]; then targets=(unit_tests); fi
+    if [[ -e build/$preset/build.ninja ]]; then
+        say "bringing build/$preset up to date (seconds, if little has changed)"
+    else
+        say "building build/$preset with $jobs jobs (5-8 minutes the first time)"
+        cmake --preset "$preset" >&2
+    fi
+    cmake --build --preset "$preset" --parallel "$jobs" --target "${targets[@]}" >&2
+}
+
+# count <part> <passed> <failed>
+count() {
+    printf '%s: %d passed, %d failed\n' "$1" "$2" "$3"
+    passed=$((passed + $2))
+    failed=$((failed + $3))
+}
+
+# count_from <part> <log> <exit status>: from the part's own last line of counts. A part that ended
+# badly, or without saying anything, has failed whatever it counted before.
+count_from() {
+    local part=$1 log=$2 status=$3 counts
+    counts=$(sed -n "s/^$part: \([0-9]*\) passed, \([0-9]*\) failed.*/\1 \2/p" "$log" | tail -n 1)
+    local good=${counts% *} bad=${counts#* }
+    good=${good:-0} bad=${bad:-0}
+    if [[ $bad -eq 0 && ($status -ne 0 || -z $counts) ]]; then
+        printf '%s ended with status %d\n' "$part" "$status"
+        bad=1
+    fi
+    count "$part" "$good" "$bad"
+}
+
+run_unit_tests() {
+    local folder log status good bad
+    mkdir -p "build/$preset/logs"
+    say "unit tests (less than a minute)"
+    for folder in protocol core config daemon; do
+        log=build/$preset/logs/$folder.log
+        status=0
+        timeout --kill-after=10 "$unit_test_seconds" "build/$preset/tests/${folder}_tests" \
+            --gtest_brief=1 --gtest_color=no --gtest_filter="${filter:-*}" \
+            </dev/null >"$log" 2>&1 || status=$?
+        good=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) tests\{0,1\}\.$/\1/p' "$log" | tail -n 1)
+        bad=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) tests\{0,1\}, listed below:$/\1/p' "$log" |
+            tail -n 1)
+        good=${good:-0} bad=${bad:-0}
+        if [[ $status -ne 0 ]]; then
+            cat "$log"
+            printf '%s_tests ended with status %d\n' "$folder" "$status"
+            if [[ $bad -eq 0 ]]; then bad=1; fi
+        fi
+        count "$folder" "$good" "$bad"
+    done
+}
+
+# run_part <part> <seconds> <command>...: shows the output and counts what its last line tells.
+run_part() {
+    local part=$1 seconds=$2 log=build/$preset/logs/$1.log status=0
+    shift 2
+    timeout --kill-after=30 "$seconds" "$@" </dev/null 2>&1 | tee "$log" |
+        { grep -v "^$part: " || true; } || status=${PIPESTATUS[0]}
+    count_from "$part" "$log" "$status"
+}
+
+# A function, so that the script may change while it runs: bash has read all of it by then.
+main() {
+    read_arguments "$@"
+    if [[ $build == yes ]]; then
+        install_what_is_missing
+        build_everything
+    fi
+    run_unit_tests
+    if [[ -z $filter ]]; then
+        if [[ $preset == dev ]]; then
+            say "tidy checks (seconds)"
+            run_part tidy 120 "$python" tests/tidy/check.py
+        fi
+        if [[ -e tests/integration/run.py ]]; then
+            if [[ $build == yes ]]; then fetch_promtool; fi
+            say "integration tests on a real PostgreSQL (minutes)"
+            run_part integration "$integration_seconds" "$python" tests/integration/run.py \
+                --schemux "build/$preset/schemux" "${integration_options[@]}"
+        fi
+    fi
+    printf '%d passed, %d failed\n' "$passed" "$failed"
+    [[ $failed -eq 0 && $passed -gt 0 ]]
+}
+
+main "$@"
+exit
