@@ -198,5 +198,62 @@ TEST(RelayDeallocate, EvictionSkippedByAnErrorDidNotHappen) {
     script.check_whole();
 }
 
+TEST(RelayDeallocate, ExtendedFormNamesTheStatementAsTheBackendDoes) {
+    Script script;
+    const std::string gone =
+        parse_complete() + bind_complete() + command_complete("DEALLOCATE") + ready();
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(parse("", "DEALLOCATE s1") + run(""))
+        .backend_gets(parse("", "DEALLOCATE \"@1\"") + run(""))
+        .backend(gone)
+        .frontend_gets(gone)
+        .released()
+        .frontend(run("s1"))
+        .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready());
+    script.check();
+}
+
+TEST(RelayDeallocate, ExtendedFormFirstPreparesOnABackendThatLacksTheStatement) {
+    Scene scene;
+    scene.backends = 2;
+    Script script(scene);
+    const std::string gone =
+        parse_complete() + bind_complete() + command_complete("DEALLOCATE") + ready();
+    script.on_backend(1)
+        .frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .on_backend(2)
+        .frontend(parse("", "DEALLOCATE s1") + run(""))
+        .backend_gets(parse("", "DEALLOCATE \"@1\"") + parse("@1", "select 1") + run(""))
+        .backend(parse_complete() + gone)
+        .frontend_gets(gone)
+        .released();
+    script.check();
+}
+
+TEST(RelayDeallocate, StaleSharedStatementIsNotGivenToWhoPreparesItsTextAgain) {
+    Script script;
+    const std::string stale = error("0A000", "cached plan must not change result type") + ready();
+    script.frontend(parse("s1", "select * from t") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(run("s1"))
+        .whatever_backend_got()
+        .backend(stale)
+        .frontend_gets(stale)
+        .frontend(parse("s2", "select * from t") + sync())
+        .backend_gets(parse("@2", "select * from t") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .released();
+    script.check_whole();
+}
+
 }  // namespace
 }  // namespace schemux::core::relay_script

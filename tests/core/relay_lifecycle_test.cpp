@@ -354,5 +354,22 @@ TEST(RelayLifecycle, LingeringClientWhoseBackendIsLost) {
     script.check_whole();
 }
 
+TEST(RelayLifecycle, ClientIsToldWhenItsSettingHasGoneWithItsLease) {
+    Script script;
+    const std::string set =
+        parameter_status("TimeZone", "Asia/Tokyo") + command_complete("SET") + ready();
+    script.upkeep_answers(parameter_status("TimeZone", "UTC") + command_complete("RESET") + ready())
+        .frontend(query("set timezone to 'Asia/Tokyo'"))
+        .whatever_backend_got()
+        .backend(set)
+        .frontend_gets(set)
+        .released_after(full_reset)
+        .frontend(query("select 1"))
+        .backend_gets(query("select 1"))
+        .backend(one_row("1") + ready())
+        .frontend_gets(parameter_status("TimeZone", "UTC") + one_row("1") + ready());
+    script.check_whole();
+}
+
 }  // namespace
 }  // namespace schemux::core::relay_script
