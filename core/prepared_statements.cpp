@@ -51,6 +51,10 @@ StatementId StatementNamer::identify(std::string_view text, std::string_view typ
     return protocol::keyed_digest(key_, {text, types, service, settings, private_to});
 }
 
+protocol::ErrorFields broken_message() {
+    return protocol::make_error(protocol::sqlstate::protocol_violation, "invalid message format");
+}
+
 protocol::ErrorFields unknown_statement(std::string_view name) {
     protocol::ErrorFields error;
     error.sqlstate = protocol::sqlstate::undefined_prepared_statement;

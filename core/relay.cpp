@@ -10,6 +10,7 @@ namespace schemux::core {
 
 namespace sqlstate = protocol::sqlstate;
 using protocol::ErrorFields;
+using protocol::make_error;
 using protocol::Severity;
 using protocol::TransactionStatus;
 
@@ -263,10 +264,8 @@ Step Relay::on_backend_lost() {
     phase_ = RelayPhase::idle;
     if (silent) return {Next::close, CloseReason::client_terminated};
     if (!said_fatal_) {
-        ErrorFields error;
-        error.severity = Severity::fatal;
-        error.sqlstate = sqlstate::connection_failure;
-        error.message = "the connection to PostgreSQL was lost";
+        ErrorFields error = make_error(sqlstate::connection_failure,
+                                       "the connection to PostgreSQL was lost", Severity::fatal);
         error.detail = "The outcome of the work under way is not known.";
         emit_error(error);
         count_error(error.sqlstate);
@@ -279,10 +278,8 @@ CancelOutcome Relay::on_cancel(Step& step) {
     step = {};
     counters_.cancels.add();
     if (phase_ == RelayPhase::waiting && !was_starting_) {
-        ErrorFields error;
-        error.sqlstate = sqlstate::query_canceled;
-        error.message = "canceling statement due to user request";
-        step = on_acquire_failed(std::move(error));
+        step = on_acquire_failed(
+            make_error(sqlstate::query_canceled, "canceling statement due to user request"));
         return CancelOutcome::answered;
     }
     const bool running = phase_ == RelayPhase::leased && !backend_->replies.empty();
@@ -293,11 +290,8 @@ Step Relay::on_drain() {
     draining_ = true;
     const bool busy = phase_ != RelayPhase::idle || !held_.empty() || stream_.body_left > 0;
     if (busy) return {};
-    ErrorFields error;
-    error.severity = Severity::fatal;
-    error.sqlstate = sqlstate::admin_shutdown;
-    error.message = "terminating connection due to administrator command";
-    emit_error(error);
+    emit_error(make_error(sqlstate::admin_shutdown,
+                          "terminating connection due to administrator command", Severity::fatal));
     said_fatal_ = true;
     return {Next::close, CloseReason::shutdown};
 }

@@ -15,6 +15,7 @@ namespace sqlstate = protocol::sqlstate;
 using protocol::ErrorFields;
 using protocol::FrontendMessage;
 using protocol::Handling;
+using protocol::make_error;
 using protocol::NamedKind;
 using protocol::Severity;
 using protocol::TransactionStatus;
@@ -26,17 +27,6 @@ namespace {
 constexpr std::string_view missing_statement = "sx_refused";
 // A text that PostgreSQL's grammar refuses in every state.
 constexpr std::string_view unparsable_text = "{";
-
-ErrorFields error_of(std::string_view code, std::string message) {
-    ErrorFields error;
-    error.sqlstate = code;
-    error.message = std::move(message);
-    return error;
-}
-
-ErrorFields broken_message() {
-    return error_of(sqlstate::protocol_violation, "invalid message format");
-}
 
 bool small_message(FrontendMessage type) {
     switch (type) {
@@ -160,7 +150,7 @@ Take Relay::discard(const MessageInHand& message) {
 
 /// The client broke the protocol: nothing after this can be trusted.
 Take Relay::violate(std::string message) {
-    ErrorFields error = error_of(sqlstate::protocol_violation, std::move(message));
+    ErrorFields error = make_error(sqlstate::protocol_violation, std::move(message));
     error.severity = Severity::fatal;
     if (!amid_answer()) emit_error(error);
     count_error(error.sqlstate);
@@ -307,9 +297,9 @@ Take Relay::on_deallocate(const std::string& name) {
         has_backend() ? backend_->transaction : TransactionStatus::idle;
     statements_.remove("");
     if (status == TransactionStatus::failed) {
-        emit_error(error_of(sqlstate::in_failed_sql_transaction,
-                            "current transaction is aborted, commands ignored until end of "
-                            "transaction block"));
+        emit_error(make_error(sqlstate::in_failed_sql_transaction,
+                              "current transaction is aborted, commands ignored until end of "
+                              "transaction block"));
         count_error(sqlstate::in_failed_sql_transaction);
     } else {
         statements_.remove(name);
@@ -327,7 +317,7 @@ Take Relay::on_deallocate(const std::string& name) {
 Take Relay::on_oversized(const MessageInHand& message) {
     const auto type = static_cast<FrontendMessage>(message.header.type);
     if (type == FrontendMessage::parse || service_->braces || service_->angles) {
-        ErrorFields error = error_of(sqlstate::program_limit_exceeded, "query is too long");
+        ErrorFields error = make_error(sqlstate::program_limit_exceeded, "query is too long");
         error.detail = "The message has " + std::to_string(message.header.length) +
                        " bytes; limits.max_query_bytes is " +
                        std::to_string(service_->max_query_bytes) + ".";

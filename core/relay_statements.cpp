@@ -16,24 +16,14 @@ namespace schemux::core {
 
 namespace sqlstate = protocol::sqlstate;
 using protocol::ErrorFields;
+using protocol::make_error;
 using protocol::NamedKind;
 
 namespace {
 
-ErrorFields error_of(std::string_view code, std::string message) {
-    ErrorFields error;
-    error.sqlstate = code;
-    error.message = std::move(message);
-    return error;
-}
-
-ErrorFields broken_message() {
-    return error_of(sqlstate::protocol_violation, "invalid message format");
-}
-
 ErrorFields duplicate_statement(std::string_view name) {
-    return error_of(sqlstate::duplicate_prepared_statement,
-                    "prepared statement \"" + std::string(name) + "\" already exists");
+    return make_error(sqlstate::duplicate_prepared_statement,
+                      "prepared statement \"" + std::string(name) + "\" already exists");
 }
 
 }  // namespace
@@ -50,8 +40,8 @@ Take Relay::on_parse(const MessageInHand& message) {
         return refuse_unless_undecided(message, parse->name, duplicate_statement(parse->name));
     }
     if (statements_.full()) {
-        return refuse(message, error_of(sqlstate::program_limit_exceeded,
-                                        "too many prepared statements in this session"));
+        return refuse(message, make_error(sqlstate::program_limit_exceeded,
+                                          "too many prepared statements in this session"));
     }
     // The text is looked at once, when there is a backend to tell which settings hold.
     if (phase_ == RelayPhase::idle) return acquire();
@@ -227,8 +217,8 @@ Take Relay::on_bind(const MessageInHand& message) {
     if (!prefix) {
         if (message.complete()) return refuse(message, broken_message());
         if (message.bytes.size() > limits::name_prefix_max) {
-            return refuse(message, error_of(sqlstate::program_limit_exceeded,
-                                            "portal or statement name is too long"));
+            return refuse(message, make_error(sqlstate::program_limit_exceeded,
+                                              "portal or statement name is too long"));
         }
         return Take::need_more;
     }
@@ -239,7 +229,7 @@ Take Relay::on_bind(const MessageInHand& message) {
     }
     // Our own name for the statement may be longer than the client's.
     if (message.header.length > protocol::large_message_max - backend_name_bytes) {
-        return refuse(message, error_of(sqlstate::program_limit_exceeded, "message is too long"));
+        return refuse(message, make_error(sqlstate::program_limit_exceeded, "message is too long"));
     }
     if (phase_ == RelayPhase::idle) return acquire();
     if (undecided(statement)) return stall();

@@ -47,11 +47,7 @@ constexpr auto accept_pause = std::chrono::milliseconds(100);
 constexpr std::size_t login_buffer_bytes = 1024;
 
 protocol::ErrorFields fatal(std::string_view code, std::string message) {
-    protocol::ErrorFields error;
-    error.severity = protocol::Severity::fatal;
-    error.sqlstate = code;
-    error.message = std::move(message);
-    return error;
+    return protocol::make_error(code, std::move(message), protocol::Severity::fatal);
 }
 
 }  // namespace

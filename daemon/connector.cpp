@@ -33,10 +33,7 @@ constexpr auto cancel_timeout = std::chrono::seconds(5);
 constexpr std::size_t cached_keys_max = 64;
 
 protocol::ErrorFields connection_error(std::string message) {
-    protocol::ErrorFields error;
-    error.sqlstate = protocol::sqlstate::connection_failure;
-    error.message = std::move(message);
-    return error;
+    return protocol::make_error(protocol::sqlstate::connection_failure, std::move(message));
 }
 
 /// PostgreSQL 14 and newer report both settings; an older server counts as a writable primary.

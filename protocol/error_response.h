@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace schemux::protocol {
 
@@ -25,6 +26,15 @@ struct ErrorFields {
 
     friend bool operator==(const ErrorFields&, const ErrorFields&) = default;
 };
+
+inline ErrorFields make_error(std::string_view sqlstate, std::string message,
+                              Severity severity = Severity::error) {
+    ErrorFields fields;
+    fields.severity = severity;
+    fields.sqlstate = sqlstate;
+    fields.message = std::move(message);
+    return fields;
+}
 
 /// Appends one ErrorResponse (or, for warning and notice severities, NoticeResponse) to `out`.
 void append_error(std::string& out, const ErrorFields& fields);

@@ -1,6 +1,7 @@
 // Templates in random texts: what must hold for every one of them.
 #include "core/template_rewriter.h"
 #include "protocol/sql_lexer.h"
+#include "tests/core/rewriter_support.h"
 
 #include <gtest/gtest.h>
 
@@ -13,40 +14,7 @@
 namespace schemux::core {
 namespace {
 
-using Outcome = RewriteResult::Outcome;
-
-const std::vector<std::string> allowed = {"other", "Shared_1"};
-
-TemplateContext with_schema(std::string_view schema = "app") {
-    TemplateContext context;
-    context.schema = schema;
-    context.allowed_schemas = allowed;
-    return context;
-}
-
-TemplateContext with_literals(LiteralTemplates literals, std::string_view schema = "app") {
-    TemplateContext context = with_schema(schema);
-    context.literals = literals;
-    return context;
-}
-
-// The text afterwards, `=` when it is unchanged, or the SQLSTATE and position of an error.
-std::string rewritten(std::string_view text, const TemplateContext& context = with_schema()) {
-    std::string out = "before:";
-    const RewriteResult result = rewrite_templates(text, context, out, nullptr);
-    EXPECT_TRUE(out.starts_with("before:"));
-    switch (result.outcome) {
-        case Outcome::unchanged:
-            EXPECT_EQ(out, "before:") << text;
-            return "=";
-        case Outcome::rewritten:
-            return out.substr(7);
-        case Outcome::error:
-            EXPECT_EQ(out, "before:") << text;
-            return result.error->sqlstate + "@" + std::to_string(result.error->position);
-    }
-    return {};
-}
+using namespace rewriter_tests;
 
 std::string random_sql(std::mt19937& random, std::size_t pieces_max) {
     constexpr std::string_view pieces[] = {"'",

@@ -1,6 +1,8 @@
 // Templates: where they are expanded, to what, and above all where they are not.
 #include "core/template_rewriter.h"
 
+#include "tests/core/rewriter_support.h"
+
 #include <gtest/gtest.h>
 
 #include <array>
@@ -11,40 +13,7 @@
 namespace schemux::core {
 namespace {
 
-using Outcome = RewriteResult::Outcome;
-
-const std::vector<std::string> allowed = {"other", "Shared_1"};
-
-TemplateContext with_schema(std::string_view schema = "app") {
-    TemplateContext context;
-    context.schema = schema;
-    context.allowed_schemas = allowed;
-    return context;
-}
-
-TemplateContext with_literals(LiteralTemplates literals, std::string_view schema = "app") {
-    TemplateContext context = with_schema(schema);
-    context.literals = literals;
-    return context;
-}
-
-// The text afterwards, `=` when it is unchanged, or the SQLSTATE and position of an error.
-std::string rewritten(std::string_view text, const TemplateContext& context = with_schema()) {
-    std::string out = "before:";
-    const RewriteResult result = rewrite_templates(text, context, out, nullptr);
-    EXPECT_TRUE(out.starts_with("before:"));
-    switch (result.outcome) {
-        case Outcome::unchanged:
-            EXPECT_EQ(out, "before:") << text;
-            return "=";
-        case Outcome::rewritten:
-            return out.substr(7);
-        case Outcome::error:
-            EXPECT_EQ(out, "before:") << text;
-            return result.error->sqlstate + "@" + std::to_string(result.error->position);
-    }
-    return {};
-}
+using namespace rewriter_tests;
 
 struct Case {
     std::string_view text;

@@ -85,7 +85,8 @@ class WireClient:
         moves = [self.simple, self.unnamed, self.named_statement, self.pipeline, self.several,
                  self.failing, self.transaction, self.copy]
         try:
-            while not self.identity.progress.over.is_set():
+            # Everybody has a turn, however late it started.
+            while not (self.identity.progress.over.is_set() and self.identity.sequence):
                 self.identity.random.choice(moves)()
         finally:
             self.wire.close()
@@ -191,7 +192,7 @@ def run_psycopg(identity, dsn):
     """A driver with automatic preparation, transactions and the driver's own pipelines."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.prepare_threshold = 2
-        while not identity.progress.over.is_set():
+        while not (identity.progress.over.is_set() and identity.sequence):
             text = f"SELECT service, %s::int, %s::int, %s::text FROM {identity.table()}"
             asked = [identity.ask() for _ in range(4)]
             with connection.transaction():
@@ -212,7 +213,7 @@ async def run_asyncpg(identity, port):
         host="127.0.0.1", port=port, user="alice", database=identity.service, ssl=False,
         statement_cache_size=identity.random.choice([0, 3, 100]))
     try:
-        while not identity.progress.over.is_set():
+        while not (identity.progress.over.is_set() and identity.sequence):
             sequence, nonce = identity.ask()
             text = f"SELECT service, $1::int, $2::int, $3::text FROM {identity.table()}"
             if identity.random.random() < 0.3:
