@@ -201,7 +201,7 @@ class Relay {
     void end_copy_unheard();
     void forget_all_statements();
     void settle_head();
-    void count_error(std::string_view sqlstate);
+    void count_error(std::string_view code);
 
     // relay.cpp
     Step finish_batch();

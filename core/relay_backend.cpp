@@ -19,7 +19,6 @@ using protocol::BackendMessage;
 using protocol::ErrorFields;
 using protocol::Handling;
 using protocol::Severity;
-using protocol::TransactionStatus;
 
 Take Relay::poison() {
     if (!said_fatal_) {

@@ -16,7 +16,6 @@ using protocol::ErrorFields;
 using protocol::FrontendMessage;
 using protocol::Handling;
 using protocol::make_error;
-using protocol::NamedKind;
 using protocol::Severity;
 using protocol::TransactionStatus;
 

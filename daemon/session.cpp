@@ -12,7 +12,6 @@ namespace schemux::daemon {
 using core::CloseReason;
 using core::Disposal;
 using core::Next;
-using core::RelayPhase;
 using core::Step;
 
 Session::Session(Worker& worker, core::SessionId id, std::unique_ptr<core::Relay> relay)

@@ -73,7 +73,7 @@ class Worker {
     void set_peers(std::vector<Worker*> peers) { peers_ = std::move(peers); }
     void post_backend(NewBackend&& backend, std::optional<core::Ticket> ticket);
     void post_failure(const core::Ticket& ticket, protocol::ErrorFields error);
-    void post_cancel(core::SessionId session);
+    void post_cancel(core::SessionId id);
     void post_drain();
     void post_give_up_idle();
     std::uint32_t session_count() const { return session_count_.load(std::memory_order_relaxed); }
@@ -114,7 +114,7 @@ class Worker {
     core::ServiceCounters& counters_for(std::size_t service_index);
     void run(std::function<void()> work);
 
-    void adopt(std::unique_ptr<BackendConnection> backend, std::optional<core::Ticket> ticket);
+    void adopt(std::unique_ptr<BackendConnection> owned, std::optional<core::Ticket> ticket);
     BackendConnection* take_idle(const core::Label& label);
     void remove_idle(BackendConnection& backend);
     bool begin_lease(BackendConnection& backend, Session& session);
@@ -126,7 +126,7 @@ class Worker {
     void finish_upkeep(BackendConnection& backend);
     void run_grants();
     void free_slot(BackendConnection& backend);
-    void requeue(core::SessionId waiter);
+    void requeue(core::SessionId id);
     void publish_idle();
     void recycle_idle();
     bool worn_out(const BackendConnection& backend) const;
