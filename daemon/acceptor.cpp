@@ -171,10 +171,8 @@ asio::awaitable<void> Acceptor::accept_loop(std::shared_ptr<Listening> listening
 
 void Acceptor::hand_to_worker(int fd, int family) {
     accepted_.fetch_add(1, std::memory_order_relaxed);
-    std::uint32_t sessions = logging_in_.load(std::memory_order_relaxed);
-    for (const Worker* worker : workers_)
-        sessions += worker->session_count();
-    if (sessions >= shared_.policy.get()->max_clients) {
+    if (shared_.connections.fetch_add(1) >= shared_.policy.get()->max_clients) {
+        shared_.connections.fetch_sub(1);
         refused_.fetch_add(1, std::memory_order_relaxed);
         std::string bytes;
         protocol::append_error(
@@ -235,7 +233,7 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
             session->first_bytes = rest;
             session->fd = socket.release();
             worker.open_session(std::move(*session));
-            return {{}, LoginState::over};
+            return {{}, LoginState::admitted};
         }
         const auto& refusal = std::get<protocol::ErrorFields>(outcome);
         log_event(LogLevel::info, "login_refused",
@@ -272,17 +270,22 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
 }
 
 asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker) {
+    LoginState state = LoginState::needs_bytes;
     struct Counted {
-        std::atomic<std::uint32_t>& count;
-        ~Counted() { count.fetch_sub(1, std::memory_order_relaxed); }
-    } counted{logging_in_};
+        Acceptor& acceptor;
+        const LoginState& state;
+        ~Counted() {
+            acceptor.logging_in_.fetch_sub(1, std::memory_order_relaxed);
+            // An admitted connection counts until its session ends.
+            if (state != LoginState::admitted) acceptor.shared_.connections.fetch_sub(1);
+        }
+    } counted{*this, state};
     const std::shared_ptr<const Policy> policy = shared_.policy.get();
     const auto socket = std::make_shared<Protocol::socket>(std::move(accepted));
     const Deadline deadline(socket, policy->login_timeout);
     core::FrontendLogin login;
     std::array<char, login_buffer_bytes> buffer{};
-    LoginState state = LoginState::needs_bytes;
-    while (state != LoginState::over) {
+    while (state != LoginState::over && state != LoginState::admitted) {
         boost::system::error_code error;
         const std::size_t got = co_await socket->async_read_some(
             asio::buffer(buffer), redirect_error(use_awaitable, error));

@@ -42,7 +42,7 @@ class Acceptor {
   private:
     using Protocol = boost::asio::generic::stream_protocol;
     struct Listening;
-    enum class LoginState : std::uint8_t { needs_bytes, goes_on, over };
+    enum class LoginState : std::uint8_t { needs_bytes, goes_on, admitted, over };
     /// What one step of a login sends, and where the login stands then.
     struct Answer {
         std::string bytes;

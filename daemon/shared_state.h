@@ -9,6 +9,7 @@
 #include "core/shared_pool.h"
 #include "protocol/keyed_digest.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -156,6 +157,8 @@ struct SharedState {
     WelcomeCache welcomes;
     CancelRegistry cancels;
     LastFailure last_failure;
+    /// Client connections from accept to their end, for limits.max_clients.
+    std::atomic<std::uint32_t> connections{0};
 };
 
 }  // namespace schemux::daemon

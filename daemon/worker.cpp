@@ -142,6 +142,7 @@ void Worker::forget(Session& session) {
     if (sessions_.find(session.id()) != &session) return;
     shared_.cancels.remove(session.relay().identity().pid);
     session_count_.fetch_sub(1, std::memory_order_relaxed);
+    shared_.connections.fetch_sub(1);
     dead_sessions_.push_back(sessions_.remove(session.id()));
 }
 

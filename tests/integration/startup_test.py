@@ -196,6 +196,9 @@ class Admission(harness.Case):
                            {"name": "orders", "schema": "orders"}]}
 
     def test_one_client_too_many_is_53300_until_one_leaves(self):
+        # Whoever asked whether schemux is up has left.
+        self.wait_until(lambda: self.schemux.metric("schemux_client_connections")
+                        + self.schemux.metric("schemux_logins_in_progress") == 0)
         clients = [self.wire() for _ in range(3)]
         fourth = self.raw()
         errors = wire.errors_of(fourth.read_to_end())
