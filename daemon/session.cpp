@@ -157,7 +157,8 @@ void Session::apply_backpressure() {
         frontend_full ? engine.pause(*backend_->stream) : engine.resume(*backend_->stream);
     }
     if (stream_ == nullptr) return;
-    const bool read = relay_->wants_frontend_bytes() && !backend_full;
+    // A client that does not read its answers is not asked for more work, as by PostgreSQL.
+    const bool read = relay_->wants_frontend_bytes() && !backend_full && !frontend_full;
     read ? engine.resume(*stream_) : engine.pause(*stream_);
 }
 

@@ -226,6 +226,21 @@ class Protocol(harness.Case):
         # Held whole it would be at least once its size.
         self.assertLess(self.schemux.metric("process_resident_memory_bytes") - before, size)
 
+    def test_client_that_never_reads_its_answers_costs_no_memory(self):
+        """A Sync outside a batch is answered here: the answers must not pile up."""
+        client = self.wire()
+        size = 60_000_000
+        before = self.schemux.metric("process_resident_memory_bytes")
+        client.socket.settimeout(1)
+        try:
+            for _ in range(60):
+                client.socket.sendall(wire.SYNC * (size // 60 // len(wire.SYNC)))
+        except TimeoutError:
+            pass  # schemux has stopped reading
+        grown = self.schemux.metric("process_resident_memory_bytes") - before
+        self.assertLess(grown, size // 2)
+        self.assertEqual(self.wire("orders").rows("SELECT 1"), [["1"]])
+
     def test_query_longer_than_max_query_bytes_is_54000(self):
         client = self.wire()
         long_text = "SELECT 1 -- " + "x" * 1_200_000
