@@ -1,6 +1,7 @@
 #include "core/backend_startup.h"
 
 #include "core/overload.h"
+#include "protocol/md5_password.h"
 #include "protocol/message_header.h"
 #include "protocol/message_type.h"
 #include "protocol/sqlstate.h"
@@ -149,16 +150,15 @@ std::optional<BackendStartup::Action> BackendStartup::on_authentication(std::str
             [&](protocol::AuthenticationOk) -> Result {
                 if (state_ != State::expects_authentication && state_ != State::expects_ok)
                     return violation("authentication was cut short");
+                if (state_ == State::expects_authentication && !login_.methods.none)
+                    return fail(sqlstate::invalid_authorization_specification,
+                                "server asks for no authentication, which is not accepted");
                 state_ = State::expects_ready;
                 return {};
             },
             [&](protocol::AuthenticationCleartextPassword) -> Result { return on_cleartext(); },
-            [&](const protocol::AuthenticationMd5Password&) -> Result {
-                if (state_ != State::expects_authentication)
-                    return violation("second authentication request");
-                return fail(sqlstate::feature_not_supported,
-                            "server asks for md5 authentication, which is not supported here: "
-                            "store the role's password as scram-sha-256");
+            [&](const protocol::AuthenticationMd5Password& md5) -> Result {
+                return on_md5(md5.salt);
             },
             [&](const protocol::AuthenticationSasl& sasl) -> Result { return on_sasl(sasl); },
             [&](protocol::AuthenticationSaslContinue next) -> Result {
@@ -179,21 +179,39 @@ std::optional<BackendStartup::Action> BackendStartup::on_authentication(std::str
 }
 
 std::optional<BackendStartup::Action> BackendStartup::on_cleartext() {
+    if (!login_.methods.password) return refuse_method("the password in clear text");
+    return send_password(login_.password.value_or(""));
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_md5(std::string_view salt) {
+    if (!login_.methods.md5) return refuse_method("md5 authentication");
+    const auto proof = protocol::md5_password(login_.user, login_.password.value_or(""), salt);
+    if (!proof)
+        return fail(sqlstate::feature_not_supported,
+                    "server asks for md5 authentication, which OpenSSL does not offer here");
+    return send_password(*proof);
+}
+
+std::optional<BackendStartup::Action> BackendStartup::refuse_method(std::string_view name) {
     if (state_ != State::expects_authentication) return violation("second authentication request");
-    if (!login_.allow_cleartext)
-        return fail(sqlstate::invalid_authorization_specification,
-                    "server asks for the password in clear text, which is not allowed");
+    return fail(sqlstate::invalid_authorization_specification,
+                "server asks for " + std::string(name) + ", which is not accepted");
+}
+
+std::optional<BackendStartup::Action> BackendStartup::send_password(std::string_view proof) {
+    if (state_ != State::expects_authentication) return violation("second authentication request");
     if (!login_.password)
         return fail(sqlstate::invalid_password,
                     "server asks for a password, but none is configured");
     Send action;
-    protocol::append_password(action.bytes, *login_.password);
+    protocol::append_password(action.bytes, proof);
     state_ = State::expects_ok;
     return action;
 }
 
 std::optional<BackendStartup::Action> BackendStartup::on_sasl(
     const protocol::AuthenticationSasl& request) {
+    if (!login_.methods.scram_sha_256) return refuse_method("SCRAM authentication");
     if (state_ != State::expects_authentication) return violation("second authentication request");
     const auto& offered = request.mechanisms;
     if (std::find(offered.begin(), offered.end(), protocol::scram_mechanism) == offered.end())

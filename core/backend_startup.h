@@ -30,13 +30,21 @@ inline constexpr std::size_t backend_parameters_max = 128;
 /// A server's error text is cut here.
 inline constexpr std::size_t backend_error_text_max = 2048;
 
+/// How the server may let us prove who we are; it is refused when it asks for anything else, lest
+/// whoever answers at its address could ask for the password itself.
+struct AcceptedMethods {
+    bool none = true;  ///< it asks for nothing
+    bool password = false;
+    bool md5 = true;
+    bool scram_sha_256 = true;
+};
+
 struct BackendLogin {
     std::string user;
     std::string database;
     std::vector<protocol::Setting> settings;  ///< further startup parameters, in this order
     std::optional<std::string> password;
-    /// Whether the password may go over this connection as it is (TLS, or by explicit choice).
-    bool allow_cleartext = false;
+    AcceptedMethods methods;
     std::string scram_nonce;  ///< random and new for each login, see protocol::ScramClient
     std::uint16_t protocol_minor = 0;
 };
@@ -90,7 +98,7 @@ class BackendStartup {
         expects_sasl_continue,
         expects_keys,
         expects_sasl_final,
-        expects_ok,  ///< cleartext password sent, or the server's signature verified
+        expects_ok,  ///< password or its md5 sent, or the server's signature verified
         expects_ready,
         done,
         failed,
@@ -109,6 +117,9 @@ class BackendStartup {
     std::optional<Action> on_sasl_continue(std::string_view data);
     std::optional<Action> on_sasl_final(std::string_view data);
     std::optional<Action> on_cleartext();
+    std::optional<Action> on_md5(std::string_view salt);
+    std::optional<Action> refuse_method(std::string_view name);
+    std::optional<Action> send_password(std::string_view proof);
     std::optional<Action> on_parameter(std::string_view body);
     std::optional<Action> on_key(std::string_view body);
     std::optional<Action> on_negotiation(std::string_view body);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/backend_startup.h"
+#include "protocol/md5_password.h"
 #include "protocol/wire_writer.h"
 #include "tests/support/byte_splitter.h"
 
@@ -44,6 +45,10 @@ inline std::string header(char type, std::uint32_t length) {
     std::string out;
     protocol::WireWriter(out).u8(static_cast<std::uint8_t>(type)).u32(length);
     return out;
+}
+
+inline std::string md5() {
+    return message('R', "\0\0\0\x05salt"sv);
 }
 
 inline std::string ok() {
