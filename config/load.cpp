@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <map>
 
 namespace schemux::config {
 
@@ -43,6 +42,12 @@ const Option* direct_key(const std::string& section, const std::string& key) {
     for (const Option* option : options_inside(section))
         if (last_key(option->path) == key) return option;
     return nullptr;
+}
+
+/// Whether a value that stands in the file itself lets its readers log in.
+bool shows_password(const Option& option, std::string_view text) {
+    if (option.path == "backend.dsn") return holds_password(text);
+    return !text.empty() && !text.starts_with("SCRAM-SHA-256$");
 }
 
 std::string unknown_key_message(const std::string& section, const std::string& key) {
@@ -87,7 +92,7 @@ class Binder {
     LoadResult result() {
         finish(errors_, "errors");
         finish(warnings_, "warnings");
-        LoadResult result{{}, std::move(errors_), std::move(warnings_)};
+        LoadResult result{{}, std::move(errors_), std::move(warnings_), std::move(positions_)};
         if (result.errors.empty()) result.settings = std::move(settings_);
         return result;
     }
@@ -212,9 +217,12 @@ class Binder {
                      const Field& field) {
         auto text = scalar_text(node, path);
         if (!text) return;
-        if (option.secret && node.scalar.find("${") == std::string::npos && holds_password(*text))
+        if (option.secret && node.scalar.find("${") == std::string::npos &&
+            shows_password(option, *text))
             warnings_.push_back({file_name_, node.position, path,
-                                 "holds a password; use backend.password_file or ${NAME}"});
+                                 "holds a password; use " +
+                                     join_path(parent_path(path), "password_file") +
+                                     " or ${NAME}"});
         if (option.type == OptionType::path && !text->empty()) text = resolve(*text);
         std::string wrong = set_value(option, field, *text);
         if (wrong.empty()) return;
@@ -259,16 +267,9 @@ class Binder {
             if (explained(problem.path) || explained(problem.related)) continue;
             std::vector<Diagnostic>& list =
                 problem.severity == Severity::error ? errors_ : warnings_;
-            const Position position = position_of(problem.path);
+            const Position position = nearest_position(positions_, problem.path);
             list.push_back({file_name_, position, problem.path, std::move(problem.message)});
         }
-    }
-
-    /// Of the key or, if the file does not have it, of the nearest section around it.
-    Position position_of(std::string path) const {
-        while (!positions_.contains(path))
-            path = parent_path(path);
-        return positions_.at(path);
     }
 
     std::string file_name_;
@@ -277,10 +278,17 @@ class Binder {
     Settings settings_;
     std::vector<Diagnostic> errors_;
     std::vector<Diagnostic> warnings_;
-    std::map<std::string, Position> positions_;
+    Positions positions_;
 };
 
 }  // namespace
+
+Position nearest_position(const Positions& positions, std::string path) {
+    while (!path.empty() && !positions.contains(path))
+        path = parent_path(path);
+    const auto found = positions.find(path);
+    return found == positions.end() ? Position{} : found->second;
+}
 
 LoadResult load(const std::string& text, const std::string& file_name,
                 const Environment& environment) {

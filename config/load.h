@@ -6,17 +6,25 @@
 #include "config/settings.h"
 #include "config/values.h"
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace schemux::config {
 
+/// Where each key of the file stands: `auth.users[0].name`.
+using Positions = std::map<std::string, Position>;
+
 struct LoadResult {
     std::optional<Settings> settings;  ///< there exactly if `errors` is empty
     std::vector<Diagnostic> errors;    ///< in file order, at most max_diagnostics + 1
     std::vector<Diagnostic> warnings;  ///< likewise
+    Positions positions;               ///< for errors that others find later
 };
+
+/// Of the key or, if the file does not have it, of the nearest section around it.
+Position nearest_position(const Positions& positions, std::string path);
 
 /// `file_name` is what messages show and, unless the daemon changes its folder, what relative
 /// paths in the file are relative to. Nothing is read from disk.

@@ -17,6 +17,7 @@ constexpr std::uint64_t max_listeners = 64;
 constexpr std::uint64_t max_services = 10'000;
 constexpr std::uint64_t max_users = 10'000;
 constexpr std::uint64_t max_names = 1'000;
+constexpr std::uint64_t max_auth_methods = 4;
 
 using FieldOf = Field (*)(const Scope&);
 using Names = std::vector<std::string_view>;
@@ -170,6 +171,13 @@ void add_backend(std::vector<Option>& rows) {
                 .optional("backend.password")
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->backend.password_file; }),
+            row("backend.require_auth", OptionType::text_list,
+                "Ways to log in that PostgreSQL may ask for: none, password, md5, scram-sha-256; "
+                "by default all, but password only over a unix socket or loopback.")
+                .optional("[scram-sha-256]")
+                .range(1, max_auth_methods)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->backend.require_auth; }),
             reserved("backend.tls", "TLS towards PostgreSQL; until then sslmode in the dsn."),
             reserved("backend.control_connections",
                      "Connections beside the pool for the prober, listener and audit."),
@@ -241,11 +249,11 @@ void add_auth(std::vector<Option>& rows) {
             row("auth.method", OptionType::choice,
                 "How a frontend proves its user; trust asks for nothing and is for loopback only.")
                 .required("trust")
-                .choices({"trust"}, {"scram-sha-256", "password", "cert", "peer"})
+                .choices({"trust", "scram-sha-256"}, {"password", "cert", "peer"})
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->auth.method; }),
             row("auth.users", OptionType::section_list,
-                "The users that may log in; without it any name.")
+                "The users that may log in; under trust any name without it.")
                 .optional("")
                 .range(0, max_users)
                 .on_reload(Reload::new_connections)
@@ -255,8 +263,23 @@ void add_auth(std::vector<Option>& rows) {
                 .required("alice")
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.user->name; }),
-            reserved("auth.users[].password_file", "File with the user's password."),
-            reserved("auth.users[].scram_verifier", "The user's SCRAM-SHA-256 verifier."),
+            row("auth.users[].password", OptionType::text,
+                "The user's password, best as ${NAME} from the environment.")
+                .optional("${ALICE_PASSWORD}")
+                .on_reload(Reload::new_connections)
+                .secret()
+                .at([](const Scope& s) -> Field { return &s.user->password; }),
+            row("auth.users[].password_file", OptionType::path,
+                "File whose first line is the user's password, or its SCRAM-SHA-256 verifier.")
+                .optional("alice.password")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.user->password_file; }),
+            row("auth.users[].scram_verifier", OptionType::text,
+                "What PostgreSQL keeps in pg_authid.rolpassword: SCRAM-SHA-256$4096:...")
+                .optional("\"SCRAM-SHA-256$4096:...\"")
+                .on_reload(Reload::new_connections)
+                .secret()
+                .at([](const Scope& s) -> Field { return &s.user->scram_verifier; }),
             reserved("auth.rules", "Different methods by address, user and service."),
             reserved("auth.query", "Looks users up in the backend's database."),
         });

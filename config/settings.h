@@ -13,7 +13,7 @@ namespace schemux::config {
 
 // The order of enum values is the order of the choices in the option table.
 enum class PoolMode : std::uint8_t { transaction };
-enum class AuthMethod : std::uint8_t { trust };
+enum class AuthMethod : std::uint8_t { trust, scram_sha_256 };
 enum class LiteralScope : std::uint8_t { off, relation, all };
 enum class LogFormat : std::uint8_t { automatic, json, text };
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
@@ -36,6 +36,8 @@ struct Http {
 struct Backend {
     std::string dsn{};            ///< libpq conninfo or URI; may hold secrets, never print it
     std::string password_file{};  ///< empty: the dsn says it all
+    /// How PostgreSQL may let us log in; empty: as is safe on the way to it.
+    std::vector<std::string> require_auth{};
 };
 
 struct Pool {
@@ -48,13 +50,17 @@ struct Pool {
     std::chrono::milliseconds lifetime = std::chrono::hours(1);         ///< 0: never
 };
 
+/// One of the three secrets where the method asks for one.
 struct User {
     std::string name{};
+    std::string password{};       ///< from ${NAME}, one hopes; a verifier is taken too
+    std::string password_file{};  ///< the same as its first line
+    std::string scram_verifier{};
 };
 
 struct Auth {
     AuthMethod method = AuthMethod::trust;  ///< a file has to say it: there is no silent trust
-    std::vector<User> users{};              ///< empty: any name
+    std::vector<User> users{};              ///< empty: any name, under trust
 };
 
 struct Templates {

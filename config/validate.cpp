@@ -5,6 +5,7 @@
 #include "config/values.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <unordered_map>
@@ -63,6 +64,7 @@ class Validator {
         check_listeners();
         check_http();
         check_pool();
+        check_require_auth();
         check_users();
         check_services();
         return std::move(problems_);
@@ -176,7 +178,22 @@ class Validator {
                     "pool.max_connections");
     }
 
+    void check_require_auth() {
+        static constexpr std::array<std::string_view, 4> known{"none", "password", "md5",
+                                                               "scram-sha-256"};
+        const std::vector<std::string>& names = settings_.backend.require_auth;
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            if (std::find(known.begin(), known.end(), names[i]) == known.end())
+                error(indexed("backend.require_auth", i),
+                      quoted(names[i]) +
+                          " is no way to log in; known are none, password, md5, scram-sha-256");
+        }
+    }
+
     void check_users() {
+        if (settings_.auth.method != AuthMethod::trust && settings_.auth.users.empty())
+            error("auth.users", "nobody could log in: auth.method needs users with a password",
+                  "auth.method");
         for (std::size_t i = 0; i < settings_.auth.users.size(); ++i) {
             const std::string& name = settings_.auth.users[i].name;
             const std::string path = indexed("auth.users", i) + ".name";
@@ -184,6 +201,28 @@ class Validator {
             error_unless_empty(path, check_login_name(name));
             if (!users_.insert(name).second)
                 error(path, "user " + quoted(name) + " is listed twice");
+            check_secret(settings_.auth.users[i], indexed("auth.users", i));
+        }
+    }
+
+    void check_secret(const User& user, const std::string& path) {
+        const int secrets = int{!user.password.empty()} + int{!user.password_file.empty()} +
+                            int{!user.scram_verifier.empty()};
+        if (secrets > 1)
+            error(path, "password, password_file and scram_verifier exclude each other");
+        switch (settings_.auth.method) {
+            case AuthMethod::trust:
+                if (secrets > 0)
+                    warning(path, "the password is never asked for: auth.method is trust",
+                            "auth.method");
+                break;
+            case AuthMethod::scram_sha_256:
+                if (secrets == 0)
+                    error(path,
+                          "needs password, password_file or scram_verifier: auth.method is "
+                          "scram-sha-256",
+                          "auth.method");
+                break;
         }
     }
 

@@ -1,10 +1,14 @@
 #include "core/frontend_login.h"
 
 #include "core/overload.h"
+#include "protocol/authentication.h"
+#include "protocol/message_header.h"
+#include "protocol/message_type.h"
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
 
 #include <algorithm>
+#include <cassert>
 #include <optional>
 #include <utility>
 
@@ -74,19 +78,52 @@ std::optional<FrontendLogin::Refuse> judge_replication(const std::string& value)
 
 FrontendLogin::Step FrontendLogin::on_bytes(std::string_view bytes) {
     const std::size_t offered = bytes.size();
-    if (state_ == State::finished) return {0, Close{}};
-    if (!fill(bytes, protocol::startup_length_bytes)) return {offered, NeedBytes{}};
-    const auto length = protocol::startup_packet_bytes(packet_);
-    if (!length) {
-        state_ = State::finished;
-        return {offered - bytes.size(), Close{}};
+    std::optional<Action> action;
+    switch (state_) {
+        case State::negotiating:
+            action = take_startup_packet(bytes);
+            break;
+        case State::expects_sasl_initial_response:
+        case State::expects_sasl_response:
+            action = take_sasl_message(bytes);
+            break;
+        case State::expects_verifier:
+        case State::finished:
+            action = Close{};
+            break;
     }
-    if (!fill(bytes, *length)) return {offered, NeedBytes{}};
-
-    Action action = on_packet();
+    if (!action) return {offered, NeedBytes{}};
     packet_ = std::string();  // gives the memory back, clear() would not
-    if (!std::holds_alternative<Reply>(action)) state_ = State::finished;
-    return {offered - bytes.size(), std::move(action)};
+    if (!std::holds_alternative<Reply>(*action) && !std::holds_alternative<NeedVerifier>(*action))
+        state_ = State::finished;
+    return {offered - bytes.size(), std::move(*action)};
+}
+
+/// Nothing while the packet is not complete; so for all `take_…`.
+std::optional<FrontendLogin::Action> FrontendLogin::take_startup_packet(std::string_view& bytes) {
+    if (!fill(bytes, protocol::startup_length_bytes)) return {};
+    const auto length = protocol::startup_packet_bytes(packet_);
+    if (!length) return Close{};
+    if (!fill(bytes, *length)) return {};
+    return on_packet();
+}
+
+std::optional<FrontendLogin::Action> FrontendLogin::take_sasl_message(std::string_view& bytes) {
+    if (!fill(bytes, 1)) return {};
+    const char type = packet_.front();
+    if (type != static_cast<char>(protocol::FrontendMessage::password))
+        return refuse(sqlstate::protocol_violation,
+                      "expected SASL response, got message type " +
+                          std::to_string(static_cast<unsigned char>(type)));
+    if (!fill(bytes, protocol::header_bytes)) return {};
+    const protocol::MessageHeader header = protocol::read_header(packet_.data());
+    if (!header.plausible() || header.body_bytes() > sasl_message_max) return refuse_password();
+    if (!fill(bytes, header.total_bytes())) return {};
+    const std::string_view body = std::string_view(packet_).substr(protocol::header_bytes);
+    if (state_ == State::expects_sasl_initial_response) return on_sasl_initial_response(body);
+    // A client that had nothing to say first says it now, as PostgreSQL allows.
+    return std::exchange(first_data_missing_, false) ? on_client_first(body)
+                                                     : on_client_final(body);
 }
 
 /// Moves bytes from the front of `bytes` into the packet until it has `upto`; true when it has.
@@ -133,16 +170,99 @@ FrontendLogin::Action FrontendLogin::on_startup(const protocol::StartupMessage& 
     auto& parameters = std::get<protocol::StartupParameters>(interpreted);
     if (auto refusal = judge_replication(parameters.replication)) return std::move(*refusal);
 
-    Accepted accepted;
+    std::string negotiation;
     if (parameters.minor > newest_minor || !parameters.unknown_options.empty())
-        protocol::append_negotiate_protocol_version(accepted.negotiation, newest_minor,
+        protocol::append_negotiate_protocol_version(negotiation, newest_minor,
                                                     parameters.unknown_options);
-    accepted.parameters = std::move(parameters);
     switch (method_) {
         case ClientAuthentication::trust:
-            return accepted;
+            return Accepted{std::move(parameters), std::move(negotiation)};
+        case ClientAuthentication::scram_sha_256:
+            parameters_ = std::move(parameters);
+            negotiation_ = std::move(negotiation);
+            state_ = State::expects_verifier;
+            return NeedVerifier{parameters_.user};
     }
     return Close{};
+}
+
+FrontendLogin::Action FrontendLogin::on_verifier(protocol::ScramVerifier verifier,
+                                                 std::string nonce) {
+    assert(state_ == State::expects_verifier);
+    scram_.emplace(std::move(verifier), std::move(nonce));
+    state_ = State::expects_sasl_initial_response;
+    Reply reply{std::move(negotiation_)};
+    protocol::append_authentication_sasl(reply.bytes, {protocol::scram_mechanism});
+    return reply;
+}
+
+FrontendLogin::Action FrontendLogin::on_sasl_initial_response(std::string_view body) {
+    const auto response = protocol::read_sasl_initial_response(body);
+    if (!response) return refuse(sqlstate::protocol_violation, "malformed SASL initial response");
+    if (response->mechanism != protocol::scram_mechanism)
+        return refuse(sqlstate::protocol_violation,
+                      "client selected an invalid SASL authentication mechanism");
+    state_ = State::expects_sasl_response;
+    if (response->data) return on_client_first(*response->data);
+    first_data_missing_ = true;
+    Reply reply;
+    protocol::append_authentication_sasl_continue(reply.bytes, {});
+    return reply;
+}
+
+FrontendLogin::Action FrontendLogin::on_client_first(std::string_view data) {
+    auto answer = scram_->on_client_first(data);
+    if (const auto* fault = std::get_if<protocol::ScramFault>(&answer))
+        return refuse_exchange(*fault);
+    Reply reply;
+    protocol::append_authentication_sasl_continue(reply.bytes, std::get<std::string>(answer));
+    return reply;
+}
+
+FrontendLogin::Action FrontendLogin::on_client_final(std::string_view data) {
+    const auto answer = scram_->on_client_final(data);
+    if (const auto* fault = std::get_if<protocol::ScramFault>(&answer))
+        return refuse_exchange(*fault);
+    Accepted accepted{std::move(parameters_), {}};
+    protocol::append_authentication_sasl_final(
+        accepted.reply, std::get<protocol::ScramServer::Accepted>(answer).server_final);
+    return accepted;
+}
+
+/// Here and below the words are PostgreSQL's. The same for a wrong password and for a user that
+/// does not exist.
+FrontendLogin::Action FrontendLogin::refuse_password() const {
+    return refuse(sqlstate::invalid_password,
+                  "password authentication failed for user \"" + parameters_.user + '"');
+}
+
+FrontendLogin::Action FrontendLogin::refuse_exchange(protocol::ScramFault fault) const {
+    switch (fault) {
+        case protocol::ScramFault::proof:
+            return refuse_password();
+        case protocol::ScramFault::unsupported:
+            return refuse(sqlstate::feature_not_supported,
+                          "client requires an unsupported SCRAM extension");
+        case protocol::ScramFault::authorization_identity:
+            return refuse(sqlstate::feature_not_supported,
+                          "client uses authorization identity, but it is not supported");
+        case protocol::ScramFault::channel_binding:
+            return refuse(sqlstate::protocol_violation,
+                          "unexpected SCRAM channel-binding attribute in client-final-message");
+        case protocol::ScramFault::nonce:
+            return refuse(sqlstate::protocol_violation, "non-printable characters in SCRAM nonce");
+        case protocol::ScramFault::other_nonce:
+            return refuse(sqlstate::protocol_violation, "invalid SCRAM response");
+        case protocol::ScramFault::out_of_turn:
+        case protocol::ScramFault::too_long:
+        case protocol::ScramFault::malformed:
+        case protocol::ScramFault::iterations:
+        case protocol::ScramFault::salt:
+        case protocol::ScramFault::rejected:
+        case protocol::ScramFault::signature:
+            break;
+    }
+    return refuse(sqlstate::protocol_violation, "malformed SCRAM message");
 }
 
 }  // namespace schemux::core

@@ -192,6 +192,13 @@ void Acceptor::hand_to_worker(int fd, int family) {
 
 namespace {
 
+/// Strangers can repeat it as often as they like.
+void log_refusal(const protocol::ErrorFields& error) {
+    static LogLimiter limiter;
+    log_event_limited(limiter, LogLevel::info, "login_refused",
+                      {{"sqlstate", error.sqlstate}, {"error", error.message}});
+}
+
 /// What the client may use, or why not. After authentication: names are not told to strangers.
 std::variant<NewSession, protocol::ErrorFields> admit(
     const Policy& policy, const core::FrontendLogin::Accepted& accepted) {
@@ -216,7 +223,7 @@ std::variant<NewSession, protocol::ErrorFields> admit(
     settings.emplace_back("search_path", session.service->search_path);
     settings.insert(settings.end(), asked.settings.begin(), asked.settings.end());
     session.label = core::Label::of(std::move(settings));
-    session.reply = accepted.negotiation;
+    session.reply = accepted.reply;
     protocol::append_authentication_ok(session.reply);
     return session;
 }
@@ -240,7 +247,7 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
                   {{"service", accepted.parameters.database},
                    {"user", accepted.parameters.user},
                    {"sqlstate", refusal.sqlstate}});
-        std::string reply = accepted.negotiation;
+        std::string reply = accepted.reply;
         protocol::append_authentication_ok(reply);
         protocol::append_error(reply, refusal);
         return {std::move(reply), LoginState::over};
@@ -261,12 +268,40 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
                                          return {reply.bytes, LoginState::goes_on};
                                      },
                                      [](const Login::Refuse& refuse) -> Answer {
+                                         log_refusal(refuse.error);
                                          return {refuse.bytes, LoginState::over};
+                                     },
+                                     [](const Login::NeedVerifier&) -> Answer {
+                                         return {{}, LoginState::over};
                                      },
                                      [](const Login::Close&) -> Answer {
                                          return {{}, LoginState::over};
                                      }},
                       action);
+}
+
+/// Nobody's key derivation runs on a worker's thread.
+asio::awaitable<core::FrontendLogin::Action> Acceptor::prove(core::FrontendLogin& login,
+                                                             const Policy& policy, Worker& worker) {
+    auto verifier = policy.credentials->find(login.user(), shared_.mock_secret);
+    if (!verifier) {
+        co_await asio::post(helper_, use_awaitable);
+        policy.credentials->derive(login.user());
+        co_await asio::post(worker.io(), use_awaitable);
+        verifier = policy.credentials->find(login.user(), shared_.mock_secret);
+    }
+    co_return login.on_verifier(std::move(*verifier), protocol::make_scram_nonce());
+}
+
+/// One at a time, so that a login that cannot wait gets its turn in between.
+void Acceptor::derive_keys_ahead(std::weak_ptr<Credentials> credentials) {
+    asio::post(helper_, [this, credentials = std::move(credentials)] {
+        const std::shared_ptr<Credentials> held = credentials.lock();
+        const auto user = held ? held->next_to_derive() : std::nullopt;
+        if (!user) return;
+        held->derive(*user);
+        derive_keys_ahead(held);
+    });
 }
 
 asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker) {
@@ -283,7 +318,7 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
     const std::shared_ptr<const Policy> policy = shared_.policy.get();
     const auto socket = std::make_shared<Protocol::socket>(std::move(accepted));
     const Deadline deadline(socket, policy->login_timeout);
-    core::FrontendLogin login;
+    core::FrontendLogin login(policy->authentication);
     std::array<char, login_buffer_bytes> buffer{};
     while (state != LoginState::over && state != LoginState::admitted) {
         boost::system::error_code error;
@@ -293,8 +328,10 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
         std::string_view rest(buffer.data(), got);
         std::string reply;
         do {
-            const core::FrontendLogin::Step step = login.on_bytes(rest);
+            core::FrontendLogin::Step step = login.on_bytes(rest);
             rest.remove_prefix(step.consumed);
+            if (std::holds_alternative<core::FrontendLogin::NeedVerifier>(step.action))
+                step.action = co_await prove(login, *policy, worker);
             Answer answer = act(step.action, *policy, *socket, rest, worker);
             reply += answer.bytes;
             state = answer.state;

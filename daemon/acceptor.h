@@ -10,6 +10,7 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -34,6 +35,8 @@ class Acceptor {
     void start();
     /// Accepts no more; on the control thread.
     void stop();
+    /// Derives the keys of all passwords, so that hardly a login has to wait for its own.
+    void derive_keys_ahead(std::weak_ptr<Credentials> credentials);
 
     std::uint64_t accepted() const { return accepted_.load(std::memory_order_relaxed); }
     std::uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }
@@ -51,6 +54,8 @@ class Acceptor {
 
     boost::asio::awaitable<void> accept_loop(std::shared_ptr<Listening> listening);
     boost::asio::awaitable<void> log_in(Protocol::socket accepted, Worker& worker);
+    boost::asio::awaitable<core::FrontendLogin::Action> prove(core::FrontendLogin& login,
+                                                              const Policy& policy, Worker& worker);
     Answer act(const core::FrontendLogin::Action& action, const Policy& policy,
                Protocol::socket& socket, std::string_view rest, Worker& worker);
     void hand_to_worker(int fd, int family);
@@ -64,6 +69,7 @@ class Acceptor {
     std::atomic<std::uint64_t> accepted_{0};
     std::atomic<std::uint64_t> refused_{0};
     std::atomic<std::uint32_t> logging_in_{0};
+    boost::asio::thread_pool helper_{1};  ///< derives keys; ends before all that its work uses
 };
 
 }  // namespace schemux::daemon

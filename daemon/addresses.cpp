@@ -2,6 +2,7 @@
 #include "daemon/dsn.h"
 
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/un.h>
 
 #include <algorithm>
@@ -48,6 +49,27 @@ std::string HostPort::to_string() const {
 
 const sockaddr* SocketAddress::get() const {
     return reinterpret_cast<const sockaddr*>(&storage);  // what the sockets API asks for
+}
+
+bool is_local(const SocketAddress& address) {
+    constexpr std::uint32_t loopback_net = 127;
+    constexpr int net_shift = 24;
+    switch (address.family()) {
+        case AF_UNIX:
+            return true;
+        case AF_INET: {
+            sockaddr_in v4{};
+            std::memcpy(&v4, &address.storage, sizeof v4);
+            return ntohl(v4.sin_addr.s_addr) >> net_shift == loopback_net;
+        }
+        case AF_INET6: {
+            sockaddr_in6 v6{};
+            std::memcpy(&v6, &address.storage, sizeof v6);
+            return IN6_IS_ADDR_LOOPBACK(&v6.sin6_addr) != 0;
+        }
+        default:
+            return false;
+    }
 }
 
 std::variant<std::vector<SocketAddress>, DsnError> resolve_addresses(const HostPort& host) {

@@ -36,6 +36,13 @@ protocol::ErrorFields connection_error(std::string message) {
     return protocol::make_error(protocol::sqlstate::connection_failure, std::move(message));
 }
 
+/// The password itself goes only where nobody can listen.
+core::AcceptedMethods safe_methods(const SocketAddress& address) {
+    core::AcceptedMethods methods;
+    methods.password = is_local(address);
+    return methods;
+}
+
 /// PostgreSQL 14 and newer report both settings; an older server counts as a writable primary.
 bool suits(TargetSessionAttrs wanted, const core::Settings& parameters, bool must_be_standby) {
     const auto is_on = [&parameters](std::string_view name) {
@@ -64,18 +71,11 @@ bool suits(TargetSessionAttrs wanted, const core::Settings& parameters, bool mus
 
 }  // namespace
 
-Connector::Connector(asio::io_context& io, SharedState& shared, BackendTarget target,
-                     std::chrono::milliseconds connect_timeout)
-    : io_(io),
-      shared_(shared),
-      target_(std::move(target)),
-      connect_timeout_(connect_timeout),
-      backoff_(io) {}
+Connector::Connector(asio::io_context& io, SharedState& shared, BackendAccess access)
+    : io_(io), shared_(shared), access_(std::move(access)), backoff_(io) {}
 
-void Connector::set_target(BackendTarget target, std::chrono::milliseconds connect_timeout,
-                           std::uint64_t epoch) {
-    target_ = std::move(target);
-    connect_timeout_ = connect_timeout;
+void Connector::set_access(BackendAccess access, std::uint64_t epoch) {
+    access_ = std::move(access);
     epoch_ = epoch;
     keys_.clear();
 }
@@ -83,7 +83,7 @@ void Connector::set_target(BackendTarget target, std::chrono::milliseconds conne
 void Connector::stop() {
     stopped_ = true;
     backoff_.cancel();
-    resolver_.stop();
+    helper_.stop();
 }
 
 void Connector::wake_connector() {
@@ -155,8 +155,10 @@ void Connector::on_failure(const Failure& failure) {
 
 asio::awaitable<std::vector<Connector::Candidate>> Connector::candidates(std::string& why_none) {
     std::vector<Candidate> all;
-    for (const HostPort& host : target_.hosts) {
-        if (!host.is_unix()) co_await asio::post(resolver_, use_awaitable);
+    // A reload may replace them meanwhile.
+    const std::vector<HostPort> hosts = access_.target.hosts;
+    for (const HostPort& host : hosts) {
+        if (!host.is_unix()) co_await asio::post(helper_, use_awaitable);
         auto resolved = resolve_addresses(host);
         if (!host.is_unix()) co_await asio::post(io_, use_awaitable);
         if (const auto* error = std::get_if<DsnError>(&resolved)) {
@@ -175,7 +177,8 @@ asio::awaitable<Connector::Attempt> Connector::try_candidates() {
     const std::uint64_t epoch = epoch_;
     const std::vector<Candidate> all = co_await candidates(why_none);
     Attempt last = Failure{connection_error(why_none), true};
-    const bool two_passes = target_.target_session_attrs == TargetSessionAttrs::prefer_standby;
+    const bool two_passes =
+        access_.target.target_session_attrs == TargetSessionAttrs::prefer_standby;
     for (int pass = two_passes ? 0 : 1; pass < 2; ++pass) {
         for (const Candidate& candidate : all) {
             last = co_await try_candidate(candidate, pass == 0);
@@ -192,7 +195,7 @@ asio::awaitable<Connector::Attempt> Connector::try_candidates() {
 asio::awaitable<Connector::Attempt> Connector::try_candidate(Candidate candidate,
                                                              bool must_be_standby) {
     const auto socket = std::make_shared<Socket>(io_);
-    const Deadline deadline(socket, connect_timeout_);
+    const Deadline deadline(socket, access_.connect_timeout);
     boost::system::error_code error;
     const asio::generic::stream_protocol::endpoint endpoint(candidate.address.get(),
                                                             candidate.address.length);
@@ -205,14 +208,14 @@ asio::awaitable<Connector::Attempt> Connector::try_candidate(Candidate candidate
             true};
     }
     set_data_socket_options(socket->native_handle(), candidate.address.family());
-    auto outcome = co_await log_in(*socket, candidate.host);
+    auto outcome = co_await log_in(*socket, candidate);
     if (auto* failure = std::get_if<Failure>(&outcome)) {
         if (deadline.passed())
             failure->error = connection_error("login at " + where + " timed out");
         co_return std::move(*failure);
     }
     const auto& startup = std::get<core::BackendStartup>(outcome);
-    if (!suits(target_.target_session_attrs, startup.parameters(), must_be_standby)) {
+    if (!suits(access_.target.target_session_attrs, startup.parameters(), must_be_standby)) {
         co_return Failure{connection_error(where + " does not suit target_session_attrs"), true};
     }
     socket->native_non_blocking(true, error);
@@ -226,21 +229,17 @@ asio::awaitable<Connector::Attempt> Connector::try_candidate(Candidate candidate
 }
 
 asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connector::log_in(
-    Socket& socket, const HostPort& host) {
+    Socket& socket, const Candidate& candidate) {
     core::BackendLogin login;
-    login.user = target_.user;
-    login.database = target_.dbname;
-    login.settings = target_.settings;
+    login.methods = access_.methods.value_or(safe_methods(candidate.address));
+    login.user = access_.target.user;
+    login.database = access_.target.dbname;
+    login.settings = access_.target.settings;
     // A hidden RESET ends up here, in nobody's schema (DESIGN: labels).
     login.settings.emplace_back("search_path", "pg_catalog");
-    if (!host.password.empty()) login.password = host.password;
-    std::array<unsigned char, 18> nonce{};
-    protocol::random_bytes(nonce.data(), nonce.size());
-    constexpr std::string_view digits = "0123456789abcdef";
-    for (const unsigned char byte : nonce) {
-        login.scram_nonce += {digits[byte >> 4], digits[byte & 15]};
-    }
-    const std::string password = host.password;
+    const std::string password = candidate.host.password;
+    if (!password.empty()) login.password = password;
+    login.scram_nonce = protocol::make_scram_nonce();
     core::BackendStartup startup(std::move(login));
     core::BackendStartup::Action action = startup.start();
     std::array<char, 4096> buffer{};
@@ -252,7 +251,7 @@ asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connecto
                                        redirect_error(use_awaitable, error));
             action = error ? startup.on_closed() : startup.on_bytes({});
         } else if (const auto* derive = std::get_if<core::BackendStartup::DeriveKeys>(&action)) {
-            const auto keys = keys_for(password, derive->salt, derive->iterations);
+            const auto keys = co_await keys_for(password, derive->salt, derive->iterations);
             if (!keys)
                 co_return Failure{connection_error("SCRAM keys could not be derived"), false};
             action = startup.on_keys(*keys);
@@ -269,16 +268,19 @@ asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connecto
 }
 
 /// Derived once per salt: a login never pays for PBKDF2 again while the server's verifier stays.
-std::optional<protocol::ScramKeys> Connector::keys_for(const std::string& password,
-                                                       const std::string& salt,
-                                                       std::uint32_t iterations) {
+/// A hostile server may ask for a third of a second's work: none of it on the control thread.
+asio::awaitable<std::optional<protocol::ScramKeys>> Connector::keys_for(std::string password,
+                                                                        std::string salt,
+                                                                        std::uint32_t iterations) {
     const auto key = std::make_pair(password + '\0' + salt, iterations);
-    if (const auto found = keys_.find(key); found != keys_.end()) return found->second;
+    if (const auto found = keys_.find(key); found != keys_.end()) co_return found->second;
+    co_await asio::post(helper_, use_awaitable);
     const auto derived = protocol::derive_keys(password, salt, iterations);
-    if (!derived) return {};
+    co_await asio::post(io_, use_awaitable);
+    if (!derived) co_return derived;
     if (keys_.size() >= cached_keys_max) keys_.clear();
     keys_.emplace(key, *derived);
-    return derived;
+    co_return derived;
 }
 
 void Connector::send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,

@@ -25,6 +25,13 @@
 
 namespace schemux::daemon {
 
+/// Where PostgreSQL is and how to get in.
+struct BackendAccess {
+    BackendTarget target;
+    std::chrono::milliseconds connect_timeout{};
+    std::optional<core::AcceptedMethods> methods;  ///< none: as is safe on the way to the host
+};
+
 struct ConnectorCounters {
     core::Counter opened;
     core::Counter failed;
@@ -34,13 +41,11 @@ struct ConnectorCounters {
 
 class Connector final : public ControlPlane {
   public:
-    Connector(boost::asio::io_context& io, SharedState& shared, BackendTarget target,
-              std::chrono::milliseconds connect_timeout);
+    Connector(boost::asio::io_context& io, SharedState& shared, BackendAccess access);
 
     void set_workers(std::vector<Worker*> workers) { workers_ = std::move(workers); }
     /// Where connections go from now on; on the control thread.
-    void set_target(BackendTarget target, std::chrono::milliseconds connect_timeout,
-                    std::uint64_t epoch);
+    void set_access(BackendAccess access, std::uint64_t epoch);
     /// No new connects; on the control thread.
     void stop();
 
@@ -67,22 +72,22 @@ class Connector final : public ControlPlane {
     boost::asio::awaitable<Attempt> try_candidates();
     boost::asio::awaitable<Attempt> try_candidate(Candidate candidate, bool must_be_standby);
     boost::asio::awaitable<std::variant<core::BackendStartup, Failure>> log_in(
-        Socket& socket, const HostPort& host);
+        Socket& socket, const Candidate& candidate);
     boost::asio::awaitable<std::vector<Candidate>> candidates(std::string& why_none);
     boost::asio::awaitable<void> cancel(SocketAddress address, std::uint32_t pid,
                                         std::string secret, std::function<void()> done);
-    std::optional<protocol::ScramKeys> keys_for(const std::string& password,
-                                                const std::string& salt, std::uint32_t iterations);
+    boost::asio::awaitable<std::optional<protocol::ScramKeys>> keys_for(std::string password,
+                                                                        std::string salt,
+                                                                        std::uint32_t iterations);
     void deliver(NewBackend&& backend);
     void on_failure(const Failure& failure);
 
     boost::asio::io_context& io_;
     SharedState& shared_;
-    BackendTarget target_;
-    std::chrono::milliseconds connect_timeout_;
+    BackendAccess access_;
     std::vector<Worker*> workers_;
     boost::asio::steady_timer backoff_;
-    boost::asio::thread_pool resolver_{1};
+    boost::asio::thread_pool helper_{1};  ///< asks DNS and derives keys
     std::atomic<bool> woken_{false};
     bool stopped_ = false;
     bool backing_off_ = false;

@@ -72,6 +72,9 @@ struct SocketAddress {
     const sockaddr* get() const;
 };
 
+/// A unix socket or a loopback address: the way there does not leave the machine.
+bool is_local(const SocketAddress& address);
+
 /// More are ignored.
 inline constexpr std::size_t max_addresses_per_host = 16;
 

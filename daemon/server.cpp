@@ -32,13 +32,14 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
       shared_(settings_.pool.max_connections, settings_.workers),
       notifier_(Notifier::from_environment()),
       timer_(io_) {
-    shared_.policy.set(make_policy(settings_, services_, backend_epoch_));
+    credentials_ = std::make_shared<Credentials>(std::move(loaded.secrets));
+    shared_.policy.set(make_policy(settings_, services_, backend_epoch_, credentials_));
     shared_.pool.set_minimum(settings_.pool.min_connections);
     for (const std::string& warning : loaded.target.warnings) {
         log_event(LogLevel::warning, "dsn_warning", warning, {});
     }
-    connector_ = std::make_unique<Connector>(io_, shared_, std::move(loaded.target),
-                                             settings_.pool.connect_timeout);
+    connector_ = std::make_unique<Connector>(
+        io_, shared_, make_backend_access(settings_, std::move(loaded.target)));
     std::vector<Worker*> workers;
     for (std::uint32_t number = 0; number < settings_.workers; ++number) {
         workers_.push_back(std::make_unique<Worker>(number, shared_, *connector_));
@@ -72,6 +73,7 @@ std::optional<std::string> Server::start() {
         worker->start();
     connector_->wake_connector();
     acceptor_->start();
+    acceptor_->derive_keys_ahead(credentials_);
     return {};
 }
 
@@ -190,8 +192,10 @@ void Server::on_reload() {
     const bool other_backend = fresh.backend.dsn != settings_.backend.dsn ||
                                fresh.backend.password_file != settings_.backend.password_file;
     if (other_backend) ++backend_epoch_;
-    connector_->set_target(std::move(loaded->target), fresh.pool.connect_timeout, backend_epoch_);
-    shared_.policy.set(make_policy(fresh, services_, backend_epoch_));
+    connector_->set_access(make_backend_access(fresh, std::move(loaded->target)), backend_epoch_);
+    credentials_ = std::make_shared<Credentials>(std::move(loaded->secrets), credentials_.get());
+    shared_.policy.set(make_policy(fresh, services_, backend_epoch_, credentials_));
+    acceptor_->derive_keys_ahead(credentials_);
     set_log_level(make_log_level(fresh.log.level));
     settings_ = std::move(fresh);
     connector_->wake_connector();

@@ -6,6 +6,7 @@
 #include "daemon/acceptor.h"
 #include "daemon/connector.h"
 #include "daemon/http_server.h"
+#include "daemon/loading.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
 #include "daemon/signals.h"
@@ -22,12 +23,6 @@
 #include <vector>
 
 namespace schemux::daemon {
-
-/// A configuration and what its dsn means.
-struct Loaded {
-    config::Settings settings;
-    BackendTarget target;
-};
 
 class Server {
   public:
@@ -59,6 +54,7 @@ class Server {
     boost::asio::io_context io_{1};
     ServiceIndex services_;
     SharedState shared_;
+    std::shared_ptr<Credentials> credentials_;
     std::unique_ptr<Connector> connector_;
     std::vector<std::unique_ptr<Worker>> workers_;
     std::unique_ptr<Acceptor> acceptor_;

@@ -2,11 +2,13 @@
 // itself; none of it is touched per message.
 #pragma once
 
+#include "core/frontend_login.h"
 #include "core/label.h"
 #include "core/limits.h"
 #include "core/prepared_statements.h"
 #include "core/service.h"
 #include "core/shared_pool.h"
+#include "daemon/credentials.h"
 #include "protocol/keyed_digest.h"
 
 #include <atomic>
@@ -26,7 +28,9 @@ namespace schemux::daemon {
 /// What a reload may change; published as a whole.
 struct Policy {
     core::ServiceCatalog services;
-    std::set<std::string, std::less<>> users;  ///< empty: any name may log in
+    core::ClientAuthentication authentication = core::ClientAuthentication::trust;
+    std::set<std::string, std::less<>> users;  ///< empty: any name may log in, under trust
+    std::shared_ptr<Credentials> credentials = std::make_shared<Credentials>();
     std::chrono::milliseconds login_timeout{10'000};
     std::chrono::milliseconds idle_timeout{600'000};  ///< 0: never
     std::chrono::milliseconds lifetime{3'600'000};    ///< 0: never
@@ -157,6 +161,7 @@ struct SharedState {
     WelcomeCache welcomes;
     CancelRegistry cancels;
     LastFailure last_failure;
+    const MockSecret mock_secret;
     /// Client connections from accept to their end, for limits.max_clients.
     std::atomic<std::uint32_t> connections{0};
 };

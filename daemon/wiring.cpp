@@ -2,6 +2,10 @@
 
 #include "core/label.h"
 
+#include <algorithm>
+#include <string_view>
+#include <utility>
+
 namespace schemux::daemon {
 
 namespace {
@@ -16,6 +20,16 @@ core::LiteralTemplates literal_templates(config::LiteralScope scope) {
             return core::LiteralTemplates::all;
     }
     return core::LiteralTemplates::off;
+}
+
+core::ClientAuthentication client_authentication(config::AuthMethod method) {
+    switch (method) {
+        case config::AuthMethod::trust:
+            return core::ClientAuthentication::trust;
+        case config::AuthMethod::scram_sha_256:
+            return core::ClientAuthentication::scram_sha_256;
+    }
+    return core::ClientAuthentication::scram_sha_256;
 }
 
 /// The text of search_path as PostgreSQL takes it. `$user` must not be quoted away, but means the
@@ -61,13 +75,16 @@ core::Service make_service(const config::Settings& settings, const config::Servi
 }  // namespace
 
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          std::uint64_t backend_epoch) {
+                                          std::uint64_t backend_epoch,
+                                          std::shared_ptr<Credentials> credentials) {
     auto policy = std::make_shared<Policy>();
     for (const config::Service& service : settings.services) {
         policy->services.add(make_service(settings, service, index));
     }
     for (const config::User& user : settings.auth.users)
         policy->users.insert(user.name);
+    policy->authentication = client_authentication(settings.auth.method);
+    policy->credentials = std::move(credentials);
     policy->login_timeout = settings.limits.login_timeout;
     policy->idle_timeout = settings.pool.idle_timeout;
     policy->lifetime = settings.pool.lifetime;
@@ -75,6 +92,18 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     policy->min_connections = settings.pool.min_connections;
     policy->backend_epoch = backend_epoch;
     return policy;
+}
+
+BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target) {
+    BackendAccess access{std::move(target), settings.pool.connect_timeout, {}};
+    const std::vector<std::string>& names = settings.backend.require_auth;
+    if (names.empty()) return access;
+    const auto listed = [&names](std::string_view name) {
+        return std::find(names.begin(), names.end(), name) != names.end();
+    };
+    access.methods = core::AcceptedMethods{listed("none"), listed("password"), listed("md5"),
+                                           listed("scram-sha-256")};
+    return access;
 }
 
 LogLevel make_log_level(config::LogLevel level) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "config/settings.h"
+#include "daemon/connector.h"
 #include "daemon/log.h"
 #include "daemon/metrics.h"
 #include "daemon/shared_state.h"
@@ -12,7 +13,9 @@
 namespace schemux::daemon {
 
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          std::uint64_t backend_epoch);
+                                          std::uint64_t backend_epoch,
+                                          std::shared_ptr<Credentials> credentials);
+BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target);
 LogOptions make_log_options(const config::Log& log);
 LogLevel make_log_level(config::LogLevel level);
 

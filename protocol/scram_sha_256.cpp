@@ -1,10 +1,12 @@
 #include "protocol/scram_sha_256.h"
 
 #include "protocol/base64.h"
+#include "protocol/keyed_digest.h"
 
 #include <openssl/crypto.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <utility>
 
@@ -108,9 +110,9 @@ struct ClientFirst {
 std::variant<ClientFirst, ScramFault> read_client_first(std::string_view message) {
     if (message.size() > scram_message_max) return ScramFault::too_long;
     // 'y' says: "I could bind a channel but think that you cannot". That is so here.
-    if (message.starts_with("p=")) return ScramFault::unsupported;
+    if (message.starts_with("p=")) return ScramFault::malformed;
     if (!message.starts_with("n,") && !message.starts_with("y,")) return ScramFault::malformed;
-    if (message.substr(2).starts_with("a=")) return ScramFault::unsupported;
+    if (message.substr(2).starts_with("a=")) return ScramFault::authorization_identity;
     if (!message.substr(2).starts_with(",")) return ScramFault::malformed;
     ClientFirst first{message.substr(0, 3), message.substr(3), {}};
     if (first.bare.starts_with("m=")) return ScramFault::unsupported;
@@ -157,6 +159,12 @@ std::variant<ClientFinal, ScramFault> read_client_final(std::string_view message
 
 }  // namespace
 
+std::string make_scram_nonce() {
+    std::array<char, scram_nonce_random_bytes> random{};
+    random_bytes(random.data(), random.size());
+    return encode_base64({random.data(), random.size()});
+}
+
 std::string_view describe(ScramFault fault) {
     switch (fault) {
         case ScramFault::out_of_turn:
@@ -167,8 +175,14 @@ std::string_view describe(ScramFault fault) {
             return "a SCRAM message is malformed";
         case ScramFault::unsupported:
             return "the SCRAM exchange asks for an unsupported extension";
+        case ScramFault::authorization_identity:
+            return "the SCRAM exchange names an authorization identity";
+        case ScramFault::channel_binding:
+            return "the SCRAM channel binding is not the one that the exchange began with";
         case ScramFault::nonce:
             return "the SCRAM nonce is not acceptable";
+        case ScramFault::other_nonce:
+            return "the SCRAM nonce belongs to another exchange";
         case ScramFault::iterations:
             return "the SCRAM iteration count is not acceptable";
         case ScramFault::salt:
@@ -265,8 +279,8 @@ std::variant<ScramServer::Accepted, ScramFault> ScramServer::on_client_final(
     const auto read = read_client_final(message);
     if (const auto* fault = std::get_if<ScramFault>(&read)) return *fault;
     const auto& final = std::get<ClientFinal>(read);
-    if (final.channel_binding != channel_binding_) return ScramFault::unsupported;
-    if (final.nonce != full_nonce_) return ScramFault::nonce;
+    if (final.channel_binding != channel_binding_) return ScramFault::channel_binding;
+    if (final.nonce != full_nonce_) return ScramFault::other_nonce;
     const std::string text = auth_message(first_bare_, server_first_, final.without_proof);
     const ScramKey client_key = exclusive_or(final.proof, hmac_sha_256(verifier_.stored, text));
     // The comparison is made for a mock verifier too: both take the same time.

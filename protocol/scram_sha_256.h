@@ -28,14 +28,20 @@ enum class ScramFault : std::uint8_t {
     out_of_turn,
     too_long,
     malformed,
-    unsupported,  ///< channel binding, authorization identity or a mandatory extension
+    unsupported,  ///< a mandatory extension
+    authorization_identity,
+    channel_binding,  ///< not the one that the exchange began with
     nonce,
+    other_nonce,  ///< of another exchange
     iterations,
     salt,
     rejected,  ///< the server's final message was e=…
     proof,     ///< wrong password
     signature  ///< the server does not know the password
 };
+
+/// A new random one, as PostgreSQL makes them.
+std::string make_scram_nonce();
 
 /// A sentence for an error's detail; never holds bytes of the peer.
 std::string_view describe(ScramFault fault);

@@ -24,7 +24,7 @@ unit_test_seconds=300
 integration_seconds=2400
 
 test_packages=(
-    libgtest-dev libgmock-dev
+    libgtest-dev libgmock-dev postgresql-server-dev-15
     python3 python3-psycopg python3-psycopg2 python3-psycopg-pool python3-asyncpg
     libpostgresql-jdbc-java
 )

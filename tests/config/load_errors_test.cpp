@@ -144,9 +144,9 @@ const std::vector<BadFile> key_cases{
      {"f.yaml:4:15: pool.mode: reserved for a later version; this version has: "
       "transaction; found 'session'"}},
     {"ReservedMethod",
-     "backend: { dsn: x=y }\nauth: { method: scram-sha-256 }\nservices: [ { name: a } ]\n",
+     "backend: { dsn: x=y }\nauth: { method: cert }\nservices: [ { name: a } ]\n",
      {"f.yaml:2:17: auth.method: reserved for a later version; this version "
-      "has: trust; found 'scram-sha-256'"}},
+      "has: trust, scram-sha-256; found 'cert'"}},
     {"SectionWithAValue", base + "pool: 3\n", {"f.yaml:4:7: pool: expected keys and values"}},
     {"SectionWithAList", base + "pool: [ a ]\n", {"f.yaml:4:7: pool: expected keys and values"}},
     {"ListWithAMapping", base + "listen: { port: 1 }\n", {"f.yaml:4:9: listen: expected a list"}},

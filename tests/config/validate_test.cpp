@@ -56,6 +56,14 @@ std::function<void(Settings&)> service(Service value) {
     return [value = std::move(value)](Settings& s) { s.services = {value}; };
 }
 
+/// The method with these users.
+std::function<void(Settings&)> scram_users(std::vector<User> users) {
+    return [users = std::move(users)](Settings& s) { s.auth = {AuthMethod::scram_sha_256, users}; };
+}
+
+constexpr const char* needs_secret =
+    "auth.users[0]: needs password, password_file or scram_verifier: auth.method is scram-sha-256";
+
 std::string trust_refused(const std::string& address) {
     return "listen[0].address: auth.method trust is allowed only on loopback addresses and unix "
            "sockets, not on " +
@@ -69,6 +77,38 @@ std::string bad_name(const std::string& path, const std::string& name) {
 const std::vector<Rule> listener_rules{
     {"NothingIsWrong", [](Settings&) {}, {}},
     {"AnyLoopbackAddress", listen_on({{"127.255.0.3", "", 1}, {"::1", "", 2}}), {}},
+    {"ScramWithOneSecretEach",
+     scram_users({{.name = "a", .password = "x"},
+                  {.name = "b", .password_file = "/x"},
+                  {.name = "c", .scram_verifier = "x"}}),
+     {}},
+    {"ScramOnTheNetwork",
+     [](Settings& s) {
+         scram_users({{.name = "a", .password = "x"}})(s);
+         s.listen = {{"10.0.0.1", "", 1}};
+     },
+     {}},
+    {"ScramWithoutUsers",
+     scram_users({}),
+     {"auth.users: nobody could log in: auth.method needs users with a password"}},
+    {"ScramUserWithoutSecret", scram_users({{.name = "a"}}), {needs_secret}},
+    {"TwoSecretsForOneUser",
+     scram_users({{.name = "a", .password = "x", .scram_verifier = "y"}}),
+     {"auth.users[0]: password, password_file and scram_verifier exclude each other"}},
+    {"SecretUnderTrust",
+     [](Settings& s) { s.auth.users = {{.name = "a", .password = "x"}}; },
+     {"warning auth.users[0]: the password is never asked for: auth.method is trust"}},
+    {"WaysToLogIn",
+     [](Settings& s) {
+         s.backend.require_auth = {"none", "password", "md5", "scram-sha-256"};
+     },
+     {}},
+    {"UnknownWayToLogIn",
+     [](Settings& s) {
+         s.backend.require_auth = {"md5", "gss"};
+     },
+     {"backend.require_auth[1]: 'gss' is no way to log in; known are none, password, md5, "
+      "scram-sha-256"}},
     {"TrustOnTheNetwork", listen_on({{"10.0.0.1", "", 1}}), {trust_refused("10.0.0.1")}},
     {"TrustOnEveryV6Address", listen_on({{"::", "", 1}}), {trust_refused("::")}},
     {"TrustOnMappedLoopback",

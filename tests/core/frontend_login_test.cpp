@@ -162,20 +162,20 @@ TEST(FrontendLogin, ParametersReachTheCaller) {
     EXPECT_EQ(accepted.parameters.database, "ann");
     EXPECT_EQ(accepted.parameters.settings,
               (std::vector<protocol::Setting>{{"geqo", "off"}, {"application_name", "psql"}}));
-    EXPECT_EQ(accepted.negotiation, "");
+    EXPECT_EQ(accepted.reply, "");
 }
 
 TEST(FrontendLogin, NewerMinorVersionIsNegotiatedDown) {
     const Outcome outcome = converse(startup({{"user", "ann"}}, 2));
     ASSERT_TRUE(outcome.is<FrontendLogin::Accepted>());
-    EXPECT_EQ(std::get<FrontendLogin::Accepted>(outcome.last).negotiation,
+    EXPECT_EQ(std::get<FrontendLogin::Accepted>(outcome.last).reply,
               "v\0\0\0\x0c\0\x03\0\0\0\0\0\0"sv);
 }
 
 TEST(FrontendLogin, UnknownProtocolOptionsAreNamed) {
     const Outcome outcome = converse(startup({{"user", "ann"}, {"_pq_.x", "1"}}));
     ASSERT_TRUE(outcome.is<FrontendLogin::Accepted>());
-    EXPECT_EQ(std::get<FrontendLogin::Accepted>(outcome.last).negotiation,
+    EXPECT_EQ(std::get<FrontendLogin::Accepted>(outcome.last).reply,
               "v\0\0\0\x13\0\x03\0\0\0\0\0\x01_pq_.x\0"sv);
 }
 

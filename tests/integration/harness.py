@@ -21,6 +21,10 @@ import wire
 DATA_SQL = """
 CREATE ROLE app LOGIN;
 CREATE ROLE secret_app LOGIN PASSWORD 'pool secret';
+CREATE ROLE clear_app LOGIN PASSWORD 'pool secret';
+SET password_encryption = 'md5';
+CREATE ROLE md5_app LOGIN PASSWORD 'pool secret';
+RESET password_encryption;
 CREATE ROLE app_reader;
 GRANT app_reader TO app;
 """
@@ -69,10 +73,11 @@ class Lab:
                     connection.execute(f"CREATE SCHEMA {schema}")
                 connection.execute(SCHEMA_SQL.format(schema=schema, service=service))
 
-    def schemux(self, changes=None, start=True, name="schemux"):
+    def schemux(self, changes=None, start=True, name="schemux", environment=None):
         self.started += 1
         instance = server.Schemux(self.binary, self.folder / f"{name}-{self.started}",
                                   self.postgres, changes)
+        instance.environment = environment or {}
         self.running.append(instance)
         if start:
             instance.start()
@@ -102,13 +107,15 @@ class Case(unittest.TestCase):
 
     lab = None
     config = {}
+    environment = {}
     own_schemux = True
     longMessage = True
     maxDiff = 2000
 
     @classmethod
     def setUpClass(cls):
-        cls.schemux = cls.lab.schemux(cls.config, name=cls.__name__) if cls.own_schemux else None
+        cls.schemux = cls.lab.schemux(
+            cls.config, name=cls.__name__, environment=cls.environment) if cls.own_schemux else None
         cls.postgres = cls.lab.postgres
 
     @classmethod

@@ -29,7 +29,7 @@ if importlib.util.find_spec("psycopg") is None and "SCHEMUX_INTEGRATION_AGAIN" n
 import harness  # noqa: E402  (found through the path above)
 
 # In this order: what is basic first, so that a broken build shows soon.
-MODULES = ["startup_test", "psql_test", "isolation_test", "wire_test", "cancel_test",
+MODULES = ["startup_test", "auth_test", "psql_test", "isolation_test", "wire_test", "cancel_test",
            "psycopg3_test", "psycopg2_test", "asyncpg_test", "pgbench_test", "http_test",
            "config_test", "dev_test", "ownership_test", "failure_test", "jdbc_test", "node_test"]
 NOT_IN_SMOKE = {"jdbc_test", "node_test", "failure_test", "psycopg2_test"}

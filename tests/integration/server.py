@@ -112,6 +112,8 @@ class Postgres:
         (self.data / "pg_hba.conf").write_text(
             "local all all trust\n"
             "host all secret_app 127.0.0.1/32 scram-sha-256\n"
+            "host all md5_app 127.0.0.1/32 md5\n"
+            "host all clear_app 127.0.0.1/32 password\n"
             "host all all 127.0.0.1/32 trust\n")
 
     def start(self):
@@ -218,6 +220,7 @@ class Schemux:
         self.port = free_port()
         self.http_port = free_port()
         self.process = None
+        self.environment = {}
         self.config = merged({
             "listen": [{"address": "127.0.0.1", "port": self.port}],
             "http": {"address": "127.0.0.1", "port": self.http_port},
@@ -238,7 +241,8 @@ class Schemux:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--config", self.config_file], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, preexec_fn=_child_setup(signal.SIGKILL))
+                stdout=log, stderr=log, preexec_fn=_child_setup(signal.SIGKILL),
+                env={**os.environ, **self.environment})
         if wait:
             wait_until(self.is_up, START_SECONDS, "schemux to listen")
         return self

@@ -1,0 +1,96 @@
+#include "daemon/credentials.h"
+
+#include "protocol/keyed_digest.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace {
+
+constexpr std::size_t salt_bytes = 16;  // PostgreSQL's SCRAM_DEFAULT_SALT_LEN
+
+}  // namespace
+
+MockSecret::MockSecret() {
+    protocol::random_bytes(bytes_.data(), bytes_.size());
+}
+
+std::string_view MockSecret::bytes() const {
+    return {bytes_.data(), bytes_.size()};
+}
+
+Credentials::Credentials(std::vector<UserSecret> secrets, const Credentials* before) {
+    for (UserSecret& secret : secrets) {
+        Entry entry;
+        if (auto* verifier = std::get_if<protocol::ScramVerifier>(&secret.secret)) {
+            entry.verifier = std::move(*verifier);
+        } else {
+            entry.password = std::move(std::get<std::string>(secret.secret));
+        }
+        entries_.insert_or_assign(std::move(secret.user), std::move(entry));
+    }
+    mock_iterations_ = usual_iterations();
+    if (before == nullptr) return;
+    const std::lock_guard lock(before->mutex_);
+    for (auto& [user, entry] : entries_) {
+        if (entry.verifier) continue;
+        const auto known = before->entries_.find(user);
+        if (known != before->entries_.end() && known->second.password == entry.password)
+            entry.verifier = known->second.verifier;
+    }
+}
+
+/// What most users' verifiers have: a stand-in must not stick out.
+std::uint32_t Credentials::usual_iterations() const {
+    std::map<std::uint32_t, std::size_t> counts;
+    for (const auto& [user, entry] : entries_)
+        ++counts[entry.verifier ? entry.verifier->iterations : protocol::scram_iterations_default];
+    const auto most =
+        std::max_element(counts.begin(), counts.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
+    return most == counts.end() ? protocol::scram_iterations_default : most->first;
+}
+
+std::optional<protocol::ScramVerifier> Credentials::find(std::string_view user,
+                                                         const MockSecret& mock) const {
+    const auto found = entries_.find(user);
+    if (found == entries_.end())
+        return protocol::mock_verifier(mock.bytes(), user, mock_iterations_);
+    const std::lock_guard lock(mutex_);
+    return found->second.verifier;
+}
+
+void Credentials::derive(std::string_view user) {
+    const auto found = entries_.find(user);
+    if (found == entries_.end()) return;
+    {
+        const std::lock_guard lock(mutex_);
+        if (found->second.verifier) return;
+    }
+    std::array<char, salt_bytes> salt{};
+    protocol::random_bytes(salt.data(), salt.size());
+    const std::string_view salt_text(salt.data(), salt.size());
+    const auto keys = protocol::derive_keys(found->second.password, salt_text,
+                                            protocol::scram_iterations_default);
+    protocol::ScramVerifier verifier;
+    if (keys) {
+        verifier = protocol::make_verifier(*keys, salt_text, protocol::scram_iterations_default);
+    } else {
+        // OpenSSL refuses, as a FIPS policy may: this user cannot log in, the others can.
+        verifier = protocol::mock_verifier(salt_text, user, protocol::scram_iterations_default);
+    }
+    const std::lock_guard lock(mutex_);
+    if (!found->second.verifier) found->second.verifier = std::move(verifier);
+}
+
+std::optional<std::string> Credentials::next_to_derive() const {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [user, entry] : entries_) {
+        if (!entry.verifier) return user;
+    }
+    return {};
+}
+
+}  // namespace schemux::daemon

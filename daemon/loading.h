@@ -1,0 +1,33 @@
+// From a configuration file to all that the daemon runs on: settings, what the dsn means, the
+// secrets in the files it names. Everything wrong is reported at its place in the file.
+// It must not know what any of it is for.
+#pragma once
+
+#include "config/diagnostic.h"
+#include "config/settings.h"
+#include "daemon/credentials.h"
+#include "daemon/dsn.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace schemux::daemon {
+
+/// A configuration and what it refers to.
+struct Loaded {
+    config::Settings settings;
+    BackendTarget target;
+    std::vector<UserSecret> secrets{};
+};
+
+struct LoadOutcome {
+    std::optional<Loaded> loaded;  ///< there exactly if `errors` is empty
+    std::vector<config::Diagnostic> errors;
+    std::vector<config::Diagnostic> warnings;
+};
+
+/// Reads the file, the environment and the files that it names. No secret is in a message.
+LoadOutcome load_everything(const std::string& file);
+
+}  // namespace schemux::daemon
