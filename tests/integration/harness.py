@@ -91,6 +91,9 @@ class Lab:
         instance.dispose()
         if instance in self.running:
             self.running.remove(instance)
+        report = server.sanitizer_report(instance.log)
+        if report:
+            raise AssertionError(f"a sanitizer found something:\n{report}")
 
     def close(self):
         for instance in list(self.running):

@@ -3,8 +3,8 @@
 
     python3 tests/integration/run.py --schemux PATH [--smoke] [--only NAME] [--keep]
 
---smoke runs the short selection; --only runs the modules, classes or tests whose name contains
-NAME; --keep leaves the temporary folder with data and logs. The last line is
+--smoke runs the short selection; --only, as often as wanted, runs the modules, classes or tests
+whose name contains NAME; --keep leaves the temporary folder with data and logs. The last line is
 `integration: N passed, N failed`; the exit status is 0 only when nothing failed.
 """
 
@@ -97,7 +97,7 @@ def select(module, arguments, result):
         method = getattr(test, getattr(test, "_testMethodName", ""), None)
         if arguments.smoke and getattr(method, "full_only", False):
             result.left_out += 1
-        elif arguments.only is None or arguments.only in test.id():
+        elif not arguments.only or any(name in test.id() for name in arguments.only):
             chosen.addTest(test)
     return chosen
 
@@ -107,7 +107,7 @@ def run_modules(arguments, result):
         if arguments.smoke and name in NOT_IN_SMOKE:
             print(f"  {name:20} not in the smoke run", flush=True)
             continue
-        if arguments.only is not None and not may_match(name, arguments.only):
+        if arguments.only and not any(may_match(name, wanted) for wanted in arguments.only):
             continue
         began = time.monotonic()
         passed, failed = result.passed, result.failed
@@ -137,7 +137,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--schemux", required=True, type=pathlib.Path, metavar="PATH")
     parser.add_argument("--smoke", action="store_true")
-    parser.add_argument("--only", metavar="NAME")
+    parser.add_argument("--only", metavar="NAME", action="append", default=[])
     parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
     if not arguments.schemux.is_file():

@@ -87,6 +87,22 @@ def tail(path, lines=LOG_TAIL_LINES):
     return "\n".join(text.splitlines()[-lines:])
 
 
+_SANITIZER_MARKS = ("WARNING: ThreadSanitizer", "ERROR: AddressSanitizer",
+                    "ERROR: LeakSanitizer", "runtime error: ")
+_SANITIZER_LINES = 80
+
+
+def sanitizer_report(path):
+    """What a sanitizer of the process under test wrote into its log; empty: nothing."""
+    if not pathlib.Path(path).exists():
+        return ""
+    lines = pathlib.Path(path).read_text(errors="replace").splitlines()
+    for number, line in enumerate(lines):
+        if any(mark in line for mark in _SANITIZER_MARKS):
+            return "\n".join(lines[number:number + _SANITIZER_LINES])
+    return ""
+
+
 class Postgres:
     """A PostgreSQL cluster in a folder of its own; never run as root."""
 
