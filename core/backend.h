@@ -108,14 +108,27 @@ struct Backend {
     TimePoint opened{};
     TimePoint idle_since{};
 
-    void note_parameter(std::string_view name, std::string_view value) {
+    /// False when no PostgreSQL would report that, or so much; nothing is noted then.
+    bool note_parameter(std::string_view name, std::string_view value) {
+        if (name.empty()) return false;
+        std::size_t bytes = name.size() + value.size();
+        std::string* same = nullptr;
         for (auto& [known, current] : parameters) {
             if (known == name) {
-                current = value;
-                return;
+                same = &current;
+            } else {
+                bytes += known.size() + current.size();
             }
         }
+        const bool grows = same == nullptr || value.size() > same->size();
+        if (grows && bytes > limits::reported_parameter_bytes_max) return false;
+        if (same != nullptr) {
+            *same = value;
+            return true;
+        }
+        if (parameters.size() >= limits::reported_parameters_max) return false;
         parameters.emplace_back(name, value);
+        return true;
     }
     std::string_view parameter(std::string_view name) const {
         for (const auto& [known, value] : parameters) {

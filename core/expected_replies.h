@@ -13,9 +13,11 @@
 //   sync            ReadyForQuery                        that
 //   copy_end        nothing: marks a CopyDone or CopyFail that went out before it was known whether
 //                   a COPY had begun
-// An ErrorResponse drops everything up to the next sync (PostgreSQL manual, 55.2.3).
+// An ErrorResponse drops everything up to the next sync (PostgreSQL manual, 55.2.3). In which order
+// the parts of one answer come: answer_grammar.h.
 #pragma once
 
+#include "core/answer_grammar.h"
 #include "core/limits.h"
 #include "core/statement.h"
 #include "protocol/error_response.h"
@@ -27,18 +29,6 @@
 #include <memory>
 
 namespace schemux::core {
-
-enum class Request : std::uint8_t {
-    query,
-    function_call,
-    parse,
-    bind,
-    describe,
-    execute,
-    close,
-    sync,
-    copy_end,
-};
 
 enum class Answer : std::uint8_t {
     forward,        ///< the client sees the backend's answer
@@ -62,6 +52,7 @@ struct ExpectedReply {
     Request request = Request::query;
     Answer answer = Answer::forward;
     StatementChange change = StatementChange::none;
+    AnswerStage stage = AnswerStage::begun;  ///< how much of its answer has come
     StatementRef statement;  ///< whose text error positions speak of, or what changed
     StatementRef displaced;
     std::unique_ptr<protocol::ErrorFields> error;  ///< with replace_error

@@ -26,6 +26,11 @@ inline constexpr std::size_t name_prefix_max = 16'384;
 /// error or notice passes unread; a longer message of another kind poisons the backend.
 inline constexpr std::size_t inspected_message_max = 65'536;
 
+/// Settings that one backend may report, and the bytes of their names and values together.
+/// PostgreSQL 18 reports 15; only search_path and application_name can be long.
+inline constexpr std::size_t reported_parameters_max = 128;
+inline constexpr std::size_t reported_parameter_bytes_max = 131'072;
+
 /// A waiter may be overtaken this often by one whose label suits the free backend.
 inline constexpr std::uint8_t bypass_max = 8;
 /// So many waiters are looked at for a fitting label.

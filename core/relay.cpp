@@ -100,6 +100,7 @@ Step Relay::on_granted(Backend& backend) {
     backend.saw_set = false;
     backend.added_statements = false;
     loose_syncs_ = 0;
+    last_word_ = false;
     lease_began_ = worker_.now;
     phase_ = RelayPhase::leased;
     // What this session is: the label's settings as the backend reported them.
@@ -217,6 +218,8 @@ Step Relay::on_backend_bytes(std::string_view bytes) {
 
 bool Relay::can_release() const {
     if (!has_backend() || !at_batch_end()) return false;
+    // Nothing more comes of it, and nobody is left to be told so.
+    if (last_word_ && phase_ == RelayPhase::lingering) return true;
     // Nobody is left to end the transaction of a client that said goodbye: upkeep rolls it back.
     const bool transaction_over =
         backend_->transaction == TransactionStatus::idle || phase_ == RelayPhase::lingering;

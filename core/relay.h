@@ -138,6 +138,8 @@ class Relay {
     /// True while the lease waited for is only to learn what the client is to be told.
     bool expects_welcome() const { return was_starting_; }
     Backend* backend() const { return backend_; }
+    /// After a poison step: what the backend sent, as a fixed text.
+    std::string_view desync() const { return desync_; }
     TimePoint waiting_since() const { return waiting_since_; }
 
   private:
@@ -185,14 +187,21 @@ class Relay {
     Take visit_backend(const MessageInHand& message);
     Take stream_from_backend(const MessageInHand& message);
     Take on_inspected(const MessageInHand& message);
-    Take on_completed(const MessageInHand& message, Request request);
+    struct Due {
+        ExpectedReply* head = nullptr;
+        AnswerStage stage = AnswerStage::begun;
+    };
+    Due due(protocol::BackendMessage type);
+    Answer take(const Due& due);
+    Take on_plain_answer(const MessageInHand& message);
     Take on_error(const MessageInHand& message);
     Take on_ready(const MessageInHand& message);
     Take on_command_complete(const MessageInHand& message);
     Take on_copy_in(const MessageInHand& message);
     Take on_parameter_status(const MessageInHand& message);
     Take pass(const MessageInHand& message, Answer answer);
-    Take poison();
+    Take poison(std::string_view why);
+    void on_last_word();
     void on_error_told();
     void emit_diagnostic(const MessageInHand& message);
     void fail_extended();
@@ -245,6 +254,8 @@ class Relay {
     bool parameters_moved_ = true;  ///< encoding_ and standard_strings_ may be of another lease
     bool draining_ = false;
     bool said_fatal_ = false;  ///< the client already knows why it is closed
+    bool last_word_ = false;   ///< the backend said FATAL in this lease
+    std::string_view desync_;
 
     /// Syncs sent into a COPY that PostgreSQL reads and ignores; or answers, if it failed before.
     std::uint32_t loose_syncs_ = 0;

@@ -20,7 +20,8 @@ using protocol::ErrorFields;
 using protocol::Handling;
 using protocol::Severity;
 
-Take Relay::poison() {
+Take Relay::poison(std::string_view why) {
+    desync_ = why;
     if (!said_fatal_) {
         ErrorFields error;
         error.severity = Severity::fatal;
@@ -37,40 +38,59 @@ Take Relay::poison() {
 Take Relay::visit_backend(const MessageInHand& message) {
     const auto type = static_cast<BackendMessage>(message.header.type);
     const Handling handling = protocol::handling_of(type);
-    if (handling == Handling::refuse || !message.header.plausible()) return poison();
+    if (handling == Handling::refuse) return poison("a message that has no place in a session");
+    if (!message.header.plausible() || !protocol::body_fits(type, message.header.body_bytes())) {
+        return poison("an impossible length");
+    }
+    const bool is_error = type == BackendMessage::error_response;
+    if (last_word_ && !is_error && !is_asynchronous(type)) return poison("a message behind FATAL");
     if (handling == Handling::forward) return stream_from_backend(message);
     if (message.complete()) return on_inspected(message);
     if (message.header.length <= limits::inspected_message_max) return Take::need_more;
     // Only errors and notices may be this long; they pass unread.
-    if (type != BackendMessage::error_response && type != BackendMessage::notice_response) {
-        return poison();
-    }
+    if (!is_error && type != BackendMessage::notice_response) return poison("an impossible length");
     settle_head();
-    if (type == BackendMessage::error_response) on_error_told();
+    if (is_error) {
+        if (backend_->replies.empty()) return poison("an error that nobody caused");
+        ExpectedReply& head = backend_->replies.front();
+        if (head.answer == Answer::replace_error) return poison("an impossible length");
+        head.stage = AnswerStage::failed;
+        on_error_told();
+    }
     worker_.to_frontend.forward(message.bytes.substr(0, protocol::header_bytes));
     backend_->stream = {message.header.body_bytes(), StreamPosition::Mode::forward};
     return Take::stream;
 }
 
+/// The answer that `type` belongs to, and how far it is then; no head if it belongs to none.
+Relay::Due Relay::due(BackendMessage type) {
+    settle_head();
+    if (backend_->replies.empty()) return {};
+    ExpectedReply& head = backend_->replies.front();
+    // What was sent to fail must not succeed.
+    if (head.answer == Answer::replace_error) return {};
+    const auto stage = stage_after(head.request, head.stage, type);
+    if (!stage) return {};
+    return {&head, *stage};
+}
+
+Answer Relay::take(const Due& due) {
+    const Answer answer = due.head->answer;
+    if (due.stage == AnswerStage::over) {
+        backend_->replies.pop();
+    } else {
+        due.head->stage = due.stage;
+    }
+    return answer;
+}
+
 Take Relay::stream_from_backend(const MessageInHand& message) {
     const auto type = static_cast<BackendMessage>(message.header.type);
     Answer answer = Answer::forward;
-    if (type != BackendMessage::notification_response) {
-        settle_head();
-        if (backend_->replies.empty()) return poison();
-        ExpectedReply& head = backend_->replies.front();
-        answer = head.answer;
-        if (answer == Answer::replace_error) return poison();
-        if (head.request == Request::describe) {
-            if (type == BackendMessage::row_description) {
-                backend_->replies.pop();
-            } else if (type != BackendMessage::parameter_description) {
-                return poison();
-            }
-        } else if (head.request != Request::query && head.request != Request::execute &&
-                   head.request != Request::function_call) {
-            return poison();
-        }
+    if (!is_asynchronous(type)) {
+        const Due answered = due(type);
+        if (answered.head == nullptr) return poison("an answer out of turn");
+        answer = take(answered);
     }
     const bool visible = answer != Answer::discard;
     if (visible) {
@@ -84,6 +104,7 @@ Take Relay::stream_from_backend(const MessageInHand& message) {
 Take Relay::on_inspected(const MessageInHand& message) {
     switch (static_cast<BackendMessage>(message.header.type)) {
         case BackendMessage::notice_response:
+            if (!protocol::read_error(message.body())) return poison("a broken NoticeResponse");
             emit_diagnostic(message);
             return Take::consumed;
         case BackendMessage::parameter_status:
@@ -97,22 +118,12 @@ Take Relay::on_inspected(const MessageInHand& message) {
         case BackendMessage::copy_in_response:
             return on_copy_in(message);
         case BackendMessage::parse_complete:
-            return on_completed(message, Request::parse);
         case BackendMessage::bind_complete:
-            return on_completed(message, Request::bind);
         case BackendMessage::close_complete:
-            return on_completed(message, Request::close);
         case BackendMessage::no_data:
-            return on_completed(message, Request::describe);
         case BackendMessage::portal_suspended:
-            return on_completed(message, Request::execute);
         case BackendMessage::empty_query_response:
-            settle_head();
-            if (!backend_->replies.empty() && backend_->replies.front().request == Request::query &&
-                backend_->replies.front().answer == Answer::forward) {
-                return pass(message, Answer::forward);
-            }
-            return on_completed(message, Request::execute);
+            return on_plain_answer(message);
         // Streamed or refused before they get here.
         case BackendMessage::authentication:
         case BackendMessage::backend_key_data:
@@ -128,7 +139,7 @@ Take Relay::on_inspected(const MessageInHand& message) {
         case BackendMessage::row_description:
             break;
     }
-    return poison();
+    return poison("a message that has no place in a session");
 }
 
 Take Relay::pass(const MessageInHand& message, Answer answer) {
@@ -136,15 +147,11 @@ Take Relay::pass(const MessageInHand& message, Answer answer) {
     return Take::consumed;
 }
 
-/// One message that is the whole answer to one request.
-Take Relay::on_completed(const MessageInHand& message, Request request) {
-    settle_head();
-    if (backend_->replies.empty() || backend_->replies.front().request != request) return poison();
-    // What was sent to fail must not succeed.
-    const Answer answer = backend_->replies.front().answer;
-    if (answer == Answer::replace_error) return poison();
-    backend_->replies.pop();
-    return pass(message, answer);
+/// A message without anything in it that matters here but its type.
+Take Relay::on_plain_answer(const MessageInHand& message) {
+    const Due answered = due(static_cast<BackendMessage>(message.header.type));
+    if (answered.head == nullptr) return poison("an answer out of turn");
+    return pass(message, take(answered));
 }
 
 /// Makes the answers whose turn has come and that no backend will give.
@@ -194,17 +201,18 @@ bool is_missing_statement(const ExpectedReply* head, std::string_view code) {
 Take Relay::on_error(const MessageInHand& message) {
     settle_head();
     const auto error = protocol::read_error(message.body());
-    if (!error) return poison();
-    const bool is_last_word = error->severity == "FATAL" || error->severity == "PANIC";
+    if (!error) return poison("a broken ErrorResponse");
+    const bool is_last_word = error->is_last_word();
     if (is_last_word) {
         backend_->dying = true;
         // It goes away between two clients' transactions: this one has all its answers.
         if (can_release()) return Take::consumed;
         said_fatal_ = true;
     } else if (backend_->replies.empty()) {
-        return poison();
+        return poison("an error that nobody caused");
     }
     ExpectedReply* head = backend_->replies.empty() ? nullptr : &backend_->replies.front();
+    if (head != nullptr) head->stage = AnswerStage::failed;
     if (head != nullptr && head->answer == Answer::replace_error && !is_last_word) {
         emit_error(*head->error);
         count_error(head->error->sqlstate);
@@ -226,7 +234,17 @@ Take Relay::on_error(const MessageInHand& message) {
     if (error->sqlstate == sqlstate::duplicate_prepared_statement)
         backend_->taint.full_reset = true;
     on_error_told();
+    if (is_last_word) on_last_word();
     return Take::consumed;
+}
+
+/// The session is over, whether the server closes the connection or not: nothing more is owed.
+void Relay::on_last_word() {
+    last_word_ = true;
+    backend_->replies.clear();
+    copy_in_ = false;
+    batch_open_ = false;
+    if (phase_ != RelayPhase::lingering) step_ = {Next::close, CloseReason::backend_lost};
 }
 
 /// PostgreSQL has told of an error: what it skips now is not owed any more.
@@ -316,12 +334,10 @@ Take Relay::on_ready(const MessageInHand& message) {
         batch_open_ = false;
         return pass(message, Answer::forward);
     }
-    if (!status || backend_->replies.empty() || !backend_->replies.front().ends_with_ready()) {
-        return poison();
-    }
-    const Answer answer = backend_->replies.front().answer;
-    if (answer == Answer::replace_error) return poison();
-    backend_->replies.pop();
+    if (!status) return poison("a broken ReadyForQuery");
+    const Due answered = due(BackendMessage::ready_for_query);
+    if (answered.head == nullptr) return poison("a ReadyForQuery out of turn");
+    const Answer answer = take(answered);
     backend_->transaction = *status;
     copy_in_ = false;
     counters_.query.observe(worker_.now - query_began_);
@@ -330,11 +346,13 @@ Take Relay::on_ready(const MessageInHand& message) {
 }
 
 Take Relay::on_command_complete(const MessageInHand& message) {
-    settle_head();
     const auto tag = protocol::read_text(message.body());
-    if (!tag || backend_->replies.empty()) return poison();
-    ExpectedReply& head = backend_->replies.front();
-    if (head.answer == Answer::replace_error) return poison();
+    if (!tag) return poison("a broken CommandComplete");
+    const Due answered = due(BackendMessage::command_complete);
+    // A COPY FROM STDIN is over when its end was sent, not before.
+    const bool early = copy_in_ && answered.head != nullptr;
+    if (answered.head == nullptr || early) return poison("a CommandComplete out of turn");
+    ExpectedReply& head = *answered.head;
     // Evidence on the wire of what the text did not show, or did not show clearly enough.
     if (*tag == "SET" || *tag == "RESET") backend_->saw_set = true;
     if (*tag == "DEALLOCATE ALL" || *tag == "DISCARD ALL") forget_all_statements();
@@ -345,14 +363,8 @@ Take Relay::on_command_complete(const MessageInHand& message) {
     if (*tag == "DO" || *tag == "CALL" || *tag == "LOAD" || *tag == "LISTEN" || *tag == "PREPARE") {
         backend_->taint.full_reset = true;
     }
-    const Answer answer = head.answer;
     loose_syncs_ = 0;
-    if (head.request == Request::execute) {
-        backend_->replies.pop();
-    } else if (head.request != Request::query) {
-        return poison();
-    }
-    return pass(message, answer);
+    return pass(message, take(answered));
 }
 
 /// DEALLOCATE ALL or DISCARD ALL ran: only what was defined behind it in the pipeline remains.
@@ -384,10 +396,10 @@ void Relay::forget_all_statements() {
 }
 
 Take Relay::on_copy_in(const MessageInHand& message) {
-    settle_head();
-    if (backend_->replies.empty()) return poison();
-    const Request request = backend_->replies.front().request;
-    if (request != Request::query && request != Request::execute) return poison();
+    const Due answered = due(BackendMessage::copy_in_response);
+    if (answered.head == nullptr) return poison("a CopyInResponse out of turn");
+    const Request request = answered.head->request;
+    const Answer answer = take(answered);
     copy_in_ = true;
     // What was sent before we knew: PostgreSQL reads a Sync inside COPY and ignores it, until the
     // CopyDone or CopyFail that may have been sent ahead too (manual, 55.2.7).
@@ -406,7 +418,7 @@ Take Relay::on_copy_in(const MessageInHand& message) {
     const bool sync_is_out = replies.next_sync(1) < replies.size();
     if (request == Request::execute && !sync_is_out) batch_open_ = true;
     if (copy_in_ && terminated_) end_copy_unheard();
-    return pass(message, Answer::forward);
+    return pass(message, answer);
 }
 
 /// The client said goodbye behind a COPY FROM STDIN: no data will come.
@@ -429,8 +441,9 @@ void Relay::end_copy_unheard() {
 
 Take Relay::on_parameter_status(const MessageInHand& message) {
     const auto status = protocol::read_parameter_status(message.body());
-    if (!status) return poison();
-    backend_->note_parameter(status->name, status->value);
+    if (!status || !backend_->note_parameter(status->name, status->value)) {
+        return poison("a broken ParameterStatus, or too many");
+    }
     adopt_parameter(status->name, status->value);
     // A setting changed that the text may not have shown (a function's set_config, say).
     backend_->taint.full_reset = true;

@@ -276,6 +276,7 @@ Take Relay::on_describe(const MessageInHand& message) {
     if (backend_->replies.empty()) query_began_ = worker_.now;
     ExpectedReply& reply = backend_->replies.push(Request::describe, Answer::forward);
     reply.statement = statement;
+    if (named->kind == NamedKind::portal) reply.stage = AnswerStage::described;
     if (!statement || statement->name.empty()) {
         worker_.to_backend.forward(message.bytes);
         return Take::consumed;

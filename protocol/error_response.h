@@ -47,6 +47,9 @@ struct ErrorView {
     std::string_view detail;
     std::string_view hint;
     std::optional<std::uint32_t> position;
+
+    /// The server ends the session with it.
+    bool is_last_word() const { return severity == "FATAL" || severity == "PANIC"; }
 };
 
 /// Reads the body of an ErrorResponse or NoticeResponse; nullopt when its framing is broken.

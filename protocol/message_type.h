@@ -119,6 +119,43 @@ constexpr HandlingTable backend_handling() {
     return table;
 }
 
+/// Bytes that a message of a backend has behind its header at least, and whether never more.
+struct BodyShape {
+    std::uint8_t least = 0;
+    bool fixed = false;
+};
+
+constexpr std::array<BodyShape, 256> backend_bodies() {
+    std::array<BodyShape, 256> table{};
+    constexpr BodyShape empty{0, true};
+    table[index(BackendMessage::parse_complete)] = empty;
+    table[index(BackendMessage::bind_complete)] = empty;
+    table[index(BackendMessage::close_complete)] = empty;
+    table[index(BackendMessage::no_data)] = empty;
+    table[index(BackendMessage::portal_suspended)] = empty;
+    table[index(BackendMessage::empty_query_response)] = empty;
+    table[index(BackendMessage::copy_done)] = empty;
+    table[index(BackendMessage::ready_for_query)] = {1, true};
+    // A count of columns or parameters.
+    table[index(BackendMessage::data_row)] = {2, false};
+    table[index(BackendMessage::row_description)] = {2, false};
+    table[index(BackendMessage::parameter_description)] = {2, false};
+    // A format and a count of columns.
+    table[index(BackendMessage::copy_in_response)] = {3, false};
+    table[index(BackendMessage::copy_out_response)] = {3, false};
+    table[index(BackendMessage::function_call_response)] = {4, false};
+    // A process id and two texts.
+    table[index(BackendMessage::notification_response)] = {6, false};
+    // Terminators only.
+    table[index(BackendMessage::command_complete)] = {1, false};
+    table[index(BackendMessage::parameter_status)] = {2, false};
+    table[index(BackendMessage::error_response)] = {1, false};
+    table[index(BackendMessage::notice_response)] = {1, false};
+    return table;
+}
+
+inline constexpr std::array<BodyShape, 256> backend_body_table = backend_bodies();
+
 inline constexpr HandlingTable frontend_table = frontend_handling();
 inline constexpr HandlingTable backend_table = backend_handling();
 
@@ -129,6 +166,12 @@ constexpr Handling handling_of(FrontendMessage type) {
 }
 constexpr Handling handling_of(BackendMessage type) {
     return detail::backend_table[detail::index(type)];
+}
+
+/// Whether a message of this type can have so many bytes behind its header.
+constexpr bool body_fits(BackendMessage type, std::uint32_t bytes) {
+    const detail::BodyShape shape = detail::backend_body_table[detail::index(type)];
+    return shape.fixed ? bytes == shape.least : bytes >= shape.least;
 }
 
 }  // namespace schemux::protocol

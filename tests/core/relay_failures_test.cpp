@@ -36,9 +36,9 @@ TEST(RelayFailures, FatalErrorIsTheLastWord) {
     Script script;
     script.frontend(query("select 1"))
         .backend(fatal("57P01", "terminating connection due to administrator command"))
-        .backend_lost()
         .frontend_gets(fatal("57P01", "terminating connection due to administrator command"))
-        .closes(CloseReason::backend_lost);
+        .closes(CloseReason::backend_lost)
+        .backend_closed();
     script.check_whole();
 }
 

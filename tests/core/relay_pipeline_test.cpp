@@ -243,9 +243,8 @@ TEST(RelayPipeline, FatalErrorInABatchEndsTheClient) {
     script.frontend(batch("select 1") + batch("select 2"))
         .backend(parse_complete() + fatal("57P01", "terminating connection"))
         .frontend_gets(parse_complete() + fatal("57P01", "terminating connection"))
-        .backend_lost()
-        .frontend_gets("")
-        .closes(CloseReason::backend_lost);
+        .closes(CloseReason::backend_lost)
+        .backend_closed();
     script.check_whole();
 }
 

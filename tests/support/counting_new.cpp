@@ -7,9 +7,15 @@
 namespace {
 
 std::atomic<std::size_t> count{0};
+std::atomic<std::size_t> bytes{0};
+
+void note(std::size_t size) {
+    count.fetch_add(1, std::memory_order_relaxed);
+    bytes.fetch_add(size, std::memory_order_relaxed);
+}
 
 void* counted(std::size_t size) {
-    count.fetch_add(1, std::memory_order_relaxed);
+    note(size);
     if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
     throw std::bad_alloc{};
 }
@@ -23,7 +29,7 @@ void* operator new[](std::size_t size) {
     return counted(size);
 }
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-    count.fetch_add(1, std::memory_order_relaxed);
+    note(size);
     return std::malloc(size == 0 ? 1 : size);
 }
 void operator delete(void* memory) noexcept {
@@ -46,6 +52,10 @@ namespace schemux::testing {
 
 std::size_t allocations() {
     return count.load(std::memory_order_relaxed);
+}
+
+std::size_t allocated_bytes() {
+    return bytes.load(std::memory_order_relaxed);
 }
 
 }  // namespace schemux::testing

@@ -7,5 +7,7 @@ namespace schemux::testing {
 
 /// Calls of operator new so far, over all threads.
 std::size_t allocations();
+/// What they asked for, added up.
+std::size_t allocated_bytes();
 
 }  // namespace schemux::testing

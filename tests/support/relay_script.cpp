@@ -56,7 +56,9 @@ Script& Script::frontend_closes() {
 }
 Script& Script::backend_lost() {
     return act([](World& world, std::size_t client) {
-        world.lose_backend(static_cast<std::size_t>(world.client(client).backend));
+        const int mine = world.client(client).backend;
+        ASSERT_GE(mine, 0) << "this client has no backend to lose";
+        world.lose_backend(static_cast<std::size_t>(mine));
     });
 }
 Script& Script::hold_grants() {
