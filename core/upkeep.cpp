@@ -76,77 +76,84 @@ UpkeepState Upkeep::on_bytes(std::string_view bytes, Backend& backend, Carry& ca
 
 Take Upkeep::fail(std::string_view why) {
     state_ = UpkeepState::failed;
-    error_ = {.severity = protocol::Severity::fatal,
-              .sqlstate = std::string(protocol::sqlstate::connection_failure),
-              .message = std::string(why),
-              .detail = {},
-              .hint = {},
-              .position = 0};
+    desync_ = why;
     return Take::stop;
 }
 
 Take Upkeep::visit(const MessageInHand& message, Backend& backend) {
     const auto type = static_cast<BackendMessage>(message.header.type);
-    if (!message.header.plausible()) return fail("the backend sent an invalid message length");
-    const bool interesting = type == BackendMessage::ready_for_query ||
-                             type == BackendMessage::parameter_status ||
-                             type == BackendMessage::error_response;
-    const bool unasked = type == BackendMessage::parameter_status ||
-                         type == BackendMessage::notice_response ||
-                         type == BackendMessage::notification_response;
-    if (state_ != UpkeepState::running && !unasked) {
-        return fail("the backend sent a message after its upkeep");
+    const protocol::MessageHeader& header = message.header;
+    if (!header.plausible() || !protocol::body_fits(type, header.body_bytes())) {
+        return fail("an impossible length");
     }
+    const bool is_error = type == BackendMessage::error_response;
+    if (!is_error && !is_asynchronous(type)) {
+        // What our own texts can be answered with.
+        const bool possible =
+            type == BackendMessage::row_description || type == BackendMessage::data_row ||
+            type == BackendMessage::command_complete || type == BackendMessage::ready_for_query;
+        const auto stage = stage_after(Request::query, stage_, type);
+        if (!possible || !stage) return fail("an answer out of turn");
+        if (type != BackendMessage::ready_for_query) stage_ = *stage;
+    }
+    const bool interesting = type == BackendMessage::ready_for_query || is_error ||
+                             type == BackendMessage::parameter_status;
     if (!interesting) {
-        if (protocol::handling_of(type) == protocol::Handling::refuse) {
-            return fail("the backend sent a message out of turn");
-        }
-        backend.stream = {message.header.body_bytes(), StreamPosition::Mode::discard};
+        backend.stream = {header.body_bytes(), StreamPosition::Mode::discard};
         return Take::stream;
     }
     if (!message.complete()) {
-        if (message.header.length > limits::inspected_message_max) {
-            return fail("the backend sent an oversized message");
-        }
+        if (header.length > limits::inspected_message_max) return fail("an impossible length");
         return Take::need_more;
     }
+    if (is_error) return on_error(message);
     if (type == BackendMessage::parameter_status) {
         const auto status = protocol::read_parameter_status(message.body());
-        if (!status) return fail("the backend sent a broken ParameterStatus");
-        backend.note_parameter(status->name, status->value);
-    } else if (type == BackendMessage::error_response) {
-        const auto error = protocol::read_error(message.body());
-        if (!error) return fail("the backend sent a broken ErrorResponse");
-        errored_ = true;
-        error_ = {.severity = protocol::Severity::error,
-                  .sqlstate = std::string(error->sqlstate),
-                  .message = std::string(error->message),
-                  .detail = std::string(error->detail),
-                  .hint = std::string(error->hint),
-                  .position = 0};
-    } else {
-        if (message.body().size() != 1) return fail("the backend sent a broken ReadyForQuery");
-        finish(message.body().front(), backend);
+        if (!status || !backend.note_parameter(status->name, status->value)) {
+            return fail("a broken ParameterStatus, or too many");
+        }
+        return Take::consumed;
     }
+    return on_ready(message.body().front(), backend);
+}
+
+Take Upkeep::on_error(const MessageInHand& message) {
+    const auto error = protocol::read_error(message.body());
+    if (!error) return fail("a broken ErrorResponse");
+    if (error->is_last_word()) {
+        state_ = UpkeepState::failed;
+        gone_ = true;
+        return Take::stop;
+    }
+    if (state_ != UpkeepState::running) return fail("an error that nobody caused");
+    stage_ = AnswerStage::failed;
+    // Every field may be missing, but a client is always told something.
+    error_ = protocol::make_error(
+        error->sqlstate.empty() ? protocol::sqlstate::connection_failure : error->sqlstate,
+        std::string(error->message.empty() ? "PostgreSQL refused the session's settings"
+                                           : error->message));
+    error_.detail = error->detail;
+    error_.hint = error->hint;
     return Take::consumed;
 }
 
-void Upkeep::finish(char status, Backend& backend) {
+Take Upkeep::on_ready(char status, Backend& backend) {
     const auto transaction = protocol::transaction_status(status);
     if (transaction != protocol::TransactionStatus::idle) {
-        fail("the backend was not idle after its upkeep");
-        return;
+        return fail("a transaction where none can be");
     }
     backend.transaction = *transaction;
+    const bool refused = stage_ == AnswerStage::failed;
+    stage_ = AnswerStage::over;
     if (goal_ == UpkeepGoal::relabel) {
         // The whole Query is one implicit transaction: refused means nothing was changed.
-        state_ = errored_ ? UpkeepState::refused : UpkeepState::done;
-        if (!errored_) backend.label = target_;
-        return;
+        state_ = refused ? UpkeepState::refused : UpkeepState::done;
+        if (!refused) backend.label = target_;
+        return Take::consumed;
     }
-    if (errored_) {
+    if (refused) {
         state_ = UpkeepState::failed;
-        return;
+        return Take::consumed;
     }
     if (full_) {
         backend.label = Label{};
@@ -156,6 +163,48 @@ void Upkeep::finish(char status, Backend& backend) {
     backend.saw_set = false;
     backend.added_statements = false;
     state_ = UpkeepState::done;
+    return Take::consumed;
+}
+
+IdleNews read_idle(std::string_view bytes, Backend& backend, Carry& carry, BufferPool& pool) {
+    IdleNews news;
+    const auto stop = [&news](IdleNews::Kind kind, std::string_view desync = {}) {
+        news = {kind, desync};
+        return Take::stop;
+    };
+    const auto visit = [&](const MessageInHand& message) {
+        const auto type = static_cast<BackendMessage>(message.header.type);
+        const bool whole = message.complete();
+        if (!message.header.plausible()) {
+            return stop(IdleNews::Kind::desync, "an impossible length");
+        }
+        if (type == BackendMessage::error_response) {
+            const auto error = whole ? protocol::read_error(message.body()) : std::nullopt;
+            const bool goodbye = !whole || (error && error->is_last_word());
+            return goodbye ? stop(IdleNews::Kind::gone)
+                           : stop(IdleNews::Kind::desync, "an error that nobody caused");
+        }
+        if (!is_asynchronous(type)) {
+            return stop(IdleNews::Kind::desync, "an answer that nobody asked for");
+        }
+        const bool fits = protocol::body_fits(type, message.header.body_bytes()) &&
+                          message.header.length <= limits::inspected_message_max;
+        if (!fits) return stop(IdleNews::Kind::desync, "an impossible length");
+        if (!whole) return Take::need_more;
+        if (type == BackendMessage::parameter_status) {
+            const auto status = protocol::read_parameter_status(message.body());
+            if (!status || !backend.note_parameter(status->name, status->value)) {
+                return stop(IdleNews::Kind::desync, "a broken ParameterStatus, or too many");
+            }
+            news.kind = IdleNews::Kind::parameters;
+        }
+        return Take::consumed;
+    };
+    const std::string_view in = carry.begin(bytes, backend.held, pool);
+    const std::size_t consumed = walk_messages(in, backend.stream, visit, [](std::string_view) {});
+    carry.finish(in, consumed, backend.held, pool);
+    carry.settle(pool);
+    return news;
 }
 
 }  // namespace schemux::core

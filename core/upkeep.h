@@ -1,7 +1,8 @@
 // What is done to a backend while no client has it: putting it under another label before a lease,
 // and resetting it after one that may have left something behind. Each is one Query of ours, whose
 // answer is read here to the end; a client's bytes never share it. It fails closed: a backend whose
-// reset failed is closed. It must not know who waits for the backend.
+// reset failed is closed. And what a backend may say while it rests.
+// It must not know who waits for the backend.
 #pragma once
 
 #include "core/backend.h"
@@ -40,20 +41,41 @@ class Upkeep {
 
     UpkeepState state() const { return state_; }
     UpkeepGoal goal() const { return goal_; }
+    /// Why it was refused.
     const protocol::ErrorFields& error() const { return error_; }
+    /// When it failed since the backend broke the protocol: what it sent, as a fixed text.
+    std::string_view desync() const { return desync_; }
+    /// When it failed since the backend said that it goes away.
+    bool gone() const { return gone_; }
 
   private:
     explicit Upkeep(UpkeepGoal goal) : goal_(goal) {}
     Take visit(const MessageInHand& message, Backend& backend);
     Take fail(std::string_view why);
-    void finish(char status, Backend& backend);
+    Take on_error(const MessageInHand& message);
+    Take on_ready(char status, Backend& backend);
 
     UpkeepGoal goal_;
     UpkeepState state_ = UpkeepState::running;
-    bool errored_ = false;
+    AnswerStage stage_ = AnswerStage::begun;
     bool full_ = false;
+    bool gone_ = false;
     Label target_;
     protocol::ErrorFields error_;
+    std::string_view desync_;
 };
+
+/// What came of bytes from a backend that nobody has.
+struct IdleNews {
+    enum class Kind : std::uint8_t {
+        nothing,     ///< notices, notifications, part of a message
+        parameters,  ///< it reported a setting: what new clients are told must follow
+        gone,        ///< it says that it goes away
+        desync,      ///< it answers what nobody asked, or breaks the protocol
+    };
+    Kind kind = Kind::nothing;
+    std::string_view desync;  ///< what it sent, as a fixed text
+};
+IdleNews read_idle(std::string_view bytes, Backend& backend, Carry& carry, BufferPool& pool);
 
 }  // namespace schemux::core

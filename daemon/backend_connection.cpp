@@ -1,15 +1,11 @@
 #include "daemon/backend_connection.h"
 
-#include "core/message_walker.h"
 #include "daemon/session.h"
 #include "daemon/worker.h"
-#include "protocol/message_type.h"
 
 #include <utility>
 
 namespace schemux::daemon {
-
-using protocol::BackendMessage;
 
 BackendConnection::BackendConnection(Worker& worker, NewBackend&& from)
     : address(from.address), pending_fd(from.fd), epoch(from.epoch), worker_(&worker) {
@@ -48,31 +44,21 @@ void BackendConnection::on_bytes(std::string_view bytes) {
 /// Between leases a server may report a changed setting or say that it goes away.
 void BackendConnection::on_idle_bytes(std::string_view bytes) {
     core::WorkerContext& context = worker_->context();
-    bool unusable = false;
-    const auto visit = [&](const core::MessageInHand& message) {
-        const auto type = static_cast<BackendMessage>(message.header.type);
-        const bool expected = type == BackendMessage::parameter_status ||
-                              type == BackendMessage::notice_response ||
-                              type == BackendMessage::notification_response;
-        if (!expected || message.header.length > core::limits::inspected_message_max) {
-            unusable = true;
-            return core::Take::stop;
-        }
-        if (!message.complete()) return core::Take::need_more;
-        if (type == BackendMessage::parameter_status) {
-            // The server's configuration was read again: what clients are told must follow.
-            const auto status = protocol::read_parameter_status(message.body());
-            if (status) state.note_parameter(status->name, status->value);
+    const core::IdleNews news =
+        core::read_idle(bytes, state, context.backend_carry, context.buffers);
+    switch (news.kind) {
+        case core::IdleNews::Kind::nothing:
+            return;
+        case core::IdleNews::Kind::parameters:
             worker_->welcomes().clear();
-        }
-        return core::Take::consumed;
-    };
-    const std::string_view in = context.backend_carry.begin(bytes, state.held, context.buffers);
-    const std::size_t consumed =
-        core::walk_messages(in, state.stream, visit, [](std::string_view) {});
-    context.backend_carry.finish(in, consumed, state.held, context.buffers);
-    context.settle();
-    if (unusable) worker_->close_backend(*this, "server_closed");
+            return;
+        case core::IdleNews::Kind::gone:
+            worker_->close_backend(*this, "server_closed");
+            return;
+        case core::IdleNews::Kind::desync:
+            worker_->poison(*this, news.desync);
+            return;
+    }
 }
 
 void BackendConnection::on_drained() {

@@ -55,7 +55,7 @@ class BackendConnection final : public StreamHandler {
     core::SessionId self;  ///< its place in the worker's table
     SocketAddress address;
     int pending_fd = -1;  ///< before it is in an engine
-    int closing_ticks = 0;
+    int phase_ticks = 0;  ///< seconds in upkeep or in closing
     std::uint32_t lifetime_jitter_percent = 0;
     std::uint64_t epoch = 0;
 

@@ -140,7 +140,9 @@ void Session::perform(Step step) {
                 close(step.reason);
                 return;
             case Next::poison:
-                if (backend_ != nullptr) worker_.poison(*std::exchange(backend_, nullptr));
+                if (backend_ != nullptr) {
+                    worker_.poison(*std::exchange(backend_, nullptr), relay_->desync());
+                }
                 relay_->on_backend_poisoned();
                 close(step.reason);
                 return;

@@ -43,6 +43,7 @@ class Session final : public StreamHandler {
 
     core::TicketHandle ticket;
     bool listed_as_waiting = false;  ///< the worker's deadline list has it
+    int broken_promises = 0;         ///< backends that ended before this wait's lease began
 
   private:
     void perform(core::Step step);

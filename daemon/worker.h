@@ -99,7 +99,8 @@ class Worker {
     BackendConnection* acquire(Session& session);
     void release(BackendConnection& backend);
     void abort(BackendConnection& backend);
-    void poison(BackendConnection& backend);
+    /// `why`: what it sent, as a fixed text.
+    void poison(BackendConnection& backend, std::string_view why);
     void cancel_backend(BackendConnection& backend);
     void close_backend(BackendConnection& backend, std::string_view reason);
     void on_upkeep_bytes(BackendConnection& backend, std::string_view bytes);
@@ -124,9 +125,11 @@ class Worker {
     void dispatch_idle();
     void start_upkeep(BackendConnection& backend, core::Upkeep upkeep);
     void finish_upkeep(BackendConnection& backend);
+    void give_up_upkeep(BackendConnection& backend);
     void run_grants();
     void free_slot(BackendConnection& backend);
     void requeue(core::SessionId id);
+    void refuse_promised(core::SessionId id);
     void publish_idle();
     void recycle_idle();
     bool worn_out(const BackendConnection& backend) const;

@@ -5,6 +5,7 @@
 #include "daemon/worker.h"
 #include "protocol/message_type.h"
 #include "protocol/messages.h"
+#include "protocol/sqlstate.h"
 
 #include <unistd.h>
 
@@ -24,6 +25,10 @@ namespace {
 constexpr auto trusted_rest = std::chrono::seconds(1);
 /// Seconds until a server that does not answer a Terminate is cut off.
 constexpr int closing_ticks_max = 10;
+/// Seconds that a reset or a change of settings may take; temporary tables to drop take their time.
+constexpr int upkeep_ticks_max = 30;
+/// Backends that may end on their way to one waiting client before it is told.
+constexpr int broken_promises_max = 8;
 
 }  // namespace
 
@@ -114,6 +119,7 @@ bool Worker::begin_lease(BackendConnection& backend, Session& session) {
         }
     }
     backend.phase = BackendPhase::leased;
+    session.broken_promises = 0;
     counters_.backends_leased.add();
     return true;
 }
@@ -184,6 +190,11 @@ void Worker::release(BackendConnection& backend) {
 }
 
 void Worker::make_available(BackendConnection& backend) {
+    // It has answered, but not read all: rows of a COPY that failed, or it is no PostgreSQL.
+    if (engine_.queued_bytes(*backend.stream) > 0) {
+        close_backend(backend, "unsent");
+        return;
+    }
     if (shared_.pool.contended()) {
         if (const auto ticket = shared_.pool.next_ticket(backend.state.label.hash())) {
             ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
@@ -220,6 +231,7 @@ void Worker::publish_idle() {
 
 void Worker::start_upkeep(BackendConnection& backend, Upkeep upkeep) {
     backend.phase = BackendPhase::upkeep;
+    backend.phase_ticks = 0;
     backend.upkeep = std::move(upkeep);
     counters_.backends_upkeep.add();
     engine_.resume(*backend.stream);
@@ -238,9 +250,16 @@ void Worker::finish_upkeep(BackendConnection& backend) {
     counters_.backends_upkeep.subtract();
     backend.phase = BackendPhase::parked;
     if (upkeep.state() == UpkeepState::failed) {
-        counters_.upkeep_failures.add();
-        close_backend(backend, "upkeep_failed");
-        if (backend.has_session) requeue(backend.session);
+        if (!upkeep.gone()) counters_.upkeep_failures.add();
+        const bool desync = !upkeep.desync().empty();
+        if (desync) {
+            poison(backend, upkeep.desync());
+        } else {
+            close_backend(backend, upkeep.gone() ? "server_closed" : "upkeep_failed");
+        }
+        if (backend.has_session) {
+            desync ? refuse_promised(backend.session) : requeue(backend.session);
+        }
         return;
     }
     Session* waiter = backend.has_session ? session(backend.session) : nullptr;
@@ -285,9 +304,11 @@ void Worker::abort(BackendConnection& backend) {
     close_backend(backend, "client_gone");
 }
 
-void Worker::poison(BackendConnection& backend) {
+void Worker::poison(BackendConnection& backend, std::string_view why) {
     counters_.desyncs.add();
-    log_event(LogLevel::error, "backend_desync", {{"backend_pid", backend.state.pid}});
+    static LogLimiter limiter;
+    log_event_limited(limiter, LogLevel::error, "backend_desync",
+                      {{"backend_pid", backend.state.pid}, {"reason", why}});
     close_backend(backend, "desync");
 }
 
@@ -297,6 +318,7 @@ void Worker::close_backend(BackendConnection& backend, std::string_view reason) 
     if (backend.phase == BackendPhase::upkeep) counters_.backends_upkeep.subtract();
     if (backend.phase == BackendPhase::idle) remove_idle(backend);
     backend.phase = BackendPhase::closing;
+    backend.phase_ticks = 0;
     counters_.backends_closed.add();
     log_event(LogLevel::debug, "backend_closed",
               {{"backend_pid", backend.state.pid}, {"reason", reason}});
@@ -330,10 +352,25 @@ void Worker::on_backend_end(BackendConnection& backend) {
 void Worker::requeue(core::SessionId id) {
     Session* waiter = session(id);
     if (waiter == nullptr || !waiter->waiting()) return;
+    // A server that logs everybody in and then hangs up would keep us busy for ever.
+    if (++waiter->broken_promises > broken_promises_max) {
+        refuse_promised(id);
+        return;
+    }
     stop_waiting(*waiter);
     waiter->ticket = shared_.pool.enqueue({number_, waiter->id(), waiter->relay().label().hash()});
     control_.wake_connector();
     dispatch_idle();
+}
+
+void Worker::refuse_promised(core::SessionId id) {
+    Session* waiter = session(id);
+    if (waiter == nullptr || !waiter->waiting()) return;
+    stop_waiting(*waiter);
+    waiter->broken_promises = 0;
+    waiter->on_acquire_failed(protocol::make_error(
+        protocol::sqlstate::connection_failure,
+        "the connection to PostgreSQL failed while it was made ready for this client"));
 }
 
 void Worker::free_slot(BackendConnection& backend) {
@@ -364,9 +401,18 @@ bool Worker::worn_out(const BackendConnection& backend) const {
     return context_.now - backend.state.opened > lifetime;
 }
 
+/// It does not answer: nobody knows what became of it.
+void Worker::give_up_upkeep(BackendConnection& backend) {
+    if (backend.phase != BackendPhase::upkeep) return;
+    counters_.upkeep_failures.add();
+    close_backend(backend, "upkeep_timeout");
+    if (backend.has_session) requeue(backend.session);
+}
+
 /// Closes what is too old or has rested too long, and cuts off servers that do not end.
 void Worker::recycle_idle() {
     std::vector<BackendConnection*> ending;
+    std::vector<BackendConnection*> stuck;
     const bool keep_minimum = shared_.pool.open() <= policy_->min_connections;
     for (BackendConnection* backend : idle_) {
         const bool rested = policy_->idle_timeout.count() != 0 && !keep_minimum &&
@@ -375,10 +421,15 @@ void Worker::recycle_idle() {
     }
     for (BackendConnection* backend : ending)
         close_backend(*backend, "recycled");
-    backends_.for_each([this](BackendConnection& backend) {
+    backends_.for_each([this, &stuck](BackendConnection& backend) {
+        if (backend.phase == BackendPhase::upkeep && ++backend.phase_ticks > upkeep_ticks_max) {
+            stuck.push_back(&backend);
+        }
         if (backend.phase != BackendPhase::closing) return;
-        if (++backend.closing_ticks > closing_ticks_max) free_slot(backend);
+        if (++backend.phase_ticks > closing_ticks_max) free_slot(backend);
     });
+    for (BackendConnection* backend : stuck)
+        give_up_upkeep(*backend);
 }
 
 }  // namespace schemux::daemon
