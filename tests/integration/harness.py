@@ -112,6 +112,7 @@ class Case(unittest.TestCase):
     config = {}
     environment = {}
     own_schemux = True
+    honest_server = True
     longMessage = True
     maxDiff = 2000
 
@@ -129,7 +130,8 @@ class Case(unittest.TestCase):
         try:
             metrics = schemux.metrics()
             status = schemux.stop()
-            if metrics["schemux_desync_total", frozenset()] != 0:
+            desyncs = metrics["schemux_desync_total", frozenset()]
+            if cls.honest_server and desyncs != 0:
                 raise AssertionError("a backend answered what nobody had asked")
             below_zero = [name for name, value in metrics.items() if value > BELOW_ZERO]
             if below_zero:
