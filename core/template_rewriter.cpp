@@ -298,8 +298,13 @@ void Rewriter::expand_in_code(Frame& frame, std::size_t at, const Template& foun
         return;
     }
     emit(at, found, "\"");
+    // A suffix is a part of the table's name: on its own `1.e5` would be a number.
+    const std::string_view limit = frame.lexer.text();
     template_end_ = end;
-    frame.lexer.seek(end);
+    while (found.kind == Template::Kind::table && template_end_ < limit.size() &&
+           protocol::is_identifier_byte(limit[template_end_]))
+        ++template_end_;
+    frame.lexer.seek(template_end_);
 }
 
 // Whether the schema may be used by this service and can be written at this place.

@@ -200,6 +200,13 @@ TEST(TemplateRewriter, ExpansionsNeverJoinTheirNeighbours) {
     });
 }
 
+TEST(TemplateRewriter, WhatFollowsASuffixIsReadAsBehindAName) {
+    // On its own the suffix would start a number, and the quotes behind that a literal.
+    EXPECT_EQ(rewritten("{{tables.x}}1.e5$$ {{tables.y}}"), "\"app\".x1.e5$$ \"app\".y");
+    EXPECT_EQ(rewritten("<<tables.x>>1.e5$t$ <<tables.y>> $t$", with_schema("")), "x1.e5$t$ y $t$");
+    EXPECT_EQ(rewritten("{{tables.x}}u&{{schema}}"), "\"app\".xu&\"app\"");
+}
+
 TEST(TemplateRewriter, BodiesOfFunctionsAndBlocksAreCode) {
     check({
         {"CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$SELECT 1 FROM {{tables.u}}$$",
