@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds schemux with warnings as errors, and runs everything that tests
-# it: unit tests, the checks of tests/tidy, and the integration tests on a real PostgreSQL.
+# it: unit tests, the checks of tests/tidy, the lexer against PostgreSQL's own scanner, and the
+# integration tests on a real PostgreSQL.
 #
 #   ./tests/run.sh             everything
-#   ./tests/run.sh --smoke     of the integration tests only the quick ones
+#   ./tests/run.sh --smoke     of the integration tests only the quick ones, fewer lexer cases
 #   ./tests/run.sh --asan      built with AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./tests/run.sh --no-build  as it was last built, nothing installed
 #   ./tests/run.sh --filter P  only unit tests whose name matches, as --gtest_filter takes it
@@ -21,10 +22,11 @@ source deploy/lib/debian.sh
 # Debian's, whatever else comes first in PATH: Debian's client libraries are there.
 python=/usr/bin/python3
 unit_test_seconds=300
+lexer_seconds=600
 integration_seconds=2400
 
 test_packages=(
-    libgtest-dev libgmock-dev postgresql-server-dev-15
+    libgtest-dev libgmock-dev libpg-query-dev postgresql-server-dev-15
     python3 python3-psycopg python3-psycopg2 python3-psycopg-pool python3-asyncpg
     libpostgresql-jdbc-java
 )
@@ -33,15 +35,19 @@ preset=dev
 build=yes
 filter=
 integration_options=()
+lexer_cases=1000000
 passed=0
 failed=0
 
-usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 read_arguments() {
     while [[ $# -gt 0 ]]; do
         case $1 in
-            --smoke) integration_options+=(--smoke) ;;
+            --smoke)
+                integration_options+=(--smoke)
+                lexer_cases=200000
+                ;;
             --asan) preset=asan ;;
             --no-build) build=no ;;
             --filter)
@@ -166,6 +172,9 @@ main() {
             say "tidy checks (seconds)"
             run_part tidy 120 "$python" tests/tidy/check.py
         fi
+        say "the lexer against PostgreSQL's scanner (half a minute)"
+        run_part lexer "$lexer_seconds" "build/$preset/tests/lexer_differential" \
+            --cases "$lexer_cases"
         if [[ -e tests/integration/run.py ]]; then
             if [[ $build == yes ]]; then fetch_promtool; fi
             say "integration tests on a real PostgreSQL (minutes)"
