@@ -1,5 +1,6 @@
 #include "core/prepared_statements.h"
 
+#include "protocol/messages.h"
 #include "protocol/sqlstate.h"
 
 namespace schemux::core {
@@ -51,8 +52,10 @@ StatementId StatementNamer::identify(std::string_view text, std::string_view typ
     return protocol::keyed_digest(key_, {text, types, service, settings, private_to});
 }
 
-protocol::ErrorFields broken_message() {
-    return protocol::make_error(protocol::sqlstate::protocol_violation, "invalid message format");
+protocol::ErrorFields broken_message(char type, std::string_view body) {
+    return protocol::make_error(
+        protocol::sqlstate::protocol_violation,
+        protocol::fault_in(static_cast<protocol::FrontendMessage>(type), body));
 }
 
 protocol::ErrorFields unknown_statement(std::string_view name) {

@@ -69,7 +69,7 @@ std::string_view backend_name(const StatementId& id, std::array<char, backend_na
 
 /// The error of a name that is not defined, in PostgreSQL's words (26000).
 protocol::ErrorFields unknown_statement(std::string_view name);
-/// 08P01: a message whose fields do not fit its length.
-protocol::ErrorFields broken_message();
+/// 08P01: a message of `type` whose fields do not fit its length, in PostgreSQL's words.
+protocol::ErrorFields broken_message(char type, std::string_view body);
 
 }  // namespace schemux::core

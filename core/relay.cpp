@@ -187,7 +187,7 @@ bool Relay::wants_frontend_bytes() const {
         case RelayPhase::idle:
             return true;
         case RelayPhase::leased:
-            return !stalled_ && !terminated_ && !backend_->replies.full();
+            return !stalled_ && !terminated_ && violation_.empty() && !backend_->replies.full();
         case RelayPhase::starting:
         case RelayPhase::waiting:
         case RelayPhase::lingering:
@@ -233,6 +233,10 @@ Step Relay::finish_batch() {
     if (step_.next != Next::proceed) return std::exchange(step_, {});
     if (phase_ == RelayPhase::lingering) worker_.to_frontend.clear();
     if (has_backend() && backend_->replies.owed() == 0 && !amid_answer()) settle_head();
+    if (!violation_.empty() && phase_ != RelayPhase::lingering &&
+        (!has_backend() || copy_in_ || backend_->owes_nothing())) {
+        return end_violated();
+    }
     if (terminated_ && phase_ == RelayPhase::leased && backend_->owes_nothing()) {
         return {Next::close, CloseReason::client_terminated};
     }

@@ -158,7 +158,9 @@ class Relay {
     Take discard(const MessageInHand& message);
     Take acquire();
     Take refuse(const MessageInHand& message, protocol::ErrorFields error);
-    Take violate(std::string message);
+    Take refuse_broken(const MessageInHand& message);
+    Take violate(const MessageInHand& message, std::string why);
+    Step end_violated();
     Take on_oversized(const MessageInHand& message);
     Take on_deallocate(const std::string& name);
     Take stall();
@@ -249,6 +251,8 @@ class Relay {
     bool stalled_ = false;       ///< held_ waits for answers before it can go on
     bool batch_open_ = false;    ///< messages of the extended protocol went out, no Sync behind
     bool terminated_ = false;    ///< the client said Terminate
+    char violating_type_ = 0;
+    std::string violation_;  ///< why it is to be closed when it has its earlier answers
     /// Settings whose change the client was told, and that the reset behind its lease takes back.
     std::vector<std::string> told_parameters_;
     bool parameters_moved_ = true;  ///< encoding_ and standard_strings_ may be of another lease

@@ -49,6 +49,30 @@ bool small_message(FrontendMessage type) {
     return false;
 }
 
+/// What PostgreSQL takes while it reads the data of a COPY FROM STDIN; and Terminate, to which it
+/// would say two errors that nobody reads.
+bool part_of_copy(FrontendMessage type) {
+    switch (type) {
+        case FrontendMessage::copy_data:
+        case FrontendMessage::copy_done:
+        case FrontendMessage::copy_fail:
+        case FrontendMessage::flush:
+        case FrontendMessage::sync:
+        case FrontendMessage::terminate:
+            return true;
+        case FrontendMessage::bind:
+        case FrontendMessage::close:
+        case FrontendMessage::describe:
+        case FrontendMessage::execute:
+        case FrontendMessage::function_call:
+        case FrontendMessage::parse:
+        case FrontendMessage::password:
+        case FrontendMessage::query:
+            return false;
+    }
+    return false;
+}
+
 }  // namespace
 
 Step Relay::process_frontend(std::string_view fresh) {
@@ -72,15 +96,13 @@ Step Relay::process_frontend(std::string_view fresh) {
 Take Relay::visit_frontend(const MessageInHand& message) {
     const auto type = static_cast<FrontendMessage>(message.header.type);
     const Handling handling = protocol::handling_of(type);
-    if (handling == Handling::refuse) {
-        return violate("invalid frontend message type " +
-                       std::to_string(static_cast<unsigned char>(message.header.type)));
+    if (handling == Handling::refuse || (copy_in_ && !part_of_copy(type))) {
+        return violate(message, "invalid frontend message type " +
+                                    std::to_string(static_cast<unsigned char>(type)));
     }
-    // One with a body would make PostgreSQL fail where no answer is expected of it.
-    const bool no_body = type == FrontendMessage::sync || type == FrontendMessage::flush;
-    if (!message.header.plausible() || (no_body && message.header.body_bytes() > 0) ||
+    if (!message.header.plausible() ||
         (small_message(type) && message.header.length > protocol::small_message_max)) {
-        return violate("invalid message length");
+        return violate(message, "invalid message length");
     }
     if (skip_until_sync_ && type != FrontendMessage::sync && type != FrontendMessage::terminate) {
         return discard(message);
@@ -121,9 +143,9 @@ Take Relay::dispatch(const MessageInHand& message) {
         case FrontendMessage::terminate:
             return on_terminate();
         case FrontendMessage::password:
-            return violate("invalid frontend message type 112");
+            break;  // refused by the table
     }
-    return violate("invalid frontend message type");
+    return violate(message, "invalid frontend message type");
 }
 
 Take Relay::acquire() {
@@ -147,15 +169,44 @@ Take Relay::discard(const MessageInHand& message) {
     return stream_body(message, StreamPosition::Mode::discard);
 }
 
-/// The client broke the protocol: nothing after this can be trusted.
-Take Relay::violate(std::string message) {
-    ErrorFields error = make_error(sqlstate::protocol_violation, std::move(message));
-    error.severity = Severity::fatal;
-    if (!amid_answer()) emit_error(error);
-    count_error(error.sqlstate);
-    said_fatal_ = true;
-    step_ = {Next::close, CloseReason::protocol_violation};
+/// The client broke the protocol: nothing after this can be trusted. What came before it is
+/// answered first, as by PostgreSQL, which tells at once what it would keep until a Sync.
+Take Relay::violate(const MessageInHand& message, std::string why) {
+    violation_ = std::move(why);
+    violating_type_ = message.header.type;
+    const bool unsynced = has_backend() && batch_open_ && !copy_in_ && backend_->replies.owed() > 0;
+    if (unsynced) {
+        worker_.to_backend.generate([](std::string& out) {
+            protocol::append_empty(out, static_cast<char>(FrontendMessage::flush));
+        });
+    }
     return Take::stop;
+}
+
+/// The client has all answers to what it sent before it broke the protocol.
+Step Relay::end_violated() {
+    const auto fatal = [](std::string text) {
+        return make_error(sqlstate::protocol_violation, std::move(text), Severity::fatal);
+    };
+    const auto type = static_cast<FrontendMessage>(violating_type_);
+    if (!amid_answer() && copy_in_ && !part_of_copy(type)) {
+        // PostgreSQL reads what a COPY FROM STDIN is sent with other eyes, and gives up.
+        constexpr std::string_view digits = "0123456789ABCDEF";
+        const auto number = static_cast<unsigned char>(violating_type_);
+        emit_error(make_error(sqlstate::protocol_violation,
+                              std::string("unexpected message type 0x") + digits[number >> 4U] +
+                                  digits[number & 15U] + " during COPY from stdin"));
+        emit_error(fatal("terminating connection because protocol synchronization was lost"));
+    } else if (!amid_answer()) {
+        emit_error(fatal(std::move(violation_)));
+    }
+    count_error(sqlstate::protocol_violation);
+    said_fatal_ = true;
+    return {Next::close, CloseReason::protocol_violation};
+}
+
+Take Relay::refuse_broken(const MessageInHand& message) {
+    return refuse(message, broken_message(message.header.type, message.body()));
 }
 
 /// Answers one message with an error. Without a backend the whole answer is made here. With one, a
@@ -248,7 +299,7 @@ Take Relay::on_query(const MessageInHand& message) {
         return Take::need_more;
     }
     const auto text = protocol::read_text(message.body());
-    if (!text) return refuse(message, broken_message());
+    if (!text) return refuse_broken(message);
     if (message.header.length > service_->max_query_bytes) return on_oversized(message);
     if (const auto name = deallocated_name(*text, standard_strings_)) {
         const bool ours = statements_.find(*name) != nullptr && !batch_open_ && !copy_in_;
@@ -348,11 +399,16 @@ Take Relay::on_execute(const MessageInHand& message) {
     return Take::consumed;
 }
 
+/// With a body it is an error too, and still ends the batch.
 Take Relay::on_sync(const MessageInHand& message) {
     skip_until_sync_ = false;
     const bool nothing_open = !has_backend() || (backend_->at_rest() && at_batch_end());
     if (nothing_open) {
         // PostgreSQL would say just this.
+        if (!message.body().empty()) {
+            emit_error(broken_message(message.header.type, message.body()));
+            count_error(sqlstate::protocol_violation);
+        }
         worker_.to_frontend.generate([](std::string& out) {
             protocol::append_ready_for_query(out, TransactionStatus::idle);
         });
@@ -371,6 +427,8 @@ Take Relay::on_sync(const MessageInHand& message) {
 }
 
 Take Relay::on_flush(const MessageInHand& message) {
+    // PostgreSQL would fail it where no answer is expected; in a COPY it does not look.
+    if (!message.body().empty() && !copy_in_) return refuse_broken(message);
     if (has_backend()) worker_.to_backend.forward(message.bytes);
     return Take::consumed;
 }

@@ -35,7 +35,7 @@ Take Relay::on_parse(const MessageInHand& message) {
         return Take::need_more;
     }
     const auto parse = protocol::read_parse(message.body());
-    if (!parse) return refuse(message, broken_message());
+    if (!parse) return refuse_broken(message);
     if (!parse->name.empty() && statements_.find(parse->name) != nullptr) {
         return refuse_unless_undecided(message, parse->name, duplicate_statement(parse->name));
     }
@@ -215,7 +215,7 @@ void Relay::ensure_on_backend(const StatementRef& statement) {
 Take Relay::on_bind(const MessageInHand& message) {
     const auto prefix = protocol::read_bind_prefix(message.body());
     if (!prefix) {
-        if (message.complete()) return refuse(message, broken_message());
+        if (message.complete()) return refuse_broken(message);
         if (message.bytes.size() > limits::name_prefix_max) {
             return refuse(message, make_error(sqlstate::program_limit_exceeded,
                                               "portal or statement name is too long"));
@@ -263,7 +263,7 @@ Take Relay::on_bind(const MessageInHand& message) {
 
 Take Relay::on_describe(const MessageInHand& message) {
     const auto named = protocol::read_named(message.body());
-    if (!named) return refuse(message, broken_message());
+    if (!named) return refuse_broken(message);
     const StatementRef statement =
         named->kind == NamedKind::statement ? statements_.get(named->name) : StatementRef{};
     if (named->kind == NamedKind::statement && !statement) {
@@ -290,7 +290,7 @@ Take Relay::on_describe(const MessageInHand& message) {
 
 Take Relay::on_close(const MessageInHand& message) {
     const auto named = protocol::read_named(message.body());
-    if (!named) return refuse(message, broken_message());
+    if (!named) return refuse_broken(message);
     if (named->kind == NamedKind::portal) {
         if (phase_ == RelayPhase::idle) return acquire();
         batch_open_ = true;

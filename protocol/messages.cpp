@@ -1,7 +1,6 @@
 #include "protocol/messages.h"
 
 #include "protocol/message_header.h"
-#include "protocol/message_type.h"
 #include "protocol/wire_reader.h"
 #include "protocol/wire_writer.h"
 
@@ -69,6 +68,56 @@ std::optional<NamedView> read_named(std::string_view body) {
     const std::string_view name = reader.cstring();
     if (!reader.finished() || (kind != 'S' && kind != 'P')) return {};
     return NamedView{kind == 'S' ? NamedKind::statement : NamedKind::portal, name};
+}
+
+namespace {
+
+constexpr std::string_view bad_string = "invalid string in message";
+constexpr std::string_view bad_end = "invalid message format";
+
+std::string fault_in_named(std::string_view command, std::string_view body) {
+    if (body.empty()) return "no data left in message";
+    WireReader reader(body);
+    const std::uint8_t kind = reader.u8();
+    reader.cstring();
+    if (reader.failed()) return std::string(bad_string);
+    if (!reader.finished()) return std::string(bad_end);
+    return "invalid " + std::string(command) + " message subtype " + std::to_string(kind);
+}
+
+}  // namespace
+
+std::string fault_in(FrontendMessage type, std::string_view body) {
+    WireReader reader(body);
+    switch (type) {
+        case FrontendMessage::close:
+            return fault_in_named("CLOSE", body);
+        case FrontendMessage::describe:
+            return fault_in_named("DESCRIBE", body);
+        case FrontendMessage::parse:
+            reader.cstring();
+            reader.cstring();
+            if (reader.failed()) break;
+            reader.bytes(reader.u16() * sizeof(std::uint32_t));
+            return reader.failed() ? "insufficient data left in message" : std::string(bad_end);
+        case FrontendMessage::query:
+            reader.cstring();
+            if (reader.failed()) break;
+            return std::string(bad_end);
+        case FrontendMessage::bind:
+            break;
+        case FrontendMessage::copy_data:
+        case FrontendMessage::copy_done:
+        case FrontendMessage::copy_fail:
+        case FrontendMessage::execute:
+        case FrontendMessage::flush:
+        case FrontendMessage::function_call:
+        case FrontendMessage::password:
+        case FrontendMessage::sync:
+        case FrontendMessage::terminate:
+            return std::string(bad_end);
+    }
+    return std::string(bad_string);
 }
 
 std::optional<std::string_view> read_text(std::string_view body) {

@@ -3,6 +3,8 @@
 // Source: PostgreSQL manual, 55.7 "Message Formats".
 #pragma once
 
+#include "protocol/message_type.h"
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -42,6 +44,9 @@ struct NamedView {
     std::string_view name;
 };
 std::optional<NamedView> read_named(std::string_view body);
+
+/// Why PostgreSQL would refuse a frontend message whose body could not be read, in its words.
+std::string fault_in(FrontendMessage type, std::string_view body);
 
 /// Query, and CommandComplete: one zero-terminated text and nothing behind it.
 std::optional<std::string_view> read_text(std::string_view body);

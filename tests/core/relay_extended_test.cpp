@@ -199,17 +199,27 @@ TEST(RelayExtended, WhatMustFailMustNotSucceed) {
 
 TEST(RelayExtended, BrokenMessagesAreErrorsAndTheConnectionLives) {
     Script script;
-    const std::string told = own_error("08P01", "invalid message format");
+    const auto told = [](std::string_view why) { return own_error("08P01", why) + ready(); };
     script.frontend(message('P', "no zero byte") + sync())
-        .frontend_gets(told + ready())
+        .frontend_gets(told("invalid string in message"))
+        .frontend(message('P', "\0select 1\0\0\2\0\0\0\1"sv) + sync())
+        .frontend_gets(told("insufficient data left in message"))
         .frontend(message('D', "Xs1\0"sv) + sync())
-        .frontend_gets(told + ready())
+        .frontend_gets(told("invalid DESCRIBE message subtype 88"))
         .frontend(message('C', "S") + sync())
-        .frontend_gets(told + ready())
+        .frontend_gets(told("invalid string in message"))
+        .frontend(message('C') + sync())
+        .frontend_gets(told("no data left in message"))
         .frontend(message('B', "no zero byte") + sync())
-        .frontend_gets(told + ready())
+        .frontend_gets(told("invalid string in message"))
         .frontend(message('Q', "no zero byte"))
-        .frontend_gets(told + ready())
+        .frontend_gets(told("invalid string in message"))
+        .frontend(message('Q', "select 1\0select 2\0"sv))
+        .frontend_gets(told("invalid message format"))
+        .frontend(message('S', "x"))
+        .frontend_gets(told("invalid message format"))
+        .frontend(message('H', "x") + query("skipped") + sync())
+        .frontend_gets(told("invalid message format"))
         .backend_gets("")
         .released()
         .open();

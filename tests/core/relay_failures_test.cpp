@@ -182,7 +182,7 @@ TEST(RelayFailures, InvalidLengthsEndTheClient) {
         header('Q', 0),          header('Q', 3),          header('Q', 0x40000000),
         header('Q', 0x7fffffff), header('Q', 0xffffffff), header('S', 10'001),
         header('E', 10'001),     header('D', 10'001),     header('C', 0xfffffffe),
-        header('X', 1 << 20),    message('S', "x"),       message('H', "x"),
+        header('X', 1 << 20),
     };
     for (const std::string& bytes : invalid) {
         Script script;
@@ -191,26 +191,75 @@ TEST(RelayFailures, InvalidLengthsEndTheClient) {
     }
 }
 
-TEST(RelayFailures, ViolationInTheMiddleOfARowIsNotToldInsideTheRow) {
+TEST(RelayFailures, ViolationInTheMiddleOfARowIsToldBehindTheWholeAnswer) {
     Script script;
     const std::string row = data_row(std::string(50, 'x'));
     script.frontend(query("select 1"))
         .backend(row_description() + row.substr(0, 20))
-        .frontend(message('?'))
+        .frontend(message('?') + query("never sent"))
         .frontend_gets(row_description() + row.substr(0, 20))
+        .open()
+        .backend(row.substr(20) + none + ready())
+        .frontend_gets(row.substr(20) + none + ready() +
+                       own_fatal("08P01", "invalid frontend message type 63"))
+        .closes(CloseReason::protocol_violation)
+        .released()
+        .backend_gets(query("select 1"));
+    script.check_whole();
+}
+
+TEST(RelayFailures, ViolationBehindABatchWithoutSyncAsksForItsAnswers) {
+    Script script;
+    const std::string batch = parse("", "select 1") + bind("", "") + execute();
+    script.frontend(batch + message('?'))
+        .backend_gets(batch + flush())
+        .open()
+        .backend(parse_complete() + bind_complete() + none)
+        .frontend_gets(parse_complete() + bind_complete() + none +
+                       own_fatal("08P01", "invalid frontend message type 63"))
+        .closes(CloseReason::protocol_violation)
+        .backend_closed();
+    script.check_whole();
+}
+
+TEST(RelayFailures, ViolationBehindACopyThatBeginsEndsIt) {
+    Script script;
+    script.frontend(query("copy t from stdin") + message('?'))
+        .backend(copy_in_response())
+        .frontend_gets(copy_in_response() +
+                       own_error("08P01", "unexpected message type 0x3F during COPY from stdin") +
+                       own_fatal("08P01",
+                                 "terminating connection because protocol synchronization was "
+                                 "lost"))
         .closes(CloseReason::protocol_violation)
         .backend_closed();
     script.check_whole();
 }
 
 TEST(RelayFailures, FlushWithABodyNeverReachesTheBackend) {
-    // PostgreSQL would fail it and skip whatever the next client sends, up to a Sync.
+    // PostgreSQL would fail it and skip whatever comes, up to a Sync.
     Script script;
     script.frontend(query("select 1") + message('H', "x"))
-        .backend_gets(query("select 1"))
-        .closes(CloseReason::protocol_violation)
-        .backend_closed();
-    script.check_whole();
+        .backend_gets(query("select 1") + bound_to_fail())
+        .backend(none + ready() + error("26000", "no such statement"))
+        .frontend_gets(none + ready() + own_error("08P01", "invalid message format"))
+        .frontend(query("skipped") + sync())
+        .backend_gets(sync())
+        .backend(ready())
+        .frontend_gets(ready())
+        .released();
+    script.check();
+}
+
+TEST(RelayFailures, SyncWithABodyIsRefusedByTheServerAndEndsTheBatch) {
+    Script script;
+    const std::string refused = error("08P01", "invalid message format");
+    script.frontend(parse("", "select 1") + message('S', "x"))
+        .backend_gets(parse("", "select 1") + message('S', "x"))
+        .backend(parse_complete() + refused + ready())
+        .frontend_gets(parse_complete() + refused + ready())
+        .released();
+    script.check();
 }
 
 TEST(RelayFailures, CountersReturnToNothing) {

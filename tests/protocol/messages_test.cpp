@@ -102,6 +102,23 @@ TEST(Query, TextMustEndWithTheOnlyZeroByte) {
     EXPECT_FALSE(read_text(""sv));
 }
 
+TEST(Fault, IsWordedAsPostgresqlDoes) {
+    using Type = FrontendMessage;
+    EXPECT_EQ(fault_in(Type::close, ""), "no data left in message");
+    EXPECT_EQ(fault_in(Type::close, "S"), "invalid string in message");
+    EXPECT_EQ(fault_in(Type::close, "S\0x"sv), "invalid message format");
+    EXPECT_EQ(fault_in(Type::close, "Z\0"sv), "invalid CLOSE message subtype 90");
+    EXPECT_EQ(fault_in(Type::describe, "\xff\0"sv), "invalid DESCRIBE message subtype 255");
+    EXPECT_EQ(fault_in(Type::query, "select 1"), "invalid string in message");
+    EXPECT_EQ(fault_in(Type::query, "\0\0"sv), "invalid message format");
+    EXPECT_EQ(fault_in(Type::parse, "a\0select 1"sv), "invalid string in message");
+    EXPECT_EQ(fault_in(Type::parse, "\0\0"sv), "insufficient data left in message");
+    EXPECT_EQ(fault_in(Type::parse, "\0\0\xff\xff"sv), "insufficient data left in message");
+    EXPECT_EQ(fault_in(Type::parse, "\0\0\0\0x"sv), "invalid message format");
+    EXPECT_EQ(fault_in(Type::bind, "\0"sv), "invalid string in message");
+    EXPECT_EQ(fault_in(Type::sync, "x"), "invalid message format");
+}
+
 TEST(ParameterStatus, WrittenThenReadIsTheSame) {
     std::string out;
     append_parameter_status(out, "TimeZone", "UTC");

@@ -8,10 +8,14 @@ namespace {
 
 std::atomic<std::size_t> count{0};
 std::atomic<std::size_t> bytes{0};
+std::atomic<std::size_t> largest{0};
 
 void note(std::size_t size) {
     count.fetch_add(1, std::memory_order_relaxed);
     bytes.fetch_add(size, std::memory_order_relaxed);
+    std::size_t seen = largest.load(std::memory_order_relaxed);
+    while (seen < size && !largest.compare_exchange_weak(seen, size, std::memory_order_relaxed)) {
+    }
 }
 
 void* counted(std::size_t size) {
@@ -56,6 +60,14 @@ std::size_t allocations() {
 
 std::size_t allocated_bytes() {
     return bytes.load(std::memory_order_relaxed);
+}
+
+std::size_t largest_allocation() {
+    return largest.load(std::memory_order_relaxed);
+}
+
+void forget_largest_allocation() {
+    largest.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace schemux::testing

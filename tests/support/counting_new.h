@@ -10,4 +10,8 @@ std::size_t allocations();
 /// What they asked for, added up.
 std::size_t allocated_bytes();
 
+/// The most bytes that one call has asked for since the last `forget_largest_allocation`.
+std::size_t largest_allocation();
+void forget_largest_allocation();
+
 }  // namespace schemux::testing
