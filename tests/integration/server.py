@@ -11,6 +11,7 @@ import pathlib
 import pwd
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -65,7 +66,7 @@ def wait_until(condition, seconds=20, what="the condition"):
         time.sleep(0.02)
 
 
-def _child_setup(death_signal, user=None):
+def _child_setup(death_signal, user=None, open_files_max=None):
     """What a child does before it runs: become `user`, and die when this process does."""
 
     def prepare():
@@ -74,6 +75,8 @@ def _child_setup(death_signal, user=None):
             os.initgroups(user.pw_name, user.pw_gid)
             os.setgid(user.pw_gid)
             os.setuid(user.pw_uid)
+        if open_files_max is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (open_files_max, open_files_max))
         _libc.prctl(PR_SET_PDEATHSIG, death_signal)
 
     return prepare
@@ -237,6 +240,7 @@ class Schemux:
         self.http_port = free_port()
         self.process = None
         self.environment = {}
+        self.open_files_max = None
         self.config = merged({
             "listen": [{"address": "127.0.0.1", "port": self.port}],
             "http": {"address": "127.0.0.1", "port": self.http_port},
@@ -257,8 +261,8 @@ class Schemux:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--config", self.config_file], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, preexec_fn=_child_setup(signal.SIGKILL),
-                env={**os.environ, **self.environment})
+                stdout=log, stderr=log, env={**os.environ, **self.environment},
+                preexec_fn=_child_setup(signal.SIGKILL, open_files_max=self.open_files_max))
         if wait:
             wait_until(self.is_up, START_SECONDS, "schemux to listen")
         return self
@@ -316,6 +320,19 @@ class Schemux:
 
     def log_count(self, event):
         return sum(1 for line in self.log_lines() if line.get("event") == event)
+
+    def cpu_seconds(self):
+        """User and system time so far; asks the kernel, for when schemux cannot answer."""
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text()
+        fields = stat.rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self):
+        pages = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def open_files(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
     def get(self, path):
         """HTTP status and body."""

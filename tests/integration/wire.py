@@ -125,9 +125,14 @@ def copy_fail(why):
 class Wire:
     """One connection. Use as a context manager, or close() it."""
 
-    def __init__(self, port, host="127.0.0.1", seconds=ANSWER_SECONDS):
-        self.socket = socket.create_connection((host, port), timeout=seconds)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port, host="127.0.0.1", seconds=ANSWER_SECONDS, folder=None):
+        if folder is not None:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(seconds)
+            self.socket.connect(f"{folder}/.s.PGSQL.{port}")
+        else:
+            self.socket = socket.create_connection((host, port), timeout=seconds)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = bytearray()
         self.parameters = {}
         self.pid = self.secret = 0
