@@ -6,6 +6,7 @@
 #   ./tests/run.sh             everything
 #   ./tests/run.sh --smoke     of the integration tests only the quick ones, fewer lexer cases
 #   ./tests/run.sh --asan      built with AddressSanitizer and UndefinedBehaviorSanitizer
+#   ./tests/run.sh --tsan      built with ThreadSanitizer; only what has threads, and --smoke
 #   ./tests/run.sh --no-build  as it was last built, nothing installed
 #   ./tests/run.sh --filter P  only unit tests whose name matches, as --gtest_filter takes it
 #
@@ -32,6 +33,7 @@ test_packages=(
 )
 
 preset=dev
+unit_folders=(protocol core config daemon)
 build=yes
 filter=
 integration_options=()
@@ -39,7 +41,7 @@ lexer_cases=1000000
 passed=0
 failed=0
 
-usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 read_arguments() {
     while [[ $# -gt 0 ]]; do
@@ -49,6 +51,14 @@ read_arguments() {
                 lexer_cases=200000
                 ;;
             --asan) preset=asan ;;
+            --tsan)
+                preset=tsan
+                unit_folders=(core daemon)
+                integration_options+=(--smoke)
+                for module in auth cancel config http ownership; do
+                    integration_options+=(--only "${module}_test")
+                done
+                ;;
             --no-build) build=no ;;
             --filter)
                 [[ $# -ge 2 ]] || fail "--filter needs a pattern"
@@ -96,6 +106,7 @@ download() (cd "$2" && apt-get -q download "$1" >&2)
 build_everything() {
     local jobs targets=(all)
     jobs=$(parallel_jobs)
+    if [[ $preset == tsan ]]; then targets=(schemux core_tests daemon_tests); fi
     if [[ -n $filter ]]; then targets=(unit_tests); fi
     if [[ -e build/$preset/build.ninja ]]; then
         say "bringing build/$preset up to date (seconds, if little has changed)"
@@ -131,7 +142,7 @@ run_unit_tests() {
     local folder log status good bad
     mkdir -p "build/$preset/logs"
     say "unit tests (less than a minute)"
-    for folder in protocol core config daemon; do
+    for folder in "${unit_folders[@]}"; do
         log=build/$preset/logs/$folder.log
         status=0
         timeout --kill-after=10 "$unit_test_seconds" "build/$preset/tests/${folder}_tests" \
@@ -172,9 +183,11 @@ main() {
             say "tidy checks (seconds)"
             run_part tidy 120 "$python" tests/tidy/check.py
         fi
-        say "the lexer against PostgreSQL's scanner (half a minute)"
-        run_part lexer "$lexer_seconds" "build/$preset/tests/lexer_differential" \
-            --cases "$lexer_cases"
+        if [[ $preset != tsan ]]; then
+            say "the lexer against PostgreSQL's scanner (half a minute)"
+            run_part lexer "$lexer_seconds" "build/$preset/tests/lexer_differential" \
+                --cases "$lexer_cases"
+        fi
         if [[ -e tests/integration/run.py ]]; then
             if [[ $build == yes ]]; then fetch_promtool; fi
             say "integration tests on a real PostgreSQL (minutes)"
