@@ -51,7 +51,9 @@ constexpr std::string_view templates[] = {
     "{{tables.a}}_id", "{{tables._}}",      "{{schema}}.",        " {{tables.x}} ",
     " <<tables.y>> ",  " {{schema}}.g() ",  "({{tables.z}})",     "\n{{schema}}\n",
     " {{tables.x}}, ", " <<tables.x>>_a ",  "{{nothing}}",        "{{tables.1}}",
-    "{{ schema }}",    "{{tables.not.me}}", "<<schema>>",         "{{tables.x}"};
+    "{{ schema }}",    "{{tables.not.me}}", "<<schema>>",         "{{tables.x}",
+    "{{tables.x}}1",   "{{tables.x}}2.e5",  "<<tables.x>>1e5",    "{{tables.x}}e",
+    "{{tables.x}}u&"};
 
 }  // namespace
 
@@ -130,7 +132,12 @@ std::string Generator::with_templates() {
         std::size_t at = below(text.size() + 1);
         // Mostly at a space: elsewhere most of them are refused.
         if (below(4) != 0) at = std::min(text.find(' ', at), text.size());
-        text.insert(at, templates[below(std::size(templates))]);
+        std::string put(templates[below(std::size(templates))]);
+        // Neighbours that may join it: a suffix, a sign, the prefix of a literal.
+        while (below(3) == 0)
+            put += fragment();
+        if (below(8) == 0) put.insert(0, fragment());
+        text.insert(at, put);
     }
     return text;
 }
