@@ -50,7 +50,10 @@ read_arguments() {
                 integration_options+=(--smoke)
                 lexer_cases=200000
                 ;;
-            --asan) preset=asan ;;
+            --asan)
+                preset=asan
+                lexer_cases=200000
+                ;;
             --tsan)
                 preset=tsan
                 unit_folders=(core daemon)
