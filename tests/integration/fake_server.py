@@ -281,6 +281,13 @@ class Connection:
             raise Gone
         if way == "silence":
             self._wait_for_the_end()
+        if way == "copy_unread":
+            # PostgreSQL too answers a COPY that fails before it has read all its data.
+            self.send(message("G", b"\0\0\0"))
+            self.owner.may_fail_copy.wait(60)
+            self.send(error("22P04", "not that data") + READY)
+            self.owner.may_read_on.wait(60)
+            self._wait_for_the_end()
         if way in ("flood_of_notices", "flood_of_parameters"):
             piece = notice("x" * 1000) if way == "flood_of_notices" else \
                 parameter("TimeZone", "x" * 1000)
@@ -378,6 +385,7 @@ class FakeServer:
         self.login_ways = collections.deque()
         self.upkeep_ways = collections.deque()
         self.connections = []
+        self.may_fail_copy, self.may_read_on = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._last_pid = 1000
         self._listener = socket.create_server(("127.0.0.1", self.port))

@@ -1,7 +1,9 @@
 """The server breaks the protocol (fake_server.py): the client that has it is told so with SQLSTATE
 08006, the backend connection is closed and counted, everybody else goes on with right answers."""
 
+import contextlib
 import os
+import select
 import threading
 import time
 
@@ -78,13 +80,14 @@ class HostileCase(harness.Case):
 
     honest_server = False
     password = None
+    more_config = {}
     pool = {"max_connections": 8, "acquire_timeout": "10s", "connect_timeout": "1s"}
 
     @classmethod
     def setUpClass(cls):
         cls.fake = fake_server.FakeServer(cls.password)
         dsn = cls.fake.dsn(**({"password": cls.password} if cls.password else {}))
-        cls.config = {"backend": {"dsn": dsn}, "pool": cls.pool}
+        cls.config = {"backend": {"dsn": dsn}, "pool": cls.pool, **cls.more_config}
         super().setUpClass()
 
     @classmethod
@@ -374,6 +377,40 @@ class Scram(HostileCase):
         self.assertEqual(wire.sqlstates(messages), ["08P01"])
         self.assertLess(cpu_seconds(self.schemux.process) - cpu, 1)
         self.assertEqual(other.rows("SELECT 2"), own_answer("SELECT 2"))
+
+
+class Unread(HostileCase):
+    """A backend that has answered everything, but not read everything, goes to nobody."""
+
+    pool = {"max_connections": 1, "acquire_timeout": "30s"}
+    more_config = {"workers": 2}
+
+    def test_backend_with_unsent_bytes_does_not_move_to_another_worker(self):
+        client = self.wire("users")
+        waiters = [self.wire(service) for service in ALL_SERVICES * 2]
+        client.send(wire.query("COPY misbehave:copy_unread"))
+        client.read_until("G")
+        asked = [f"SELECT 'waiter {number}'" for number in range(len(waiters))]
+        running = [harness.Background(waiter.rows, text)
+                   for waiter, text in zip(waiters, asked, strict=True)]
+        self.wait_until(
+            lambda: self.schemux.metric("schemux_clients_waiting") == len(waiters))
+        client.socket.setblocking(False)
+        # Rows without a body: wherever the sending stops, no message is half on its way.
+        row = wire.copy_data(b"")
+        rows, sent = row * 100_000, 0
+        while select.select([], [client.socket], [], 0.5)[1]:
+            with contextlib.suppress(BlockingIOError):
+                sent += client.socket.send(rows[sent % len(row):])
+        client.socket.setblocking(True)
+        self.fake.may_fail_copy.set()
+        self.assertEqual(wire.sqlstates(client.read_ready()), ["22P04"])
+        self.fake.may_read_on.set()
+        for one, text in zip(running, asked, strict=True):
+            self.assertEqual(one.result(), own_answer(text))
+        self.assertIn("unsent", {line.get("reason") for line in self.schemux.log_lines()})
+        client.close()
+        self.check_aftermath(0, 0)
 
 
 class Upkeep(HostileCase):
