@@ -1,5 +1,6 @@
 #include "core/backend_startup.h"
 
+#include "core/limits.h"
 #include "core/overload.h"
 #include "protocol/md5_password.h"
 #include "protocol/message_header.h"
@@ -61,9 +62,10 @@ BackendStartup::Action BackendStartup::fail(std::string_view code, std::string m
     return Failed{std::move(error), transient};
 }
 
+/// For clients it is a connection that failed; the next one may well succeed.
 BackendStartup::Action BackendStartup::violation(std::string message) {
-    return fail(sqlstate::protocol_violation,
-                "server broke the protocol during login: " + std::move(message));
+    return fail(sqlstate::connection_failure,
+                "server broke the protocol during login: " + std::move(message), true);
 }
 
 BackendStartup::Action BackendStartup::start() {
@@ -259,11 +261,15 @@ std::optional<BackendStartup::Action> BackendStartup::on_parameter(std::string_v
     const auto known =
         std::find_if(parameters_.begin(), parameters_.end(),
                      [&](const protocol::Setting& old) { return old.first == status->name; });
+    reported_bytes_ += status->name.size() + status->value.size();
+    if (reported_bytes_ > limits::reported_parameter_bytes_max)
+        return violation("too many bytes of parameters");
     if (known != parameters_.end()) {
         known->second = status->value;
         return {};
     }
-    if (parameters_.size() == backend_parameters_max) return violation("too many parameters");
+    if (parameters_.size() == limits::reported_parameters_max)
+        return violation("too many parameters");
     parameters_.emplace_back(status->name, status->value);
     return {};
 }

@@ -25,8 +25,6 @@ namespace schemux::core {
 inline constexpr std::uint32_t backend_login_message_max = 64 * 1024;
 /// All bytes that a server may send before it is ready.
 inline constexpr std::size_t backend_login_bytes_max = 512 * 1024;
-/// Settings that a server may report; PostgreSQL 18 has 15.
-inline constexpr std::size_t backend_parameters_max = 128;
 /// A server's error text is cut here.
 inline constexpr std::size_t backend_error_text_max = 2048;
 
@@ -136,6 +134,7 @@ class BackendStartup {
     std::string buffer_;
     std::size_t handled_ = 0;  ///< bytes at the front of the buffer that are done with
     std::vector<protocol::Setting> parameters_;
+    std::size_t reported_bytes_ = 0;
     BackendKey key_;
 };
 

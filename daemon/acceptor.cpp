@@ -326,20 +326,19 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
             asio::buffer(buffer), redirect_error(use_awaitable, error));
         if (error) co_return;
         std::string_view rest(buffer.data(), got);
-        std::string reply;
         do {
             core::FrontendLogin::Step step = login.on_bytes(rest);
             rest.remove_prefix(step.consumed);
             if (std::holds_alternative<core::FrontendLogin::NeedVerifier>(step.action))
                 step.action = co_await prove(login, *policy, worker);
-            Answer answer = act(step.action, *policy, *socket, rest, worker);
-            reply += answer.bytes;
+            const Answer answer = act(step.action, *policy, *socket, rest, worker);
             state = answer.state;
+            // Before the next packet: who is admitted takes the socket along.
+            if (answer.bytes.empty()) continue;
+            co_await asio::async_write(*socket, asio::buffer(answer.bytes),
+                                       redirect_error(use_awaitable, error));
+            if (error) co_return;
         } while (state == LoginState::goes_on && !rest.empty());
-        if (reply.empty()) continue;
-        co_await asio::async_write(*socket, asio::buffer(reply),
-                                   redirect_error(use_awaitable, error));
-        if (error) co_return;
     }
 }
 

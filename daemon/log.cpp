@@ -226,8 +226,9 @@ void start_logging(const LogOptions& options) {
 
 void stop_logging() {
     Writer& out = writer();
+    // Writes the rest of the queue and ends the thread, which must not outlive the logger's sinks.
+    out.threads.reset();
     out.logger.reset();
-    out.threads.reset();  // its destructor writes the rest of the queue
     out.format = LogFormat::text;
     out.journal_priority = false;
 }

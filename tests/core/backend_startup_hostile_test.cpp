@@ -74,12 +74,12 @@ TEST(BackendStartupHostile, EveryTypeInEveryState) {
                 all.insert(all.end(), parts.begin(), parts.end());
                 const Outcome outcome = run(all);
                 if (has(state.fine, c)) {
-                    EXPECT_NE(outcome.error.sqlstate, "08P01");
+                    EXPECT_FALSE(outcome.violated());
                     EXPECT_EQ(outcome.done, c == 'Z');
                     EXPECT_EQ(outcome.failed(), c == 'E');
                 } else {
-                    EXPECT_EQ(outcome.error.sqlstate, "08P01");
-                    EXPECT_FALSE(outcome.transient);
+                    EXPECT_TRUE(outcome.violated());
+                    EXPECT_TRUE(outcome.transient);
                 }
             });
         }
@@ -93,9 +93,9 @@ TEST(BackendStartupHostile, EveryAuthenticationRequestInEveryState) {
             const Outcome outcome = run(state.script + bytes);
             EXPECT_FALSE(outcome.done);
             if (has(state.methods, letter)) {
-                EXPECT_NE(outcome.error.sqlstate, "08P01");
+                EXPECT_FALSE(outcome.violated());
             } else {
-                EXPECT_EQ(outcome.error.sqlstate, "08P01");
+                EXPECT_TRUE(outcome.violated());
             }
         }
     }
@@ -164,7 +164,7 @@ TEST(BackendStartupHostile, IterationCounts) {
           std::string(4000, '9'), "\xd9\xa1"s}) {
         SCOPED_TRACE(count);
         const Outcome outcome = run(sasl() + sasl_continue("r=clientnonceX,s=c2FsdA==,i=" + count));
-        EXPECT_EQ(outcome.error.sqlstate, "08P01");
+        EXPECT_TRUE(outcome.violated());
     }
     BackendStartup machine(login_with());
     machine.start();
@@ -206,7 +206,7 @@ TEST(BackendStartupHostile, NoncesAndSalts) {
     };
     for (const std::string& first : broken) {
         SCOPED_TRACE(first.substr(0, 80));
-        EXPECT_EQ(run(sasl() + sasl_continue(first)).error.sqlstate, "08P01");
+        EXPECT_TRUE(run(sasl() + sasl_continue(first)).violated());
     }
 }
 
@@ -232,11 +232,11 @@ TEST(BackendStartupHostile, Mechanisms) {
     for (const std::string_view body :
          {"\0\0\0\x0a"sv, "\0\0\0\x0a\0"sv, "\0\0\0\x0aSCRAM-SHA-256"sv,
           "\0\0\0\x0aSCRAM-SHA-256\0"sv, "\0\0\0\x0aSCRAM-SHA-256\0\0x"sv}) {
-        EXPECT_EQ(run(message('R', body)).error.sqlstate, "08P01");
+        EXPECT_TRUE(run(message('R', body)).violated());
     }
     const std::vector<std::string_view> many(protocol::sasl_mechanisms_max + 1,
                                              protocol::scram_mechanism);
-    EXPECT_EQ(run(sasl(many)).error.sqlstate, "08P01");
+    EXPECT_TRUE(run(sasl(many)).violated());
     for (const std::string_view name : {"scram-sha-256"sv, "SCRAM-SHA-256 "sv, "SCRAM-SHA-1"sv})
         EXPECT_EQ(run(sasl({name})).error.sqlstate, "0A000") << name;
 }
@@ -252,7 +252,7 @@ std::size_t flood(std::string_view before, const std::string& piece) {
         driver.feed(piece);
         fed += piece.size();
     }
-    EXPECT_EQ(driver.outcome().error.sqlstate, "08P01");
+    EXPECT_TRUE(driver.outcome().violated());
     return fed;
 }
 

@@ -331,14 +331,13 @@ class Logins(HostileCase):
         self.check_aftermath(before, 0)
         return told
 
-    def test_client_is_told_why(self):
-        codes = {"l_error_without_fields": "08006"}
+    def test_client_is_told_or_served_by_the_next_connection(self):
         for way in fake_server.LOGIN_WAYS:
             with self.subTest(way=way):
                 told = self.try_login(way)
-                # Told, or served by the next connection where it was worth another try.
+                # An error of the server's own is told; a broken login is worth another try.
                 if told is not None:
-                    self.assertEqual((told["S"], told["C"]), ("FATAL", codes.get(way, "08P01")))
+                    self.assertEqual((told["S"], told["C"]), ("FATAL", "08006"))
 
     def test_server_that_closes_is_tried_again(self):
         for way in ("l_close", "l_close_after_ok"):
@@ -354,8 +353,7 @@ class Logins(HostileCase):
     @harness.full_only
     def test_server_that_never_ends(self):
         before = memory_of(self.schemux.process)
-        told = self.try_login("l_flood_of_notices")
-        self.assertEqual(told["C"], "08P01")
+        self.assertIsNone(self.try_login("l_flood_of_notices"))
         self.assertLess(memory_of(self.schemux.process) - before, RSS_GROWTH_MAX)
 
 
@@ -373,8 +371,7 @@ class Scram(HostileCase):
         cpu = cpu_seconds(self.schemux.process)
         self.fake.login_ways.append("l_iterations")
         other = self.wire("users")
-        messages = other.ask("SELECT 1")
-        self.assertEqual(wire.sqlstates(messages), ["08P01"])
+        self.assertEqual(other.rows("SELECT 1"), own_answer("SELECT 1"))
         self.assertLess(cpu_seconds(self.schemux.process) - cpu, 1)
         self.assertEqual(other.rows("SELECT 2"), own_answer("SELECT 2"))
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/backend_startup.h"
+#include "core/limits.h"
 #include "protocol/md5_password.h"
 #include "protocol/wire_writer.h"
 #include "tests/support/byte_splitter.h"
@@ -23,6 +24,7 @@ using protocol::TransactionStatus;
 using testing::Parts;
 
 inline constexpr std::uint32_t iterations = 2;
+inline constexpr std::string_view broke_protocol = "server broke the protocol during login: ";
 inline const std::string salt = "0123456789abcdef";
 
 inline BackendLogin login_with(std::optional<std::string> password = "pencil") {
@@ -117,6 +119,9 @@ struct Outcome {
     std::vector<protocol::Setting> parameters;
 
     bool failed() const { return !error.sqlstate.empty(); }
+    bool violated() const {
+        return error.sqlstate == "08006" && error.message.starts_with(broke_protocol);
+    }
 };
 
 /// Drives the machine as a connection would; keys are derived on the spot from `password`.
