@@ -157,7 +157,8 @@ class Relay {
     Take stream_body(const MessageInHand& message, StreamPosition::Mode mode);
     Take discard(const MessageInHand& message);
     Take acquire();
-    Take refuse(const MessageInHand& message, protocol::ErrorFields error);
+    Take refuse(const MessageInHand& message, protocol::ErrorFields error, bool readable = true);
+    void ask_for_answers();
     Take refuse_broken(const MessageInHand& message);
     Take violate(const MessageInHand& message, std::string why);
     Step end_violated();

@@ -170,17 +170,21 @@ Take Relay::discard(const MessageInHand& message) {
 }
 
 /// The client broke the protocol: nothing after this can be trusted. What came before it is
-/// answered first, as by PostgreSQL, which tells at once what it would keep until a Sync.
+/// answered first, as by PostgreSQL.
 Take Relay::violate(const MessageInHand& message, std::string why) {
     violation_ = std::move(why);
     violating_type_ = message.header.type;
-    const bool unsynced = has_backend() && batch_open_ && !copy_in_ && backend_->replies.owed() > 0;
-    if (unsynced) {
-        worker_.to_backend.generate([](std::string& out) {
-            protocol::append_empty(out, static_cast<char>(FrontendMessage::flush));
-        });
-    }
+    ask_for_answers();
     return Take::stop;
+}
+
+/// The client says no more, and a batch that it leaves open has answers that wait for a Sync.
+void Relay::ask_for_answers() {
+    const bool unsynced = has_backend() && batch_open_ && !copy_in_ && backend_->replies.owed() > 0;
+    if (!unsynced) return;
+    worker_.to_backend.generate([](std::string& out) {
+        protocol::append_empty(out, static_cast<char>(FrontendMessage::flush));
+    });
 }
 
 /// The client has all answers to what it sent before it broke the protocol.
@@ -206,20 +210,23 @@ Step Relay::end_violated() {
 }
 
 Take Relay::refuse_broken(const MessageInHand& message) {
-    return refuse(message, broken_message(message.header.type, message.body()));
+    return refuse(message, broken_message(message.header.type, message.body()), false);
 }
 
 /// Answers one message with an error. Without a backend the whole answer is made here. With one, a
 /// message that is bound to fail goes in its place, so that PostgreSQL's own transaction fails and
-/// skips as it would have, and its error is replaced by ours.
-Take Relay::refuse(const MessageInHand& message, ErrorFields error) {
+/// skips as it would have, and its error is replaced by ours. `readable`: PostgreSQL would have
+/// begun to execute the message.
+Take Relay::refuse(const MessageInHand& message, ErrorFields error, bool readable) {
     const auto type = static_cast<FrontendMessage>(message.header.type);
     const bool simple = type == FrontendMessage::query || type == FrontendMessage::function_call;
     // Even one that fails drops the unnamed statement (exec_simple_query, exec_parse_message).
     const bool unnamed_parse =
         type == FrontendMessage::parse && !message.body().empty() && message.body().front() == '\0';
     StatementRef dropped;
-    if (type == FrontendMessage::query || unnamed_parse) dropped = statements_.remove("");
+    if (readable && (type == FrontendMessage::query || unnamed_parse)) {
+        dropped = statements_.remove("");
+    }
     // A backend at rest need not know: nothing of it depends on the message.
     const bool unheard = !has_backend() || (backend_->at_rest() && at_batch_end());
     if (unheard) {
@@ -460,8 +467,11 @@ Take Relay::on_copy(const MessageInHand& message) {
 
 Take Relay::on_terminate() {
     terminated_ = true;
-    // PostgreSQL answers what came before a Terminate; so do we, if it is a whole batch.
-    if (has_backend() && at_batch_end() && !backend_->replies.empty()) return Take::stop;
+    // PostgreSQL works off what came before a Terminate; so do we.
+    if (has_backend() && !copy_in_ && !backend_->replies.empty()) {
+        ask_for_answers();
+        return Take::stop;
+    }
     step_ = {Next::close, CloseReason::client_terminated};
     return Take::stop;
 }

@@ -226,6 +226,20 @@ TEST(RelayExtended, BrokenMessagesAreErrorsAndTheConnectionLives) {
     script.check();
 }
 
+TEST(RelayExtended, UnreadableQueryKeepsTheUnnamedStatement) {
+    // PostgreSQL drops it when it begins to execute a Query, not when it reads one.
+    Script script;
+    script.frontend(parse("", "select 1") + sync())
+        .backend(parse_complete() + ready())
+        .frontend(message('Q', "no zero byte") + bind("", "") + sync())
+        .backend(bind_complete() + ready())
+        .frontend_gets(parse_complete() + ready() +
+                       own_error("08P01", "invalid string in message") + ready() + bind_complete() +
+                       ready())
+        .released();
+    script.check_whole();
+}
+
 TEST(RelayExtended, FailedParseLeavesTheNameFree) {
     Script script;
     script.frontend(parse("s1", "select nothing") + sync())

@@ -321,10 +321,24 @@ TEST(RelayLifecycle, TerminateBehindABeginRollsItBack) {
     script.check_whole();
 }
 
-TEST(RelayLifecycle, TerminateInTheMiddleOfABatchAborts) {
+TEST(RelayLifecycle, TerminateInTheMiddleOfABatchIsToldItsAnswersAndUndoesIt) {
+    Script script;
+    const std::string asked = query("insert") + parse("", "select 1") + bind("", "") + execute();
+    const std::string answers = command_complete("INSERT 0 1") + ready() + parse_complete() +
+                                bind_complete() + command_complete("SELECT 0");
+    script.frontend(asked + terminate())
+        .backend_gets(asked + flush())
+        .backend(answers)
+        .frontend_gets(answers)
+        .closes(CloseReason::client_terminated)
+        .backend_closed();
+    script.check_whole();
+}
+
+TEST(RelayLifecycle, ClientGoneBehindATerminateInTheMiddleOfABatchAborts) {
     Script script;
     script.frontend(parse("", "select 1") + bind("", "") + execute() + terminate())
-        .closes(CloseReason::client_terminated)
+        .frontend_closes()
         .backend_closed();
     script.check_whole();
 }
