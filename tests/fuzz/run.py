@@ -29,7 +29,10 @@ CORPUS = HERE / "corpus"
 # Longest input, and the dictionary. What a target does with an input is in its .cpp.
 Target = collections.namedtuple("Target", "name max_len dictionary")
 TARGETS = [
+    Target("startup_packet", 1024, "streams.dict"),
+    Target("scram", 512, None),
     Target("sql", 1024, "sql.dict"),
+    Target("config", 2048, "config.dict"),
 ]
 INPUT_SECONDS_MAX = 10
 MEMORY_MB_MAX = 1024

@@ -46,15 +46,18 @@ SQL = [
     "SET search_path TO x; RESET ALL; SET LOCAL a = 1; SHOW a", "set session authorization x",
     "PREPARE p AS SELECT 1; EXECUTE p; DEALLOCATE p; DEALLOCATE ALL", "deallocate prepare \"P\"",
  
-      "CREATE TEMP TABLE t AS SELECT 1; DECLARE c CURSOR WITH HOLD FOR SELECT 1; LISTEN x; UNLISTEN *",
+      "CREATE TEMP TABLE t AS SELECT 1; DECLARE c CURSOR WITH HOLD FOR SELECT 1;"
+    "LISTEN x; UNLISTEN *",
     "select pg_advisory_lock(1), set_config('a','b',false), setseed(0.5), currval('s'), lastval()",
     "BEGIN; SAVEPOINT a; ROLLBACK TO a; RELEASE a; COMMIT AND CHAIN; START TRANSACTION; ABORT",
     "COPY {{tables.x}} FROM STDIN WITH (FORMAT csv); copy (select 1) to stdout",
     "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END; select 3",
  
-      "explain analyze select * from {{tables.x}}; vacuum {{tables.x}}; LOAD 'x'; call p(); DISCARD ALL",
+      "explain analyze select * from {{tables.x}}; vacuum {{tables.x}}; LOAD 'x'; call p();"
+    "DISCARD ALL",
  
-      "select 'now'::timestamp, date 'today', x::date from {{tables.t}} where a @> b and c->>'d' ~ 'e'",
+      "select 'now'::timestamp, date 'today', x::date from {{tables.t}} where a @> b and "
+    "c->>'d' ~ 'e'",
     "select a.b.c[1:2], a||b, -1, +1, 1-+-1, a*-1, 1..10, .5, 1.e5, 1e+5, f(x => 1), a := 1",
     "select $1::int + @-1 - !!2 # 3 ^ 4 & 5 | `6",
     "insert into t values (1),(2) on conflict do nothing",
@@ -72,7 +75,115 @@ def sql():
         yield bytes([options, number % 6 | (number % 4) << 4]) + statement.encode()
 
 
-TARGETS = {"sql": sql}
+# --- startup_packet ------------------------------------------------------------------------------
+def packet(body):
+    return struct.pack(">I", len(body) + 4) + body
+
+
+def startup(minor=0, **parameters):
+    body = struct.pack(">HH", 3, minor)
+    for name, value in parameters.items():
+        body += text(name.replace("__", ".")) + text(value)
+    return packet(body + b"\0")
+
+
+SSL = packet(struct.pack(">HH", 1234, 5679))
+GSS = packet(struct.pack(">HH", 1234, 5680))
+OPTIONS = ["-c a=b", "-ca=b --work-mem=1MB -c  search_path=a\\ b", "-c", "-d", "--x", "-c =1",
+           "-c a=\\\\ -c A=2", "", " \t-c x=y\v"]
+
+
+def startup_packet():
+    plain = startup(user="ann", database="users")
+    talks = [plain, SSL + plain, GSS + SSL + plain, SSL + SSL, startup(database="x"),
+             packet(struct.pack(">HHI", 1234, 5678, 4242) + b"1234"),
+             packet(struct.pack(">HHI", 1234, 5678, 4242) + b"x" * 32),
+             startup(2, user="a", _pq___x="1"), startup(user="a", replication="database"),
+             startup(user="a", replication="off", application_name="b", TimeZone="UTC"),
+             packet(struct.pack(">HH", 2, 0) + bytes(290)), packet(struct.pack(">HH", 4, 0)),
+             b"GET / HTTP/1.1\r\n\r\n", struct.pack(">I", 10001), struct.pack(">I", 7), b"",
+             startup(**{f"p{n}": "v" for n in range(70)}, user="a"), plain + message("Q", b"x\0")]
+    talks += [startup(user="a", options=value) for value in OPTIONS]
+    for number, talk in enumerate(talks):
+        yield bytes([2 * (number % 90)]) + talk
+    yield b"\x01" + b"\xff\xff".join([SSL[4:], plain[4:]])
+    yield b"\x05" + GSS[4:] + b"\xff\xff" + startup(user="u", options="-c a=b")[4:]
+    for value in OPTIONS:
+        yield b"\x00" + value.encode()
+
+
+# --- scram ---------------------------------------------------------------------------------------
+def scram():
+    account = b"\x00\x06pencil\x0f" + b"0123456789abcdef"
+    for password, mock in ((0, 0), (255, 0), (0, 255)):
+        yield b"\x00abcd" + account + bytes([password, mock]) + bytes(8)
+    for place in range(4):  # the message that is changed on its way
+        for how in (b"\x50\x05x", b"\x90\x09", b"\xb0\x04\x04,x=y", b"\xe0\x06n,,n=,"):
+            yield b"\x00abcd" + account + b"\0\0" + bytes(place) + how + bytes(8)
+    firsts = [b"r=+server,s=c2FsdA==,i=2", b"r=+x,s=c2FsdA==,i=600000", b"r=+x,s=,i=1", b"m=x,r=+x",
+              b"r=other,s=c2FsdA==,i=4096", b"r=+x,s=c2FsdA==,i=0", b"r=+x,s=c2FsdA==,i=1,x=y",
+              b"e=unknown-user", b""]
+    for first in firsts:
+        yield b"\x01abcd" + first + b"\nv=" + b"A" * 43 + b"="
+    yield b"\x01abcd" + firsts[0] + b"\ne=invalid-proof"
+    for first in (b"n,,n=,r=abc", b"y,,n=u,r=abc,x=y", b"p=tls-unique,,n=,r=a", b"n,a=x,n=,r=a",
+                  b"n,,m=x,n=,r=a", b"n,,n=,r=", b"n,,r=a"):
+        for final in (b"c=biws,r=+,p=" + b"A" * 43 + b"=", b"c=eSws,r=+,x=y,p=" + b"A" * 43 + b"=",
+                      b"c=biws,r=+"):
+            yield b"\x02abcd" + first + b"\n" + final
+    key = b"A" * 43 + b"="
+    for value in (b"SCRAM-SHA-256$4096:c2FsdA==$" + key + b":" + key, b"4096", b"600000", b"600001",
+                  b"c2FsdA==", b"c2FsdB==", b"A===", b"QUJD", b""):
+        yield b"\x03abcd" + value
+
+
+# --- config --------------------------------------------------------------------------------------
+CONFIGS = [
+    "backend: { dsn: host=db }\nauth: { method: trust }\nservices: [ { name: a } ]\n",
+    """listen:
+  - { address: "::1", port: 7001 }
+  - { unix_socket_dir: run, port: 7002 }
+http: { address: 127.0.0.2, port: 7003 }
+backend: { dsn: "postgresql://u:${SECRET}@h/d", password_file: pw }
+pool: { max_connections: 7, min_connections: 2, mode: transaction, acquire_timeout: 250ms,
+        connect_timeout: 2s, idle_timeout: 3m, lifetime: 2h }
+auth: { method: trust, users: [ { name: alice }, { name: "b b" } ] }
+services:
+  - name: one
+    schema: First
+    users: [ alice ]
+    search_path: [ First, public ]
+    allow_schemas: [ other ]
+    templates: { braces: false, angles: true }
+    literals: all
+  - { name: two, schema: "$${x}", search_path: [] }
+workers: ${NUMBER}
+log: { format: json, level: debug }
+limits: { max_query_bytes: 64KiB, max_clients: 100, login_timeout: 1s }
+drain_timeout: 1s
+""",
+    "backend:\n  dsn: 'host=a password=x'\n  dsn: twice\nservices:\n  - {}\n  -\nunknown: 1\n",
+    "a: &x 1\nb: *x\n<<: {}\n!!int c: 3\n", "---\na: 1\n---\nb: 2\n", "- 1\n- 2\n", "x", "",
+    "services: [[[[[[[[[[[[[[[[[[", "backend: {dsn: ${MISSING}}\npool: {lifetime: ${EMPTY}}\n",
+    "pool:\n  max_connections: 010\n  acquire_timeout: 10\n  mode: session\n\tx: y\n",
+    "services:\n  - name: tenant_*\n    schema: pg_x\n  - name: a\n  - name: a\n",
+    "listen: [ { address: 0.0.0.0 }, { address: ::, port: 0 }, { port: 1 } ]\nauth: {}",
+    "{\"backend\": {\"dsn\": \"host=\\u00e9\"}, 'services': [{name: \"\\x07\"}]} # c\r\n",
+]
+
+
+def config():
+    for number, value in enumerate(CONFIGS):
+        yield b"\x00" + value.encode()
+        if number > 1:
+            yield b"\x01" + value.encode()
+    yield b"\x01"
+    for dsn in ("host=a dbname='x y' user=\\'u password=p", "postgres://a:b@c:1,d/e?f=g", "=",
+                "a = b"):
+        yield b"\x00" + dsn.encode()
+
+
+TARGETS = {"sql": sql, "startup_packet": startup_packet, "scram": scram, "config": config}
 
 
 def main():

@@ -1,0 +1,214 @@
+// The configuration file: reading, validation, what people are told about it.
+// Input: a byte (bit 0: the default file is in front), then the text.
+#include "config/describe.h"
+#include "config/dsn.h"
+#include "config/load.h"
+#include "config/option_value.h"
+#include "config/reference.h"
+#include "config/validate.h"
+#include "tests/fuzz/input.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace schemux::fuzz {
+namespace {
+
+using namespace config;
+
+constexpr std::string_view file_name = "/etc/schemux/schemux.yaml";
+constexpr std::string_view secret = "hunter2-of-the-environment";
+
+std::optional<std::string> variable(const std::string& name) {
+    if (name == "SECRET") return std::string(secret);
+    if (name == "NUMBER") return "7";
+    if (name == "EMPTY") return "";
+    if (name == "NESTED") return "${SECRET}";
+    return {};
+}
+
+bool holds_secret(std::string_view text) {
+    return text.find(secret) != std::string_view::npos;
+}
+
+std::vector<std::size_t> line_lengths(std::string_view text) {
+    std::vector<std::size_t> lengths{0};
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const bool pair = text[i] == '\r' && i + 1 < text.size() && text[i + 1] == '\n';
+        if (pair) continue;
+        if (text[i] == '\n' || text[i] == '\r') {
+            lengths.push_back(0);
+        } else {
+            ++lengths.back();
+        }
+    }
+    return lengths;
+}
+
+void check_diagnostics(const std::vector<Diagnostic>& list, std::string_view text) {
+    demand(list.size() <= max_diagnostics + 1, "diagnostics are bounded");
+    const std::vector<std::size_t> lines = line_lengths(text);
+    Position last;
+    for (const Diagnostic& diagnostic : list) {
+        const Position at = diagnostic.position;
+        demand(at.line >= 1 && at.column >= 1, "positions count from one");
+        demand(at.line <= lines.size() + 1, "the line is one of the file");
+        demand(last <= at, "diagnostics are in file order");
+        last = at;
+        demand(diagnostic.file == file_name, "a diagnostic names the file");
+        demand(!diagnostic.message.empty(), "a diagnostic says something");
+        demand(to_string(diagnostic).find('\0') == std::string::npos, "no zero byte is printed");
+    }
+}
+
+// ---- writing settings down ----
+
+std::string quoted(std::string_view text) {
+    std::string out = "\"";
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const char c = text[i];
+        if (c == '"' || c == '\\') {
+            out += '\\';
+            out += c;
+        } else if (c == '$' && i + 1 < text.size() && text[i + 1] == '{') {
+            out += "$$";
+        } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+            char escape[8];
+            std::snprintf(escape, sizeof escape, "\\x%02x", static_cast<unsigned>(c));
+            out += escape;
+        } else {
+            out += c;
+        }
+    }
+    return out + '"';
+}
+
+std::string quoted(const std::vector<std::string>& list) {
+    std::string out = "[";
+    for (const std::string& item : list)
+        out += (out.size() > 1 ? ", " : "") + quoted(item);
+    return out + "]";
+}
+
+class Writer {
+  public:
+    std::string run(const Settings& settings) {
+        values_ = list_values(settings);
+        text_ = "listen:\n";
+        for (const Listener& listener : settings.listen) {
+            text_ += "  - port: " + std::to_string(listener.port) + '\n';
+            optional("    address", listener.address);
+            optional("    unix_socket_dir", listener.unix_socket_dir);
+        }
+        section("http");
+        section("backend");
+        section("pool");
+        section("auth");
+        if (!settings.auth.users.empty()) text_ += "  users:\n";
+        for (const User& user : settings.auth.users)
+            text_ += "    - name: " + quoted(user.name) + '\n';
+        text_ += "services:\n";
+        for (const Service& service : settings.services)
+            write(service);
+        section("log");
+        section("limits");
+        section("");
+        return text_;
+    }
+
+  private:
+    void write(const Service& service) {
+        text_ += "  - name: " + quoted(service.name) + '\n';
+        optional("    schema", service.schema);
+        if (!service.users.empty()) text_ += "    users: " + quoted(service.users) + '\n';
+        if (service.search_path) text_ += "    search_path: " + quoted(*service.search_path) + '\n';
+        if (!service.allow_schemas.empty())
+            text_ += "    allow_schemas: " + quoted(service.allow_schemas) + '\n';
+        const auto boolean = [](bool value) { return value ? "true" : "false"; };
+        text_ += std::string("    templates: { braces: ") + boolean(service.templates.braces) +
+                 ", angles: " + boolean(service.templates.angles) + " }\n    literals: ";
+        static constexpr const char* literals[] = {"\"off\"", "relation", "all"};
+        text_ += literals[static_cast<std::size_t>(service.literals)];
+        text_ += '\n';
+    }
+
+    void optional(std::string_view key, const std::string& value) {
+        if (!value.empty()) text_.append(key).append(": ") += quoted(value) + '\n';
+    }
+
+    /// The plain keys right inside a section, as the option table shows their values.
+    void section(std::string_view name) {
+        bool any = name.empty();
+        for (const NamedValue& value : values_) {
+            const std::string_view path = value.path;
+            const std::string_view inside =
+                name.empty() ? "" : std::string_view(path.substr(0, path.find_last_of('.') + 1));
+            const bool here = name.empty()
+                                  ? path.find_first_of(".[") == path.npos
+                                  : inside.size() == name.size() + 1 && inside.starts_with(name);
+            if (!here || value.value.empty() || value.option->path.find('[') != path.npos) continue;
+            if (!std::exchange(any, true)) text_ += std::string(name) + ":\n";
+            text_ += (name.empty() ? "" : "  ") + std::string(path.substr(inside.size())) + ": " +
+                     quoted(value.value) + '\n';
+        }
+    }
+
+    std::vector<NamedValue> values_;
+    std::string text_;
+};
+
+void check_settings(const Settings& settings) {
+    for (const Problem& problem : validate(settings))
+        demand(problem.severity == Severity::warning, "settings that were loaded are valid");
+    demand(describe_changes(settings, settings).empty(), "nothing differs from itself");
+    const std::string summary = describe(settings);
+    demand(!summary.empty() && summary.back() == '\n', "the summary has whole lines");
+    bool public_secret = false;
+    for (const NamedValue& value : list_values(settings))
+        public_secret = public_secret || (!value.option->secret && holds_secret(value.value));
+    if (!public_secret && settings.backend.dsn.find("://") == std::string::npos) {
+        const bool shown = show_dsn(settings.backend.dsn).find(secret) != std::string::npos;
+        demand(!holds_secret(summary) || shown, "the summary shows no secret");
+    }
+    // Written down, they are read as the same.
+    const std::string written = Writer().run(settings);
+    const LoadResult again = load(written, std::string(file_name), variable);
+    if (!again.settings) {
+        show("written", written);
+        for (const Diagnostic& error : again.errors)
+            show("error", to_string(error));
+    }
+    demand(again.settings.has_value(), "settings can be written down");
+    const std::vector<std::string> changes = describe_changes(settings, *again.settings);
+    if (!changes.empty()) {
+        show("written", written);
+        show("change", changes.front());
+    }
+    demand(changes.empty(), "settings are read as they were written");
+}
+
+void check(Input input) {
+    std::string text;
+    if (input.flag()) text = default_config_yaml();
+    text += input.rest();
+    const LoadResult result = load(text, std::string(file_name), variable);
+    demand(result.settings.has_value() == result.errors.empty(), "settings or errors");
+    check_diagnostics(result.errors, text);
+    check_diagnostics(result.warnings, text);
+    if (result.settings) check_settings(*result.settings);
+    // Connection strings are people's own text in a text of ours.
+    const std::string shown = show_dsn(text);
+    demand(shown.size() <= 16 * text.size() + 16, "what is shown of a dsn is bounded");
+    holds_password(text);
+}
+
+}  // namespace
+}  // namespace schemux::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    schemux::fuzz::check(schemux::fuzz::Input(data, size));
+    return 0;
+}
