@@ -105,6 +105,7 @@ Take Relay::on_inspected(const MessageInHand& message) {
     switch (static_cast<BackendMessage>(message.header.type)) {
         case BackendMessage::notice_response:
             if (!protocol::read_error(message.body())) return poison("a broken NoticeResponse");
+            settle_head();  // it speaks of what comes behind the answers that we make
             emit_diagnostic(message);
             return Take::consumed;
         case BackendMessage::parameter_status:

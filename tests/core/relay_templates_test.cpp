@@ -72,6 +72,18 @@ TEST(RelayTemplates, PositionOfANoticeIsOfTheClientsText) {
     script.check();
 }
 
+TEST(RelayTemplates, NoticeComesBehindTheAnswersThatWeMakeBeforeIt) {
+    Script script(with_schema("app"));
+    script.frontend(query("begin"))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .frontend(close_statement("s1") + query("select * from {{tables.users}} where x"))
+        .backend(notice("hm", 33) + none + ready())
+        .frontend_gets(command_complete("BEGIN") + ready('T') + close_complete() +
+                       notice("hm", 38) + none + ready())
+        .released();
+    script.check();
+}
+
 TEST(RelayTemplates, PositionInAParseIsOfItsOwnText) {
     Script script(with_schema("app"));
     script
