@@ -300,14 +300,13 @@ void Relay::note_effects(const StatementEffects& effects) {
 }
 
 Take Relay::on_query(const MessageInHand& message) {
+    if (message.header.length > service_->max_query_bytes) return on_oversized(message);
     if (!message.complete()) {
-        if (message.header.length > service_->max_query_bytes) return on_oversized(message);
         held_until_ = message.header.total_bytes();
         return Take::need_more;
     }
     const auto text = protocol::read_text(message.body());
     if (!text) return refuse_broken(message);
-    if (message.header.length > service_->max_query_bytes) return on_oversized(message);
     if (const auto name = deallocated_name(*text, standard_strings_)) {
         const bool ours = statements_.find(*name) != nullptr && !batch_open_ && !copy_in_;
         if (ours) return on_deallocate(*name);

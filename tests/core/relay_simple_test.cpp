@@ -264,6 +264,19 @@ TEST(RelaySimple, TooLongQueryIsRefusedWhereTemplatesAreLookedFor) {
     script.check();
 }
 
+TEST(RelaySimple, TooLongQueryIsRefusedAsSuchWhateverIsInIt) {
+    Scene scene;
+    scene.service.max_query_bytes = 24;
+    Script script(scene);
+    const std::string refused = own_error(
+        "54000", "query is too long", "The message has 29 bytes; limits.max_query_bytes is 24.",
+        "Raise limits.max_query_bytes, or send the data with COPY or parameters.");
+    script.frontend(message('Q', std::string(10, 'x') + std::string(15, '\0')))
+        .frontend_gets(refused + ready())
+        .open();
+    script.check();
+}
+
 TEST(RelaySimple, TooLongQueryStreamsWithoutTemplatesAndIsFollowedByAReset) {
     Scene scene;
     scene.service.max_query_bytes = 24;
