@@ -182,6 +182,7 @@ class Relay {
     bool name_for_backend(Statement& statement) const;
     bool undecided(const StatementRef& statement) const;
     bool undecided_name(std::string_view name) const;
+    bool may_be_forgotten() const;
     Take refuse_unless_undecided(const MessageInHand& message, std::string_view name,
                                  protocol::ErrorFields error);
     void send_parse(const Statement& statement);

@@ -368,19 +368,24 @@ Take Relay::on_command_complete(const MessageInHand& message) {
     return pass(message, take(answered));
 }
 
-/// DEALLOCATE ALL or DISCARD ALL ran: only what was defined behind it in the pipeline remains.
+/// DEALLOCATE ALL or DISCARD ALL ran: only what was defined behind it in the pipeline remains, as
+/// far as it was not removed there again. The unnamed statement is not concerned.
 void Relay::forget_all_statements() {
     statements_.clear_named();
     backend_->statements.clear();
     for (std::size_t index = 0; index < backend_->replies.size(); ++index) {
-        const ExpectedReply& reply = backend_->replies.at(index);
+        ExpectedReply& reply = backend_->replies.at(index);
         const std::uint64_t number = backend_->replies.number_at(index);
         switch (reply.change) {
             case StatementChange::client_defined:
-                statements_.define(reply.statement);
+                if (!reply.statement->name.empty()) statements_.define(reply.statement);
                 break;
-            case StatementChange::both_defined:
-                statements_.define(reply.statement);
+            case StatementChange::client_removed:
+                if (reply.displaced->name.empty()) break;
+                // One from before is gone for good: there is nothing to undo.
+                if (!statements_.remove(reply.displaced->name)) {
+                    reply.change = StatementChange::none;
+                }
                 backend_->statements.add(reply.statement->id, number);
                 break;
             case StatementChange::backend_added:
@@ -389,13 +394,15 @@ void Relay::forget_all_statements() {
                 }
                 break;
             case StatementChange::none:
-            case StatementChange::client_removed:
             case StatementChange::backend_removed:
                 break;
         }
     }
 }
 
+                break;
+            case StatementChange::both_defined:
+                statements_.define(reply.statement);
 Take Relay::on_copy_in(const MessageInHand& message) {
     const Due answered = due(BackendMessage::copy_in_response);
     if (answered.head == nullptr) return poison("a CopyInResponse out of turn");

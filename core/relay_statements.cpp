@@ -37,6 +37,7 @@ Take Relay::on_parse(const MessageInHand& message) {
     const auto parse = protocol::read_parse(message.body());
     if (!parse) return refuse_broken(message);
     if (!parse->name.empty() && statements_.find(parse->name) != nullptr) {
+        if (may_be_forgotten()) return stall();
         return refuse_unless_undecided(message, parse->name, duplicate_statement(parse->name));
     }
     if (statements_.full()) {
@@ -177,6 +178,18 @@ bool Relay::undecided_name(std::string_view name) const {
         const bool concerns = (defines && reply.statement->name == name) ||
                               (removes && reply.displaced->name == name);
         if (concerns && replies.undecided(replies.number_at(index))) return true;
+    }
+    return false;
+}
+
+/// True while something is to be answered that may be a DEALLOCATE ALL or DISCARD ALL.
+bool Relay::may_be_forgotten() const {
+    if (!has_backend() || copy_in_) return false;
+    ExpectedReplies& replies = backend_->replies;
+    for (std::size_t index = 0; index < replies.size(); ++index) {
+        const Request request = replies.at(index).request;
+        if (request == Request::query) return true;
+        if (request == Request::execute && replies.undecided(replies.number_at(index))) return true;
     }
     return false;
 }

@@ -63,6 +63,53 @@ TEST(RelayDeallocate, ParseBehindDeallocateAllInTheSameWriteSurvives) {
     script.check();
 }
 
+TEST(RelayDeallocate, NameIsFreeBehindDeallocateAllInTheSameWrite) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(query("deallocate all") + parse("s1", "select 2") + sync())
+        .backend_gets(query("deallocate all"))
+        .backend(command_complete("DEALLOCATE ALL") + ready())
+        .backend_gets(parse("@2", "select 2") + sync())
+        .backend(prepared)
+        .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + prepared);
+    script.check_whole();
+}
+
+TEST(RelayDeallocate, WhatIsRemovedBehindDeallocateAllInTheSameWriteStaysRemoved) {
+    Script script;
+    script
+        .frontend(query("deallocate all") + parse("s1", "select 1") + close_statement("s1") +
+                  parse("", "select 2") + sync() + query("select 3"))
+        .backend(command_complete("DEALLOCATE ALL") + ready() + parse_complete() +
+                 parse_complete() + ready() + none + ready())
+        .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + parse_complete() +
+                       close_complete() + parse_complete() + ready() + none + ready())
+        .released_after(full_reset)
+        .frontend(run("s1") + run(""))
+        .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready() +
+                       own_error("26000", "unnamed prepared statement does not exist") + ready());
+    script.check();
+}
+
+TEST(RelayDeallocate, SkippedCloseBehindDeallocateAllBringsNothingBack) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .frontend(query("deallocate all") + execute("none") + close_statement("s1") + sync())
+        .backend(command_complete("DEALLOCATE ALL") + ready() + error("34000", "no portal") +
+                 ready())
+        .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + error("34000", "no portal") +
+                       ready())
+        .released_after(full_reset)
+        .frontend(run("s1"))
+        .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready());
+    script.check();
+}
+
 TEST(RelayDeallocate, DeallocateAllThroughTheExtendedProtocolKeepsItsOwnUnnamedStatement) {
     Script script;
     script.frontend(parse("", "deallocate all") + sync())
