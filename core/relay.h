@@ -211,6 +211,7 @@ class Relay {
     void fail_extended();
     void undo(ExpectedReply& reply, bool failed_itself);
     void undefine(const ExpectedReply& reply, bool failed_itself);
+    bool removed_later(std::string_view name) const;
     void end_copy_unheard();
     void forget_all_statements();
     void settle_head();

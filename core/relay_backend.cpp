@@ -284,8 +284,14 @@ void Relay::undo(ExpectedReply& reply, bool failed_itself) {
             undefine(reply, failed_itself);
             break;
         case StatementChange::client_removed:
-            // A later definition of the name stands.
-            if (!failed_itself && statements_.find(reply.displaced->name) == nullptr) {
+            if (reply.request == Request::execute) {
+                backend_->statements.add(reply.displaced->id, 0);
+            }
+            // A later definition of the name stands. A Query that failed has dropped the unnamed
+            // statement nevertheless, a DEALLOCATE that failed nothing.
+            if ((!failed_itself || reply.request == Request::execute) &&
+                statements_.find(reply.displaced->name) == nullptr &&
+                !removed_later(reply.displaced->name)) {
                 statements_.define(reply.displaced);
             }
             return;
@@ -300,6 +306,19 @@ void Relay::undo(ExpectedReply& reply, bool failed_itself) {
     } else if (reply.change != StatementChange::client_defined) {
         backend_->statements.remove(reply.statement->id);
     }
+}
+
+/// Whether what was sent behind the next Sync takes the name away, which had gone already then.
+bool Relay::removed_later(std::string_view name) const {
+    ExpectedReplies& replies = backend_->replies;
+    for (std::size_t index = replies.next_sync(0); index < replies.size(); ++index) {
+        const ExpectedReply& reply = replies.at(index);
+        const bool query = reply.request == Request::query && name.empty();
+        const bool close = reply.request == Request::close && reply.statement &&
+                           reply.change == StatementChange::none && reply.statement->name == name;
+        if (query || close) return true;
+    }
+    return false;
 }
 
 /// Takes a definition back, also out of what was sent behind a later Sync.
@@ -357,10 +376,6 @@ Take Relay::on_command_complete(const MessageInHand& message) {
     // Evidence on the wire of what the text did not show, or did not show clearly enough.
     if (*tag == "SET" || *tag == "RESET") backend_->saw_set = true;
     if (*tag == "DEALLOCATE ALL" || *tag == "DISCARD ALL") forget_all_statements();
-    if (*tag == "DEALLOCATE" && head.statement && !head.statement->deallocates.empty()) {
-        const StatementRef gone = statements_.remove(head.statement->deallocates);
-        if (gone) backend_->statements.remove(gone->id);
-    }
     if (*tag == "DO" || *tag == "CALL" || *tag == "LOAD" || *tag == "LISTEN" || *tag == "PREPARE") {
         backend_->taint.full_reset = true;
     }
@@ -386,6 +401,9 @@ void Relay::forget_all_statements() {
                 if (!statements_.remove(reply.displaced->name)) {
                     reply.change = StatementChange::none;
                 }
+                break;
+            case StatementChange::both_defined:
+                statements_.define(reply.statement);
                 backend_->statements.add(reply.statement->id, number);
                 break;
             case StatementChange::backend_added:
@@ -400,9 +418,6 @@ void Relay::forget_all_statements() {
     }
 }
 
-                break;
-            case StatementChange::both_defined:
-                statements_.define(reply.statement);
 Take Relay::on_copy_in(const MessageInHand& message) {
     const Due answered = due(BackendMessage::copy_in_response);
     if (answered.head == nullptr) return poison("a CopyInResponse out of turn");

@@ -401,6 +401,15 @@ Take Relay::on_execute(const MessageInHand& message) {
     ExpectedReply& reply = backend_->replies.push(Request::execute, Answer::forward);
     const bool unnamed_portal = !message.body().empty() && message.body().front() == '\0';
     if (unnamed_portal) reply.statement = portal_;
+    // A DEALLOCATE: the name is free for what the client has sent behind it, the copy gone.
+    if (reply.statement && !reply.statement->deallocates.empty()) {
+        reply.displaced = statements_.remove(reply.statement->deallocates);
+    }
+    if (reply.displaced) {
+        reply.change = StatementChange::client_removed;
+        backend_->statements.remove(reply.displaced->id);
+        backend_->last_eviction = backend_->replies.last_number();
+    }
     worker_.to_backend.forward(message.bytes);
     return Take::consumed;
 }

@@ -321,10 +321,15 @@ Take Relay::on_close(const MessageInHand& message) {
         return Take::consumed;
     }
     batch_open_ = true;
+    const bool undecided = !removed && undecided_name(named->name);
     ExpectedReply& reply = backend_->replies.push(Request::close, Answer::fabricate);
     if (removed) {
         reply.change = StatementChange::client_removed;
         reply.displaced = std::move(removed);
+    } else if (undecided) {
+        // The name may come back, to be gone again here: see removed_later.
+        reply.statement = worker_.statements.make();
+        reply.statement->name = named->name;
     }
     return Take::consumed;
 }

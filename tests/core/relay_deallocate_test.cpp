@@ -263,6 +263,57 @@ TEST(RelayDeallocate, ExtendedFormNamesTheStatementAsTheBackendDoes) {
     script.check();
 }
 
+TEST(RelayDeallocate, ExtendedFormFreesTheNameForWhatFollowsInTheSameWrite) {
+    Script script;
+    const std::string answer = parse_complete() + bind_complete() + command_complete("DEALLOCATE");
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(parse("", "deallocate s1") + bind("", "") + execute() + parse("s1", "select 2") +
+                  sync())
+        .backend_gets(parse("", "DEALLOCATE \"@1\"") + bind("", "") + execute() +
+                      parse("@2", "select 2") + sync())
+        .backend(answer + parse_complete() + ready())
+        .frontend_gets(answer + parse_complete() + ready())
+        .released();
+    script.check();
+}
+
+TEST(RelayDeallocate, ExtendedFormTakesTheCopyFromWhatFollowsInTheSameWrite) {
+    Script script;
+    const std::string answer = parse_complete() + bind_complete() + command_complete("DEALLOCATE");
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(parse("", "deallocate s1") + bind("", "") + execute() + parse("s1", "select 1") +
+                  bind("", "s1") + sync())
+        .backend_gets(parse("", "DEALLOCATE \"@1\"") + bind("", "") + execute() +
+                      parse("@1", "select 1") + bind("", "@1") + sync())
+        .backend(answer + parse_complete() + bind_complete() + ready())
+        .frontend_gets(answer + parse_complete() + bind_complete() + ready())
+        .released();
+    script.check();
+}
+
+TEST(RelayDeallocate, ExtendedFormThatFailsLeavesTheStatement) {
+    Script script;
+    const std::string failed = parse_complete() + bind_complete() + error("25P02", "no") + ready();
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .frontend(parse("", "deallocate s1") + run(""))
+        .backend(failed)
+        .frontend_gets(failed)
+        .whatever_backend_got()
+        .frontend(run("s1"))
+        .backend_gets(run("@1"))
+        .backend(bind_complete() + none + ready())
+        .frontend_gets(bind_complete() + none + ready());
+    script.check();
+}
+
 TEST(RelayDeallocate, ExtendedFormFirstPreparesOnABackendThatLacksTheStatement) {
     Scene scene;
     scene.backends = 2;

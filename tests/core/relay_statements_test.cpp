@@ -279,6 +279,35 @@ TEST(RelayStatements, UndoneDefinitionDoesNotTouchALaterOne) {
     script.check();
 }
 
+TEST(RelayStatements, NameThatASkippedCloseGivesBackIsTakenByALaterOne) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(parse_complete() + ready())
+        .frontend_gets(parse_complete() + ready())
+        .frontend(execute("none") + close_statement("s1") + sync() + close_statement("s1") + sync())
+        .backend(error("34000", "no portal") + ready() + ready())
+        .frontend_gets(error("34000", "no portal") + ready() + close_complete() + ready())
+        .released()
+        .frontend(describe_statement("s1") + sync())
+        .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready());
+    script.check();
+}
+
+TEST(RelayStatements, UnnamedStatementThatASkippedQueryGivesBackIsDroppedByALaterOne) {
+    Script script;
+    script
+        .frontend(parse("", "select 1") + execute("none") + query("select 2") + sync() +
+                  query("select 3"))
+        .backend(parse_complete() + error("34000", "no portal") + ready() +
+                 command_complete("SELECT 1") + ready())
+        .frontend_gets(parse_complete() + error("34000", "no portal") + ready() +
+                       command_complete("SELECT 1") + ready())
+        .released()
+        .frontend(describe_statement("") + sync())
+        .frontend_gets(own_error("26000", "unnamed prepared statement does not exist") + ready());
+    script.check();
+}
+
 TEST(RelayStatements, BindWaitsUntilItIsKnownThatTheStatementIsThere) {
     // The Parse that we repeat is skipped with the failed batch; the next batch must not rely on
     // it.
