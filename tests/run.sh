@@ -5,6 +5,7 @@
 #
 #   ./tests/run.sh             everything
 #   ./tests/run.sh --smoke     of the integration tests only the quick ones, fewer lexer cases
+#   ./tests/run.sh --fuzz N    only the fuzz targets, each for N seconds (tests/fuzz/README.md)
 #   ./tests/run.sh --asan      built with AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./tests/run.sh --tsan      built with ThreadSanitizer; only what has threads, and --smoke
 #   ./tests/run.sh --no-build  as it was last built, nothing installed
@@ -32,16 +33,19 @@ test_packages=(
     libpostgresql-jdbc-java
 )
 
+fuzz_packages=(clang-14 libclang-rt-14-dev)
+
 preset=dev
 unit_folders=(protocol core config daemon)
 build=yes
+fuzz_seconds=
 filter=
 integration_options=()
 lexer_cases=1000000
 passed=0
 failed=0
 
-usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 read_arguments() {
     while [[ $# -gt 0 ]]; do
@@ -62,6 +66,12 @@ read_arguments() {
                     integration_options+=(--only "${module}_test")
                 done
                 ;;
+            --fuzz)
+                [[ ${2-} =~ ^[0-9]+$ ]] || fail "--fuzz needs a number of seconds"
+                fuzz_seconds=$2
+                preset=fuzz
+                shift
+                ;;
             --no-build) build=no ;;
             --filter)
                 [[ $# -ge 2 ]] || fail "--filter needs a pattern"
@@ -79,6 +89,10 @@ read_arguments() {
 }
 
 install_what_is_missing() {
+    if [[ -n $fuzz_seconds ]]; then
+        install_packages "${build_packages[@]}" "${fuzz_packages[@]}"
+        return
+    fi
     local packages=("${build_packages[@]}" "${test_packages[@]}")
     command -v javac >/dev/null || packages+=(default-jdk-headless)
     command -v node >/dev/null || packages+=(nodejs)
@@ -173,12 +187,26 @@ run_part() {
     count_from "$part" "$log" "$status"
 }
 
+# Two targets at once, and as much again for the corpora and a slow machine.
+run_fuzz_targets() {
+    mkdir -p "build/$preset/logs"
+    say "fuzzing each target for $fuzz_seconds seconds"
+    run_part fuzz $((fuzz_seconds * 8 + 1200)) "$python" tests/fuzz/run.py \
+        --build "build/$preset" --seconds "$fuzz_seconds"
+}
+
 # A function, so that the script may change while it runs: bash has read all of it by then.
 main() {
     read_arguments "$@"
     if [[ $build == yes ]]; then
         install_what_is_missing
         build_everything
+    fi
+    if [[ -n $fuzz_seconds ]]; then
+        run_fuzz_targets
+        printf '%d passed, %d failed\n' "$passed" "$failed"
+        [[ $failed -eq 0 && $passed -gt 0 ]]
+        return
     fi
     run_unit_tests
     if [[ -z $filter ]]; then

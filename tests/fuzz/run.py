@@ -29,10 +29,13 @@ CORPUS = HERE / "corpus"
 # Longest input, and the dictionary. What a target does with an input is in its .cpp.
 Target = collections.namedtuple("Target", "name max_len dictionary")
 TARGETS = [
+    Target("frontend_stream", 512, "streams.dict"),
+    Target("backend_stream", 512, "streams.dict"),
     Target("startup_packet", 1024, "streams.dict"),
     Target("scram", 512, None),
     Target("sql", 1024, "sql.dict"),
     Target("config", 2048, "config.dict"),
+    Target("relay_session", 384, None),
 ]
 INPUT_SECONDS_MAX = 10
 MEMORY_MB_MAX = 1024

@@ -8,8 +8,11 @@ is described at the top of its .cpp.
 """
 
 import argparse
+import base64
 import hashlib
+import hmac
 import pathlib
+import random
 import struct
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -183,7 +186,143 @@ def config():
         yield b"\x00" + dsn.encode()
 
 
-TARGETS = {"sql": sql, "startup_packet": startup_packet, "scram": scram, "config": config}
+# --- streams -------------------------------------------------------------------------------------
+def query(value):
+    return message("Q", text(value))
+
+
+def parse(name, value):
+    return message("P", text(name) + text(value) + b"\0\0")
+
+
+def bind(portal, name, value=b"v"):
+    return message("B", text(portal) + text(name) + b"\0\0\0\1" +
+                   struct.pack(">I", len(value)) + value + b"\0\0")
+
+
+def execute(portal="", rows=0):
+    return message("E", text(portal) + struct.pack(">I", rows))
+
+
+SYNC = message("S")
+FRONTEND = [
+    query("select 1"), query("begin") + query("select {{tables.t}}") + query("commit"),
+    parse("s1", "select $1") + bind("", "s1") + message("D", b"P\0") + execute() + SYNC,
+    parse("", "select boom") + bind("", "") + execute() + SYNC + query("select 2"),
+    parse("s1", "select three") + SYNC + bind("p", "s1") + execute("p", 1) + execute("p", 2) + SYNC,
+    query("copy t from stdin") + message("d", b"1\n") + message("c") + query("select 1"),
+    parse("", "copy t from stdin") + bind("", "") + execute() + SYNC + message("d", b"x") +
+    message("f", b"no\0") + SYNC, query("copy t to stdout") + message("X"),
+    message("D", b"Ss1\0") + message("C", b"Ss1\0") + message("C", b"Pp\0") + message("H") + SYNC,
+    message("F", b"\0\0\0\1") + SYNC + message("p", b"x\0"), query("{{x}}") + query("<<tables.t>>"),
+    parse("s1", "select 1") + parse("s1", "select 1") + SYNC + query("deallocate s1") + SYNC,
+    query("deallocate all") + parse("s1", "select 1") + message("C", b"Ss1\0") + SYNC,
+    query("select '" + "x" * 100 + "'") + query("set a to 1; select 1"), message("Q", b"no zero"),
+    b"Q\x7f\xff\xff\xff", b"S\0\0\0\x05x", b"\0\0\0\0\0", query("") + query(";") +
+    message("X") + SYNC,
+]
+
+
+def compact(stream):
+    """As the targets frame messages: type, length byte, body. Only for well-formed streams."""
+    out = b""
+    while stream:
+        length = struct.unpack(">I", stream[1:5])[0]
+        body = stream[5:length + 1][:255]
+        out += stream[:1] + bytes([len(body)]) + body
+        stream = stream[length + 1:]
+    return out
+
+
+def frontend_stream():
+    for number, stream in enumerate(FRONTEND):
+        yield bytes([2, number % 16, 0, number]) + stream
+        if number < 15:
+            yield bytes([1, 0, 0, number]) + compact(stream)
+
+
+def error(kind, severity, code, extra=b""):
+    return message(kind, b"S" + text(severity) + b"V" + text(severity) + b"C" + text(code) +
+                   b"Mwords\0" + extra + b"\0")
+
+
+def ready(status=b"I"):
+    return message("Z", status)
+
+
+def scram_login():
+    """The exchange of tests/support/backend_script.h, computed here."""
+    salt, first_bare = b"0123456789abcdef", b"n=,r=clientnonce"
+    first = b"r=clientnonceservernonce,s=" + base64.b64encode(salt) + b",i=2"
+    salted = hashlib.pbkdf2_hmac("sha256", b"pencil", salt, 2)
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    final = b"c=biws,r=clientnonceservernonce"
+    signature = hmac.digest(server_key, b",".join([first_bare, first, final]), "sha256")
+    return [authentication(10, b"SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0"),
+            authentication(11, first), authentication(12, b"v=" + base64.b64encode(signature))]
+
+
+def authentication(method, data=b""):
+    return message("R", struct.pack(">I", method) + data)
+
+
+def backend_stream():
+    tail = (message("S", b"server_version\00015.20\0") + message("K", b"\0\0\x12\x34" + b"1234") +
+            ready())
+    scram = scram_login()
+    passed = authentication(0) + tail
+    logins = [passed, b"".join(scram) + passed, b"".join(scram[:2]) + passed,
+              authentication(3) + passed, authentication(5, b"salt"), authentication(7),
+              error("E", "FATAL", "57P03"), error("N", "NOTICE", "00000") + passed, b"Efork failed",
+              message("v", b"\0\3\0\0\0\0\0\0") + passed, passed + b"x",
+              message("S", b"a\0b\0") * 3 + passed, authentication(10, b"OTHER\0\0")]
+    for number, login in enumerate(logins):
+        for circumstances in (0, 2, 5):
+            yield bytes([0, circumstances, number]) + login
+        if login[-1:] != b"d" and login[-1:] != b"x":
+            yield bytes([0x81, 0, number]) + compact(login)
+    row = message("T", b"\0\1a\0" + bytes(18)) + message("D", b"\0\1\0\0\0\0011")
+    done = message("C", b"SELECT 1\0")
+    answers = [row + done + ready(), error("E", "ERROR", "42P01", b"P8\0") + ready(),
+               message("C", b"BEGIN\0") + ready(b"T") + row + done + ready(b"T"),
+               message("1") + message("2") + message("n") + done + ready(),
+               message("G", b"\0\0\0") + message("C", b"COPY 1\0") + ready(),
+               message("1") + message("2") + message("G", b"\0\0\0") + error("E", "ERROR",
+               "57014") + ready(), message("V", b"\xff\xff\xff\xff") + ready() + error("E", "ERROR", "26000") +
+               ready(), message("C", b"DEALLOCATE ALL\0") + ready() + message("1") +
+               error("E", "ERROR", "34000") + ready(), error("E", "FATAL", "57P01"), ready(), row,
+               message("N", b"Mx\0P8\0\0") + message("A", b"\0\0\0\1a\0b\0") + row + done + ready(),
+               message("S", b"client_encoding\0SJIS\0") + message("I") + ready(), message("s"),
+               message("E", b"x" * 70), message("W", b"\0\0\0"), b"D\0\0\0\0", b"T\0\1\0\0abc",
+               message("C", b"SET\0") + ready(), message("C", b"RESET\0") + ready(b"E")]
+    for number, stream in enumerate(answers):
+        for conversation in range(8):
+            if (number + conversation) % 4 == 0 or number == conversation:
+                yield bytes([1, conversation, number]) + stream
+        yield bytes([2, number, number]) + stream
+
+
+# --- relay_session -------------------------------------------------------------------------------
+def relay_session():
+    """Steps that favour whole batches, so that much happens in few bytes."""
+    chance = random.Random(1)
+    for number in range(150):
+        steps = [number % 96, chance.choice([0, 1, 2, 3]), chance.choice([0, 0, 0x1b]), number % 3]
+        for _ in range(chance.randrange(4, 30)):
+            kind = chance.randrange(16)
+            client = chance.randrange(4)
+            opcode = chance.choice([0, 0, 1, 12, 10, 4, 6, 8, 14 if number % 3 else 10])
+            steps += [opcode | kind << 4, client]
+            if opcode in (0, 1, 12):
+                steps += [chance.randrange(3), chance.randrange(50), chance.randrange(3)]
+            elif opcode in (4, 6, 8):
+                steps.append(chance.choice([255, 255, 6, 20]))
+        yield bytes(steps)
+
+
+TARGETS = {"frontend_stream": frontend_stream, "backend_stream": backend_stream,
+           "startup_packet": startup_packet, "scram": scram, "sql": sql, "config": config,
+           "relay_session": relay_session}
 
 
 def main():

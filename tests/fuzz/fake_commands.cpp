@@ -1,0 +1,238 @@
+// FakePostgres's half that runs statements. The protocol is in fake_postgres.cpp.
+#include "tests/fuzz/fake_postgres.h"
+#include "tests/support/relay_messages.h"
+
+#include <algorithm>
+#include <cctype>
+
+namespace schemux::fuzz {
+
+namespace script = core::relay_script;
+
+namespace {
+
+/// What a session may leave behind, and what takes it back.
+enum Residue : unsigned {
+    listener = 1U << 0,   ///< UNLISTEN *
+    temporary = 1U << 1,  ///< DISCARD TEMP
+    lock = 1U << 2,       ///< pg_advisory_unlock_all()
+    cursor = 1U << 3,     ///< CLOSE ALL
+    prepared = 1U << 4,   ///< DEALLOCATE ALL
+    role = 1U << 5,       ///< RESET ROLE
+    sequence = 1U << 6,   ///< DISCARD SEQUENCES
+    user = 1U << 7,       ///< SET SESSION AUTHORIZATION DEFAULT
+};
+
+std::string capitals(std::string_view word) {
+    std::string out(word);
+    for (char& c : out) {
+        if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+    }
+    return out;
+}
+
+bool is_at(const Words& words, std::size_t at, std::string_view word) {
+    return at < words.size() && words[at] == word;
+}
+
+}  // namespace
+
+Failed FakePostgres::analyse(std::string_view original, std::string& text, bool single) const {
+    text = original;
+    if (templates_) {
+        std::string expanded;
+        const auto result = core::rewrite_templates(original, *templates_, expanded, nullptr);
+        if (result.error) {
+            return Failure{result.error->sqlstate, result.error->message, result.error->position,
+                           result.error->detail, result.error->hint};
+        }
+        if (result.outcome == core::RewriteResult::Outcome::rewritten) text = expanded;
+    }
+    // The position is one in the client's text: the relay has to map it back to that.
+    if (const std::uint32_t at = position_of(original, "boom")) {
+        return Failure{"42703", "column \"boom\" does not exist", at};
+    }
+    if (is_broken(text)) return Failure{"42601", "syntax error"};
+    if (single && statements_of(text).size() > 1) {
+        return Failure{"42601", "cannot insert multiple commands into a prepared statement"};
+    }
+    return {};
+}
+
+Failed FakePostgres::run(const std::string& text, FakePortal* portal, std::size_t limit,
+                         std::string& out) {
+    const Words words = words_of(text);
+    if (std::exchange(cancelled_, false)) {
+        return Failure{"57014", "canceling statement due to user request"};
+    }
+    if (status_ == 'E' && !ends_transaction(words)) return aborted_transaction();
+    if (has_word(words, "kaboom")) return Failure{"22012", "division by zero"};
+    if (has_word(words, "notice")) out += script::notice("notice of " + text);
+    std::string tag = capitals(words[0]);
+    Failed failure;
+    if (words[0] == "copy") {
+        run_copy(words, text, out);
+        return {};
+    }
+    if (returns_rows(words)) {
+        run_settings(words);
+        note_residue(words);
+        send_rows(text, portal, limit, out);
+        return {};
+    }
+    if (words[0] == "deallocate") {
+        failure = run_deallocate(words, tag);
+    } else if (words[0] == "discard") {
+        failure = run_discard(words, tag);
+    } else {
+        failure = run_transaction(words, tag, out);
+        run_settings(words);
+        note_residue(words);
+    }
+    if (!failure) out += script::command_complete(tag);
+    return failure;
+}
+
+void FakePostgres::send_rows(const std::string& text, FakePortal* portal, std::size_t limit,
+                             std::string& out) {
+    const std::size_t total = has_word(words_of(text), "three") ? 3 : 1;
+    const std::size_t left = total - (portal == nullptr ? 0 : portal->rows_sent);
+    const bool suspends = limit > 0 && left >= limit;
+    const std::size_t count = suspends ? limit : left;
+    if (portal == nullptr) out += script::row_description();
+    for (std::size_t i = 0; i < count; ++i) {
+        out += script::data_row(text + (portal == nullptr ? "" : '|' + portal->parameters));
+    }
+    if (!suspends) {
+        out += script::command_complete("SELECT " + std::to_string(count));
+        return;
+    }
+    portal->rows_sent += count;
+    portal->done = false;
+    out += script::portal_suspended();
+}
+
+void FakePostgres::run_copy(const Words& words, const std::string& text, std::string& out) {
+    if (has_word(words, "stdin")) {
+        copy_ = FakeCopy{};
+        out += script::copy_in_response();
+        return;
+    }
+    if (has_word(words, "stdout")) {
+        out += script::copy_out_response() + script::copy_data(text) + script::copy_done();
+    }
+    out += script::command_complete("COPY 1");
+}
+
+Failed FakePostgres::run_transaction(const Words& words, std::string& tag, std::string& out) {
+    const std::string& first = words[0];
+    if (first == "begin" || first == "start") {
+        tag = first == "begin" ? "BEGIN" : "START TRANSACTION";
+        if (status_ != 'I') out += script::notice("there is already a transaction in progress");
+        status_ = 'T';
+        return {};
+    }
+    if (first == "savepoint" || first == "release" ||
+        (first == "rollback" && (is_at(words, 1, "to") || is_at(words, 2, "to")))) {
+        if (status_ == 'I') {
+            return Failure{"25P01", capitals(first) + " can only be used in transaction blocks"};
+        }
+        if (first == "rollback") status_ = 'T';
+        return {};
+    }
+    if (!ends_transaction(words)) return {};
+    const bool commits = (first == "commit" || first == "end") && status_ != 'E';
+    const bool chain = has_word(words, "chain") && !has_word(words, "no");
+    if (chain && status_ == 'I') {
+        return Failure{"25P01", "AND CHAIN can only be used in transaction blocks"};
+    }
+    if (status_ == 'I') out += script::notice("there is no transaction in progress");
+    tag = commits ? "COMMIT" : "ROLLBACK";
+    end_transaction(commits);
+    if (chain) status_ = 'T';
+    return {};
+}
+
+Failed FakePostgres::run_discard(const Words& words, std::string& tag) {
+    const std::string what = words.size() > 1 ? words[1] : "";
+    tag = "DISCARD " + capitals(what);
+    if (what == "temp") residue_ &= ~unsigned{temporary};
+    if (what == "sequences") residue_ &= ~unsigned{sequence};
+    if (what != "all") return {};
+    if (status_ != 'I') {
+        return Failure{"25001", "DISCARD ALL cannot run inside a transaction block"};
+    }
+    residue_ = 0;
+    names_moved_ = true;
+    settings_.clear();
+    std::erase_if(statements_, [](const auto& entry) { return !entry.first.empty(); });
+    portals_.clear();
+    return {};
+}
+
+Failed FakePostgres::run_deallocate(const Words& words, std::string& tag) {
+    const std::size_t at = is_at(words, 1, "prepare") ? 2 : 1;
+    if (at >= words.size()) return Failure{"42601", "syntax error"};
+    if (words[at] == "all") {
+        tag = "DEALLOCATE ALL";
+        names_moved_ = true;
+        residue_ &= ~unsigned{prepared};
+        std::erase_if(statements_, [](const auto& entry) { return !entry.first.empty(); });
+        return {};
+    }
+    const std::string name = unquoted(words[at]);
+    if (name.empty() || statements_.erase(name) == 0) return missing_statement(name);
+    return {};
+}
+
+void FakePostgres::run_settings(const Words& words) {
+    if (words[0] == "select") {
+        for (const auto& [name, value] : set_configs(words))
+            settings_[name] = value;
+        return;
+    }
+    if (words[0] == "reset" && words.size() > 1) {
+        if (words[1] == "all") {
+            settings_.clear();
+        } else if (words[1] == "role") {
+            residue_ &= ~unsigned{role};
+        } else if (words[1] == "session") {
+            residue_ &= ~unsigned{user};
+        } else {
+            settings_.erase(unquoted(words[1]));
+        }
+        return;
+    }
+    if (words[0] != "set" || words.size() < 3) return;
+    std::size_t at = 1;
+    if (words[1] == "local" || words[1] == "transaction" || words[1] == "constraints") return;
+    if (words[1] == "session") at = 2;
+    if (is_at(words, at, "authorization")) {
+        residue_ |= user;
+        if (is_at(words, at + 1, "default")) residue_ &= ~unsigned{user};
+    } else if (words[at] == "role") {
+        residue_ |= role;
+    } else if (words[at] != "characteristics" && at + 2 < words.size()) {
+        settings_[unquoted(words[at])] = unquoted(words[at + 2]);
+    }
+}
+
+void FakePostgres::note_residue(const Words& words) {
+    const std::string& first = words[0];
+    if (first == "listen") residue_ |= listener;
+    if (first == "unlisten" && is_at(words, 1, "*")) residue_ &= ~unsigned{listener};
+    if (first == "prepare" && !is_at(words, 1, "transaction")) residue_ |= prepared;
+    if (first == "declare" && has_word(words, "hold")) residue_ |= cursor;
+    if (first == "close" && is_at(words, 1, "all")) residue_ &= ~unsigned{cursor};
+    if (first == "create" && (is_at(words, 1, "temp") || is_at(words, 1, "temporary")))
+        residue_ |= temporary;
+    if (first != "select") return;
+    for (std::size_t i = 1; i + 1 < words.size(); ++i) {
+        if (words[i + 1] != "(") continue;
+        if (words[i] == "pg_advisory_lock") residue_ |= lock;
+        if (words[i] == "pg_advisory_unlock_all") residue_ &= ~unsigned{lock};
+        if (words[i] == "nextval") residue_ |= sequence;
+    }
+}
+
+}  // namespace schemux::fuzz

@@ -1,0 +1,120 @@
+// A PostgreSQL backend after its login, as far as the relay can see one: the protocol's states are
+// exact (transactions, errors until Sync, COPY, portals, prepared statements, settings), the SQL is
+// a handful of words. It answers each row with the text and the parameters that made it.
+// It must not know the relay: it also plays the server that a client has for itself, to compare.
+//
+// Words of its own: `boom` fails where the text is analysed (with a position), `kaboom` where it
+// runs, `three` gives three rows, `notice` sends a notice first.
+#pragma once
+
+#include "core/template_rewriter.h"
+#include "tests/fuzz/fake_sql.h"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace schemux::fuzz {
+
+using SettingsMap = std::map<std::string, std::string, std::less<>>;
+
+struct FakePortal {
+    std::string text;
+    std::string parameters;
+    std::size_t rows_sent = 0;
+    bool done = false;
+};
+
+/// A COPY FROM STDIN under way.
+struct FakeCopy {
+    bool simple = false;
+    std::size_t rows = 0;
+    std::vector<std::string> then;  ///< statements of a simple query behind the COPY
+};
+
+class FakePostgres {
+  public:
+    FakePostgres() = default;
+    /// A server that expands templates itself, as if the service's schema were its own business.
+    explicit FakePostgres(core::TemplateContext templates) : templates_(std::move(templates)) {}
+
+    /// Takes bytes from the frontend, appends the answers that are sent now to `out`.
+    void on_bytes(std::string_view bytes, std::string& out);
+    /// A CancelRequest has arrived while it works: what runs next fails, up to ReadyForQuery.
+    void on_cancel() { cancelled_ = true; }
+    /// Answers that PostgreSQL keeps until Sync, Flush, an error or 8 KiB.
+    const std::string& unflushed() const { return unflushed_; }
+
+    bool closed() const { return closed_; }
+    /// It ended with a FATAL error: the frontend broke the protocol.
+    bool died() const { return died_; }
+    char status() const { return status_; }
+    /// True once after names of statements went otherwise than the messages alone tell: those
+    /// that an error made it skip, and DEALLOCATE ALL.
+    bool take_names_moved() { return std::exchange(names_moved_, false); }
+    /// At the point where a server waits for the next command, nothing half read.
+    bool at_rest() const { return held_.empty() && !skipping_ && !copy_ && !batch_open_; }
+    /// At rest outside a transaction.
+    bool idle() const { return at_rest() && status_ == 'I'; }
+    /// What one session leaves to the next: locks, temporary tables, listeners, sequences.
+    bool has_residue() const { return residue_ != 0; }
+    const SettingsMap& settings() const { return settings_; }
+    SettingsMap& settings() { return settings_; }
+    bool has_statement(std::string_view name) const { return statements_.contains(name); }
+    std::size_t statement_count() const { return statements_.size(); }
+
+  private:
+    bool on_message(char type, std::string_view body, std::string& out);
+    void on_simple(std::string_view body, std::string& out);
+    Failed run_simple(std::vector<std::string> statements, std::string& out);
+    Failed on_extended(char type, std::string_view body, std::string& out);
+    Failed on_parse(std::string_view body, std::string& out);
+    Failed on_bind(std::string_view body, std::string& out);
+    Failed on_describe(std::string_view body, std::string& out);
+    Failed on_execute(std::string_view body, std::string& out);
+    void on_copy_message(char type, std::string_view body, std::string& out);
+    void on_sync(std::string& out);
+
+    /// Templates expanded; what is wrong with the text as a whole.
+    Failed analyse(std::string_view original, std::string& text, bool single) const;
+    /// Runs one statement. Rows are described when it came in a simple query; a portal keeps what
+    /// is left of them behind `limit`.
+    Failed run(const std::string& text, FakePortal* portal, std::size_t limit, std::string& out);
+    void send_rows(const std::string& text, FakePortal* portal, std::size_t limit,
+                   std::string& out);
+    void run_copy(const Words& words, const std::string& text, std::string& out);
+    Failed run_transaction(const Words& words, std::string& tag, std::string& out);
+    Failed run_discard(const Words& words, std::string& tag);
+    Failed run_deallocate(const Words& words, std::string& tag);
+    void run_settings(const Words& words);
+    void note_residue(const Words& words);
+
+    void fail(const Failure& failure, std::string& out);
+    void end_transaction(bool committed);
+    void ready(std::string& out);
+    void fatal(std::string_view sqlstate, std::string_view message, std::string& out);
+
+    std::optional<core::TemplateContext> templates_;
+    std::string held_;
+    std::string unflushed_;
+    char status_ = 'I';
+    bool closed_ = false;
+    bool died_ = false;
+    bool skipping_ = false;    ///< after an error, until Sync
+    bool batch_open_ = false;  ///< extended messages came, no Sync yet
+    bool cancelled_ = false;
+    bool names_moved_ = false;
+    std::optional<FakeCopy> copy_;
+    std::map<std::string, std::string, std::less<>> statements_;
+    std::map<std::string, FakePortal, std::less<>> portals_;
+    SettingsMap settings_;
+    std::optional<SettingsMap> before_;  ///< the settings when the transaction began
+    std::optional<std::string> told_;    ///< application_name as it was last reported
+    unsigned residue_ = 0;
+};
+
+}  // namespace schemux::fuzz
