@@ -288,8 +288,9 @@ def backend_stream():
                message("1") + message("2") + message("n") + done + ready(),
                message("G", b"\0\0\0") + message("C", b"COPY 1\0") + ready(),
                message("1") + message("2") + message("G", b"\0\0\0") + error("E", "ERROR",
-               "57014") + ready(), message("V", b"\xff\xff\xff\xff") + ready() + error("E", "ERROR", "26000") +
-               ready(), message("C", b"DEALLOCATE ALL\0") + ready() + message("1") +
+               "57014") + ready(), message("V", b"\xff\xff\xff\xff") + ready() +
+               error("E", "ERROR", "26000") + ready(), message("C", b"DEALLOCATE ALL\0") +
+               ready() + message("1") +
                error("E", "ERROR", "34000") + ready(), error("E", "FATAL", "57P01"), ready(), row,
                message("N", b"Mx\0P8\0\0") + message("A", b"\0\0\0\1a\0b\0") + row + done + ready(),
                message("S", b"client_encoding\0SJIS\0") + message("I") + ready(), message("s"),
