@@ -372,7 +372,6 @@ Take Relay::on_command_complete(const MessageInHand& message) {
     // A COPY FROM STDIN is over when its end was sent, not before.
     const bool early = copy_in_ && answered.head != nullptr;
     if (answered.head == nullptr || early) return poison("a CommandComplete out of turn");
-    ExpectedReply& head = *answered.head;
     // Evidence on the wire of what the text did not show, or did not show clearly enough.
     if (*tag == "SET" || *tag == "RESET") backend_->saw_set = true;
     if (*tag == "DEALLOCATE ALL" || *tag == "DISCARD ALL") forget_all_statements();
@@ -427,15 +426,20 @@ Take Relay::on_copy_in(const MessageInHand& message) {
     // What was sent before we knew: PostgreSQL reads a Sync inside COPY and ignores it, until the
     // CopyDone or CopyFail that may have been sent ahead too (manual, 55.2.7).
     ExpectedReplies& replies = backend_->replies;
-    while (replies.size() > 1 && copy_in_) {
-        const Request behind = replies.at(1).request;
-        if (behind != Request::sync && behind != Request::copy_end) break;
+    for (std::size_t at = 1; at < replies.size() && copy_in_;) {
+        const Request behind = replies.at(at).request;
+        const bool unsent = replies.at(at).answer == Answer::fabricate;
+        if (!unsent && behind != Request::sync && behind != Request::copy_end) break;
+        if (unsent) {
+            ++at;  // PostgreSQL never sees it
+            continue;
+        }
         if (behind == Request::copy_end) {
             copy_in_ = false;
         } else {
             ++loose_syncs_;
         }
-        replies.erase(1);
+        replies.erase(at);
     }
     // The Sync that ends an extended COPY comes behind its data: the batch is open until then.
     const bool sync_is_out = replies.next_sync(1) < replies.size();

@@ -50,6 +50,17 @@ TEST(RelayCopy, InWithDataSentBlindly) {
     script.check();
 }
 
+TEST(RelayCopy, AnswerOfOursBetweenTheCopyAndItsDataWaitsForTheEnd) {
+    Script script;
+    const std::string copy = query("copy t from stdin");
+    const std::string data = copy_data("1\n") + copy_done();
+    script.frontend(copy + close_statement("nobody") + data)
+        .backend_gets(copy + data)
+        .backend(copy_in_response() + copied + ready())
+        .frontend_gets(copy_in_response() + copied + ready() + close_complete());
+    script.check();
+}
+
 TEST(RelayCopy, TwoCopiesInOneQueryWithDataSentBlindly) {
     Script script;
     const std::string all = query("copy a from stdin; copy b from stdin") + copy_data("1\n") +

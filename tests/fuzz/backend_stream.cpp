@@ -115,7 +115,7 @@ struct Login {
 Login log_in(const Pieces& pieces, std::uint8_t circumstances) {
     core::BackendLogin login = core::backend_script::login_with();
     if ((circumstances & 1U) != 0) login.password.reset();
-    login.allow_cleartext = (circumstances & 2U) != 0;
+    login.methods.password = (circumstances & 2U) != 0;
     login.protocol_minor = (circumstances & 4U) != 0 ? 2 : 0;
     BackendStartup machine(login);
     Login talk;
@@ -156,7 +156,7 @@ Login log_in(const Pieces& pieces, std::uint8_t circumstances) {
         perform();
     }
     talk.parameters = machine.parameters().size();
-    demand(talk.parameters <= core::backend_parameters_max, "parameters are bounded");
+    demand(talk.parameters <= core::limits::reported_parameters_max, "parameters are bounded");
     if (talk.done)
         demand((circumstances & 2U) != 0 || talk.sent.find("pencil") == std::string::npos,
                "the password is not given away");

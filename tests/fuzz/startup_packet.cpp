@@ -110,6 +110,11 @@ void check_packet(std::string_view packet) {
 
 // ---- the login ----
 
+/// Of the input's first byte: the login asks for a password.
+constexpr std::uint8_t scram_bit = 0x80;
+/// Two encryptions declined, the mechanism, an empty challenge, the challenge.
+constexpr std::size_t replies_max = 5;
+
 struct Conversation {
     std::string sent;
     std::size_t last = 0;   ///< which action came last
@@ -128,8 +133,13 @@ std::string describe(const protocol::StartupParameters& parameters) {
     return text + '|' + std::to_string(parameters.minor);
 }
 
-Conversation converse(const Pieces& pieces) {
-    FrontendLogin login;
+/// Of a user that never gets in: nobody finds a proof by chance.
+protocol::ScramVerifier some_verifier(const std::string& user) {
+    return protocol::mock_verifier("secret", user, 1);
+}
+
+Conversation converse(const Pieces& pieces, core::ClientAuthentication method) {
+    FrontendLogin login(method);
     Conversation talk;
     std::string pending;
     bool over = false;
@@ -145,6 +155,8 @@ Conversation converse(const Pieces& pieces) {
             talk.taken += step.consumed;
             pending.erase(0, step.consumed);
             talk.last = step.action.index();
+            if (const auto* need = std::get_if<FrontendLogin::NeedVerifier>(&step.action))
+                step.action = login.on_verifier(some_verifier(need->user), "servernonce");
             std::visit(Overload{
                            [&](FrontendLogin::NeedBytes) {
                                demand(pending.empty(), "more is wanted only when all was taken");
@@ -152,15 +164,20 @@ Conversation converse(const Pieces& pieces) {
                            },
                            [&](const FrontendLogin::Reply& reply) {
                                talk.sent += reply.bytes;
-                               demand(++replies <= 2, "each encryption is answered once");
+                               demand(++replies <= replies_max, "each question is asked once");
+                           },
+                           [&](const FrontendLogin::NeedVerifier&) {
+                               demand(false, "it got its verifier");
                            },
                            [&](const FrontendLogin::Cancel& cancel) {
                                talk.result = std::to_string(cancel.pid) + '|' + cancel.secret;
                                over = true;
                            },
                            [&](const FrontendLogin::Accepted& accepted) {
+                               demand(method == core::ClientAuthentication::trust,
+                                      "nobody gets in without a proof");
                                talk.result = describe(accepted.parameters);
-                               talk.sent += accepted.negotiation;
+                               talk.sent += accepted.reply;
                                over = true;
                            },
                            [&](const FrontendLogin::Refuse& refuse) {
@@ -181,7 +198,7 @@ Conversation converse(const Pieces& pieces) {
     if (over) {
         demand(std::holds_alternative<FrontendLogin::Close>(login.on_bytes("x").action),
                "after the end there is only Close");
-        demand(login.held_bytes() == 0 || talk.last == 5, "nothing is held after the end");
+        demand(login.held_bytes() == 0 || talk.last == 6, "nothing is held after the end");
     }
     return talk;
 }
@@ -213,9 +230,12 @@ void check(Input input) {
         const auto length = protocol::startup_packet_bytes(copy.view());
         if (length) check_packet(copy.view().substr(0, *length));
     }
-    const Conversation whole = converse(cut(copy.view(), 0));
-    demand(converse(cut(copy.view(), 1)) == whole, "byte by byte it is the same conversation");
-    demand(converse(cut(copy.view(), 2 + (choice >> 1U))) == whole, "any cut is the same");
+    const auto method = (choice & scram_bit) != 0 ? core::ClientAuthentication::scram_sha_256
+                                                  : core::ClientAuthentication::trust;
+    const Conversation whole = converse(cut(copy.view(), 0), method);
+    demand(converse(cut(copy.view(), 1), method) == whole,
+           "byte by byte it is the same conversation");
+    demand(converse(cut(copy.view(), 2 + (choice >> 1U)), method) == whole, "any cut is the same");
 }
 
 }  // namespace

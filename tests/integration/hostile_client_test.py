@@ -54,9 +54,11 @@ class Comparing(harness.Case):
 
     @classmethod
     def tearDownClass(cls):
-        super().tearDownClass()
-        with cls.postgres.connect_as_owner() as connection:
-            connection.execute(f"DROP TABLE users.{hostile.COPY_TABLE}")
+        try:
+            super().tearDownClass()
+        finally:
+            with cls.postgres.connect_as_owner() as connection:
+                connection.execute(f"DROP TABLE users.{hostile.COPY_TABLE}")
 
     def setUp(self):
         self.direct = hostile.Session(self._log_in_directly)
