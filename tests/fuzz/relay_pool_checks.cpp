@@ -117,6 +117,11 @@ void RelayPool::check_answers(std::size_t at) const {
 
 void RelayPool::finish() {
     settle();
+    // One that says no more would be waited for until a timeout.
+    for (std::size_t i = 0; i < servers_.size(); ++i) {
+        if (servers_[i]->hostile) lose_server(i);
+    }
+    settle();
     bool progress = true;
     while (progress) {
         progress = false;

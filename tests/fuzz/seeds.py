@@ -148,8 +148,8 @@ CONFIGS = [
   - { unix_socket_dir: run, port: 7002 }
 http: { address: 127.0.0.2, port: 7003 }
 backend: { dsn: "postgresql://u:${SECRET}@h/d", password_file: pw }
-pool: { max_connections: 7, min_connections: 2, mode: transaction, acquire_timeout: 250ms,
-        connect_timeout: 2s, idle_timeout: 3m, lifetime: 2h }
+pool: { max_connections: 7, min_connections: 2, mode: transaction, acquire_timeout: 1500ms,
+        connect_timeout: 2s, idle_timeout: 90s, lifetime: 2h }
 auth: { method: trust, users: [ { name: alice }, { name: "b b" } ] }
 services:
   - name: one
@@ -159,10 +159,10 @@ services:
     allow_schemas: [ other ]
     templates: { braces: false, angles: true }
     literals: all
-  - { name: two, schema: "$${x}", search_path: [] }
+  - { name: "two $${x}", schema: two, search_path: [] }
 workers: ${NUMBER}
 log: { format: json, level: debug }
-limits: { max_query_bytes: 64KiB, max_clients: 100, login_timeout: 1s }
+limits: { max_query_bytes: 65537, max_clients: 100, login_timeout: 1s }
 drain_timeout: 1s
 """,
     "backend:\n  dsn: 'host=a password=x'\n  dsn: twice\nservices:\n  - {}\n  -\nunknown: 1\n",
