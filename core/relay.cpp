@@ -232,7 +232,7 @@ bool Relay::can_release() const {
 Step Relay::finish_batch() {
     if (step_.next != Next::proceed) return std::exchange(step_, {});
     if (phase_ == RelayPhase::lingering) worker_.to_frontend.clear();
-    if (has_backend() && backend_->replies.owed() == 0 && !amid_answer()) settle_head();
+    if (has_backend() && !amid_answer()) settle_head();
     if (!violation_.empty() && phase_ != RelayPhase::lingering &&
         (!has_backend() || copy_in_ || backend_->owes_nothing())) {
         return end_violated();

@@ -141,6 +141,21 @@ TEST(RelayStatements, FabricatedAnswersGoOutWithoutASync) {
     script.check();
 }
 
+TEST(RelayStatements, FabricatedAnswersDoNotWaitForWhatIsOwedBehindThem) {
+    Script script;
+    script.frontend(query("begin"))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .frontend_gets(command_complete("BEGIN") + ready('T'))
+        .whatever_backend_got()
+        .frontend(close_statement("s1") + flush() + describe_portal("p"))
+        .backend_gets(flush() + describe_portal("p"))
+        .frontend_gets(close_complete())
+        .frontend(sync())
+        .backend(no_data() + ready('T'))
+        .frontend_gets(no_data() + ready('T'));
+    script.check();
+}
+
 TEST(RelayStatements, NothingComesBetweenThePartsOfAnAnswer) {
     Script script;
     const std::string described = row_description(std::string(40, 'c'));
