@@ -17,15 +17,41 @@ units=(protocol_tests core_tests config_tests)
 
 usage() { sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
-# run <name> <command>...: with a profile of its own.
+# run <name> <command>...: in the build's folder, with a profile of its own.
 run() {
     local name=$1
     shift
-    if ! LLVM_PROFILE_FILE="$folder/profiles/$name.profraw" "$@" >"$folder/profiles/$name.log" 2>&1
-    then
+    if ! (cd "$folder" && LLVM_PROFILE_FILE=profiles/$name.profraw "$@") \
+        >"$folder/profiles/$name.log" 2>&1; then
         tail -n 20 "$folder/profiles/$name.log" >&2
         fail "$name failed"
     fi
+}
+
+# Lines and branches of each file of protocol and core, from llvm-cov's summary.
+table() {
+    /usr/bin/python3 -c '
+import json, os, sys
+files = json.load(sys.stdin)["data"][0]["files"]
+def share(covered, count):
+    return f"{covered:6} of {count:5} {100 * covered / max(count, 1):6.1f} %"
+for folder in ("protocol", "core"):
+    sums = {"lines": [0, 0], "branches": [0, 0]}
+    print("\n{:32} {:>24} {:>24}".format(folder, "lines", "branches"))
+    for file in files:
+        path = os.path.normpath(os.path.join(sys.argv[1], file["filename"]))
+        name = os.path.relpath(path, sys.argv[2])
+        if not name.startswith(folder + "/"):
+            continue
+        row = "{:32}".format(name)
+        for what, total in sums.items():
+            got = file["summary"][what]
+            total[0] += got["covered"]
+            total[1] += got["count"]
+            row += " " + share(got["covered"], got["count"])
+        print(row)
+    print("{:32} ".format("total of " + folder), *(share(*sum) for sum in sums.values()))
+' "$folder" "$repository"
 }
 
 main() {
@@ -47,21 +73,18 @@ main() {
     mkdir -p "$folder/profiles"
     for name in "${units[@]}"; do
         objects+=(-object "$folder/tests/$name")
-        if [[ $with_units == yes ]]; then run "$name" "$folder/tests/$name" --gtest_brief=1; fi
+        if [[ $with_units == yes ]]; then run "$name" "tests/$name" --gtest_brief=1; fi
     done
     for corpus in tests/fuzz/corpus/*; do
         name=fuzz_$(basename "$corpus")
         objects+=(-object "$folder/tests/fuzz/$name")
         if [[ $with_corpora == yes ]]; then
-            run "$name" "$folder/tests/fuzz/$name" -runs=0 "$corpus"
+            run "$name" "tests/fuzz/$name" -runs=0 "$repository/$corpus"
         fi
     done
     llvm-profdata-14 merge -o "$folder/all.profdata" "$folder"/profiles/*.profraw
-    for name in protocol core config; do
-        printf '\n%s\n' "$name"
-        llvm-cov-14 report "${objects[@]:1}" -instr-profile="$folder/all.profdata" \
-            -show-region-summary=false "$repository/$name"
-    done
+    llvm-cov-14 export -summary-only "${objects[@]:1}" -instr-profile="$folder/all.profdata" \
+        2>"$folder/profiles/llvm-cov.log" | table
 }
 
 main "$@"

@@ -138,6 +138,12 @@ void demand_same(const Told& a, const Told& b) {
     } else {
         demand(a.reason == b.reason, "any cut ends alike");
     }
+    if (a.reason == core::CloseReason::client_terminated) {
+        // Who says Terminate without a Sync does not wait for answers.
+        const std::size_t common = std::min(this_one.size(), other.size());
+        this_one.resize(common);
+        other.resize(common);
+    }
     demand_equal(this_one, other, "any cut is told the same");
 }
 

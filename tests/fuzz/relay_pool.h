@@ -108,6 +108,7 @@ class RelayPool {
     void check_answers(std::size_t client) const;
     void check_tags(std::size_t client) const;
     bool done(const Client& client) const;
+    void dump() const;  ///< where everybody stands, for whoever looks at a finding
 
     PoolPlan plan_;
     std::shared_ptr<const core::Service> service_;

@@ -76,6 +76,20 @@ void RelayPool::check_tags(std::size_t at) const {
     });
 }
 
+void RelayPool::dump() const {
+    for (const auto& client : clients_) {
+        std::fprintf(stderr, "client: relay phase %d, server %zd, %s%s%zu bytes unread\n",
+                     static_cast<int>(client->relay->phase()), static_cast<ssize_t>(client->server),
+                     client->waiting ? "waiting, " : "", client->closed ? "closed, " : "",
+                     client->inbox.size());
+    }
+    for (const auto& server : servers_) {
+        std::fprintf(stderr, "server: phase %d, client %zd, owes %zu, pending %zu, answers %zu\n",
+                     static_cast<int>(server->phase), static_cast<ssize_t>(server->client),
+                     server->state.replies.owed(), server->pending.size(), server->answers.size());
+    }
+}
+
 bool RelayPool::done(const Client& client) const {
     return client.closed || (client.inbox.empty() && !client.waiting);
 }
@@ -108,6 +122,7 @@ void RelayPool::check_answers(std::size_t at) const {
     const bool same = hurried ? so_far || no_more : so_far && no_more;
     if (!same) {
         show("asked  ", client.asked);
+        dump();
         show("relayed", relayed);
         show("direct ", direct);
         show("unsent ", client.direct.unflushed());
