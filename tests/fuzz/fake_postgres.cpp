@@ -65,7 +65,7 @@ bool FakePostgres::on_message(char type, std::string_view body, std::string& out
         return false;
     }
     if (type == 'S') {
-        on_sync(out);
+        on_sync(body, out);
         return true;
     }
     if (skipping_) {
@@ -231,9 +231,10 @@ Failed FakePostgres::on_execute(std::string_view body, std::string& out) {
     return run(text, &portal, limit, out);
 }
 
-void FakePostgres::on_sync(std::string& out) {
+void FakePostgres::on_sync(std::string_view body, std::string& out) {
     skipping_ = false;
     batch_open_ = false;
+    if (!body.empty()) fail(broken_layout(), out);
     ready(out);
 }
 

@@ -77,7 +77,7 @@ class FakePostgres {
     Failed on_describe(std::string_view body, std::string& out);
     Failed on_execute(std::string_view body, std::string& out);
     void on_copy_message(char type, std::string_view body, std::string& out);
-    void on_sync(std::string& out);
+    void on_sync(std::string_view body, std::string& out);
 
     /// Templates expanded; what is wrong with the text as a whole.
     Failed analyse(std::string_view original, std::string& text, bool single) const;
