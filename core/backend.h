@@ -40,7 +40,12 @@ class BackendStatements {
     }
     /// `request`: the number of the Parse in ExpectedReplies.
     void add(const StatementId& id, std::uint64_t request) {
-        used_.insert_or_assign(id, Use{++clock_, request});
+        used_.insert_or_assign(id, Use{++clock_, request, {}});
+    }
+    /// What the copy takes and gives; null if the backend has none such.
+    StatementShape* shape_of(const StatementId& id) {
+        const auto found = used_.find(id);
+        return found == used_.end() ? nullptr : &found->second.shape;
     }
     /// The number of the Parse that made it; 0 if the backend has none such.
     std::uint64_t request_of(const StatementId& id) const {
@@ -65,6 +70,7 @@ class BackendStatements {
     struct Use {
         std::uint64_t used = 0;
         std::uint64_t request = 0;
+        StatementShape shape;
     };
     boost::unordered_flat_map<StatementId, Use, StatementIdHash> used_;
     std::uint64_t clock_ = 0;
@@ -93,7 +99,11 @@ struct Backend {
     BackendStatements statements;
     std::uint64_t unnamed_version = 0;  ///< whose unnamed statement it holds; 0: none
     std::uint64_t unnamed_request = 0;  ///< the number of the Parse that made it
-    std::uint64_t last_eviction = 0;    ///< the number of our last Close
+    StatementShape unnamed_shape;
+    std::string described_types;  ///< of the statement whose description is under way
+    bool description_seen = true;
+    std::uint64_t last_question = 0;  ///< the number of our last Describe
+    std::uint64_t last_eviction = 0;  ///< the number of our last Close
     ExpectedReplies replies;
     protocol::TransactionStatus transaction = protocol::TransactionStatus::idle;
     Taint taint;

@@ -15,6 +15,10 @@ inline constexpr std::size_t expected_replies_max = 16'384;
 /// Prepared statements kept on one backend; each costs PostgreSQL about 10-14 kB.
 inline constexpr std::size_t backend_statements_max = 400;
 
+/// Descriptions of a prepared statement are looked at up to this size (some hundred columns); what
+/// is told of a wider one is not compared when its text is prepared again.
+inline constexpr std::size_t description_max = 16'384;
+
 /// Prepared statements one client may have defined.
 inline constexpr std::size_t client_statements_max = 65'536;
 

@@ -102,6 +102,7 @@ Step Relay::on_granted(Backend& backend) {
     loose_syncs_ = 0;
     last_word_ = false;
     lease_began_ = worker_.now;
+    requests_before_ = backend.replies.last_number();
     phase_ = RelayPhase::leased;
     // What this session is: the label's settings as the backend reported them.
     if (parameters_moved_) {

@@ -178,14 +178,24 @@ class Relay {
                         bool rewritten);
     Take define_named(const StatementRef& statement);
     void make_room_on_backend();
-    void ensure_on_backend(const StatementRef& statement);
+    enum class Copy : std::uint8_t {
+        ready,    ///< the backend has it, or will when it reads what comes next
+        asked,    ///< it depends on an answer under way: stall
+        differs,  ///< it gives another result than the client was told
+    };
+    Copy ensure_on_backend(const StatementRef& statement);
+    Copy compare(const StatementRef& statement);
+    Copy ask_for_shape(const StatementRef& statement);
+    void close_on_backend(const StatementId& id);
+    void note_shape(const StatementRef& statement, std::uint64_t result);
+    Take refuse_changed(const MessageInHand& message, const StatementRef& statement);
     bool name_for_backend(Statement& statement) const;
     bool undecided(const StatementRef& statement) const;
     bool undecided_name(std::string_view name) const;
     bool may_be_forgotten() const;
     Take refuse_unless_undecided(const MessageInHand& message, std::string_view name,
                                  protocol::ErrorFields error);
-    void send_parse(const Statement& statement);
+    void send_parse(const Statement& statement, std::string_view types);
 
     // relay_backend.cpp
     Take visit_backend(const MessageInHand& message);
@@ -198,6 +208,8 @@ class Relay {
     Due due(protocol::BackendMessage type);
     Answer take(const Due& due);
     Take on_plain_answer(const MessageInHand& message);
+    bool describes_statement(protocol::BackendMessage type);
+    Take on_description(const MessageInHand& message);
     Take on_error(const MessageInHand& message);
     Take on_ready(const MessageInHand& message);
     Take on_command_complete(const MessageInHand& message);
@@ -273,6 +285,7 @@ class Relay {
 
     TimePoint waiting_since_{};
     TimePoint lease_began_{};
+    std::uint64_t requests_before_ = 0;  ///< of the backend, when the lease began
     TimePoint query_began_{};
 };
 

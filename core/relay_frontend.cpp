@@ -308,6 +308,7 @@ Take Relay::on_query(const MessageInHand& message) {
     const auto text = protocol::read_text(message.body());
     if (!text) return refuse_broken(message);
     if (const auto name = deallocated_name(*text, standard_strings_)) {
+        if (undecided_name(*name)) return stall();
         const bool ours = statements_.find(*name) != nullptr && !batch_open_ && !copy_in_;
         if (ours) return on_deallocate(*name);
     }

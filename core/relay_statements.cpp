@@ -40,6 +40,8 @@ Take Relay::on_parse(const MessageInHand& message) {
         if (may_be_forgotten()) return stall();
         return refuse_unless_undecided(message, parse->name, duplicate_statement(parse->name));
     }
+    // A Close of it may yet turn out to have been skipped: then the name is taken.
+    if (!parse->name.empty() && undecided_name(parse->name)) return stall();
     if (statements_.full()) {
         return refuse(message, make_error(sqlstate::program_limit_exceeded,
                                           "too many prepared statements in this session"));
@@ -92,8 +94,9 @@ Take Relay::define_unnamed(const MessageInHand& message, const StatementRef& sta
     reply.displaced = statements_.define(statement);
     backend_->unnamed_version = statement->version;
     backend_->unnamed_request = backend_->replies.last_number();
+    backend_->unnamed_shape.clear();
     if (rewritten) {
-        send_parse(*statement);
+        send_parse(*statement, statement->types);
     } else {
         worker_.to_backend.forward(message.bytes);
     }
@@ -123,34 +126,37 @@ Take Relay::define_named(const StatementRef& statement) {
     if (!known) {
         backend_->statements.add(statement->id, backend_->replies.last_number());
         backend_->added_statements = true;
-        send_parse(*statement);
+        send_parse(*statement, statement->types);
     }
     return Take::consumed;
 }
 
-void Relay::send_parse(const Statement& statement) {
+void Relay::send_parse(const Statement& statement, std::string_view types) {
     worker_.to_backend.generate([&](std::string& out) {
         std::array<char, backend_name_bytes> storage{};
         const std::string_view name =
             statement.name.empty() ? std::string_view{} : backend_name(statement.id, storage);
-        protocol::append_parse(out, name, statement.text, statement.types);
+        protocol::append_parse(out, name, statement.text, types);
     });
 }
 
 /// Closes the least recently used statement on a backend that is full of them.
 void Relay::make_room_on_backend() {
     const std::optional<StatementId> victim = backend_->statements.victim();
-    if (!victim) return;
+    if (victim) close_on_backend(*victim);
+}
+
+void Relay::close_on_backend(const StatementId& id) {
     const StatementRef closed = worker_.statements.make();
-    closed->id = *victim;
+    closed->id = id;
     ExpectedReply& reply = backend_->replies.push(Request::close, Answer::discard);
     reply.change = StatementChange::backend_removed;
     reply.statement = closed;
     backend_->last_eviction = backend_->replies.last_number();
-    backend_->statements.remove(*victim);
+    backend_->statements.remove(id);
     worker_.to_backend.generate([&](std::string& out) {
         std::array<char, backend_name_bytes> storage{};
-        protocol::append_close(out, NamedKind::statement, backend_name(*victim, storage));
+        protocol::append_close(out, NamedKind::statement, backend_name(id, storage));
     });
 }
 
@@ -166,10 +172,11 @@ bool Relay::undecided(const StatementRef& statement) const {
     return replies.undecided(request != 0 ? request : backend_->last_eviction);
 }
 
-/// The same for what the client calls `name`. Looks at all that is owed: for errors only.
+/// The same for what the client calls `name`. Looks at all that is owed, if a Sync is among it.
 bool Relay::undecided_name(std::string_view name) const {
     if (!has_backend()) return false;
     ExpectedReplies& replies = backend_->replies;
+    if (!replies.undecided(replies.number_at(0))) return false;
     for (std::size_t index = 0; index < replies.size(); ++index) {
         const ExpectedReply& reply = replies.at(index);
         const bool defines = reply.change == StatementChange::client_defined ||
@@ -199,16 +206,23 @@ Take Relay::refuse_unless_undecided(const MessageInHand& message, std::string_vi
     return undecided_name(name) ? stall() : refuse(message, std::move(error));
 }
 
-/// Makes sure that the backend of this lease has the client's statement, sending its Parse again
-/// ahead of the message that needs it.
-void Relay::ensure_on_backend(const StatementRef& statement) {
+/// Makes sure that the backend of this lease has the client's statement, as the client was told of
+/// it, sending its Parse again ahead of the message that needs it. With the types that its
+/// parameters were found to have: after a change of the tables others might be inferred.
+Relay::Copy Relay::ensure_on_backend(const StatementRef& statement) {
     batch_open_ = true;
     if (backend_->replies.empty()) query_began_ = worker_.now;
     const bool unnamed = statement->name.empty();
-    if (unnamed) {
-        if (backend_->unnamed_version == statement->version) return;
-    } else {
-        if (backend_->statements.touch(statement->id)) return;
+    const bool there = unnamed ? backend_->unnamed_version == statement->version
+                               : backend_->statements.touch(statement->id);
+    if (there) {
+        const Copy found = compare(statement);
+        const bool fresh =
+            unnamed || backend_->statements.request_of(statement->id) > requests_before_;
+        if (found != Copy::differs || fresh) return found;
+        // It may be older than what the client prepared: PostgreSQL is asked anew.
+        close_on_backend(statement->id);
+    } else if (!unnamed) {
         make_room_on_backend();
     }
     counters_.statements_reprepared.add();
@@ -218,11 +232,63 @@ void Relay::ensure_on_backend(const StatementRef& statement) {
     if (unnamed) {
         backend_->unnamed_version = statement->version;
         backend_->unnamed_request = backend_->replies.last_number();
+        backend_->unnamed_shape.clear();
     } else {
         backend_->statements.add(statement->id, backend_->replies.last_number());
         backend_->added_statements = true;
     }
-    send_parse(*statement);
+    const StatementShape& shape = statement->shape;
+    send_parse(*statement, shape.known ? shape.parameter_types : statement->types);
+    return shape.known ? ask_for_shape(statement) : Copy::ready;
+}
+
+/// Whether the copy of a statement that the backend has is what the client was told.
+Relay::Copy Relay::compare(const StatementRef& statement) {
+    if (!statement->shape.known) return Copy::ready;
+    const ExpectedReplies& replies = backend_->replies;
+    const StatementShape& there = statement->name.empty()
+                                      ? backend_->unnamed_shape
+                                      : *backend_->statements.shape_of(statement->id);
+    if (there.known) return there == statement->shape ? Copy::ready : Copy::differs;
+    const bool under_way = !replies.empty() && backend_->last_question >= replies.number_at(0);
+    return under_way ? Copy::asked : ask_for_shape(statement);
+}
+
+/// Describe and Flush of ours: what follows waits for the answer, since it could not be called
+/// back.
+Relay::Copy Relay::ask_for_shape(const StatementRef& statement) {
+    ExpectedReply& reply = backend_->replies.push(Request::describe, Answer::discard);
+    reply.statement = statement;
+    backend_->last_question = backend_->replies.last_number();
+    worker_.to_backend.generate([&](std::string& out) {
+        std::array<char, backend_name_bytes> storage{};
+        const std::string_view name =
+            statement->name.empty() ? std::string_view{} : backend_name(statement->id, storage);
+        protocol::append_describe(out, NamedKind::statement, name);
+        protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::flush));
+    });
+    return Copy::asked;
+}
+
+/// PostgreSQL has described the backend's copy of a statement.
+void Relay::note_shape(const StatementRef& statement, std::uint64_t result) {
+    StatementShape* shape = nullptr;
+    if (!statement->name.empty()) {
+        shape = backend_->statements.shape_of(statement->id);
+    } else if (backend_->unnamed_version == statement->version) {
+        shape = &backend_->unnamed_shape;
+    }
+    StatementShape described{true, {}, result};
+    if (result != unseen_result) std::swap(described.parameter_types, backend_->described_types);
+    if (!statement->shape.known && result != unseen_result) statement->shape = described;
+    if (shape != nullptr) *shape = std::move(described);
+}
+
+/// As PostgreSQL words it when a plan is made anew (plancache.c).
+Take Relay::refuse_changed(const MessageInHand& message, const StatementRef& statement) {
+    worker_.namer->renew(statement->epoch);
+    return refuse(message, make_error(sqlstate::feature_not_supported,
+                                      "cached plan must not change result type"));
 }
 
 Take Relay::on_bind(const MessageInHand& message) {
@@ -251,7 +317,14 @@ Take Relay::on_bind(const MessageInHand& message) {
         if (undecided(target)) return stall();
         ensure_on_backend(target);
     }
-    ensure_on_backend(statement);
+    switch (ensure_on_backend(statement)) {
+        case Copy::ready:
+            break;
+        case Copy::asked:
+            return stall();
+        case Copy::differs:
+            return refuse_changed(message, statement);
+    }
     note_effects(statement->effects);
     if (prefix->portal.empty()) portal_ = statement;
     ExpectedReply& reply = backend_->replies.push(Request::bind, Answer::forward);
@@ -284,7 +357,14 @@ Take Relay::on_describe(const MessageInHand& message) {
     }
     if (phase_ == RelayPhase::idle) return acquire();
     if (statement && undecided(statement)) return stall();
-    if (statement) ensure_on_backend(statement);
+    switch (statement ? ensure_on_backend(statement) : Copy::ready) {
+        case Copy::ready:
+            break;
+        case Copy::asked:
+            return stall();
+        case Copy::differs:
+            return refuse_changed(message, statement);
+    }
     batch_open_ = true;
     if (backend_->replies.empty()) query_began_ = worker_.now;
     ExpectedReply& reply = backend_->replies.push(Request::describe, Answer::forward);

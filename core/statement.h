@@ -7,6 +7,7 @@
 #include "core/limits.h"
 #include "core/position_map.h"
 #include "core/statement_effects.h"
+#include "core/statement_shape.h"
 
 #include <array>
 #include <cstdint>
@@ -33,6 +34,7 @@ struct Statement {
     std::uint64_t version = 0;  ///< tells one unnamed statement from the next; never 0 in use
     PositionMap positions;      ///< from the rewritten text back to the client's
     StatementEffects effects{};
+    StatementShape shape;  ///< what the client was told of it; may stay unknown
 
     void clear() {
         name.clear();
@@ -43,6 +45,7 @@ struct Statement {
         version = 0;
         positions = {};
         effects = {};
+        shape.clear();
     }
 
   private:

@@ -353,5 +353,22 @@ TEST(RelayDeallocate, StaleSharedStatementIsNotGivenToWhoPreparesItsTextAgain) {
     script.check_whole();
 }
 
+TEST(RelayDeallocate, WaitsUntilItIsKnownWhatAnEarlierOneDid) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + parse("", "deallocate s1") + sync())
+        .backend(parse_complete() + prepared)
+        .frontend_gets(parse_complete() + prepared)
+        .frontend(bind("", "") + sync())
+        .backend(bind_complete() + ready())
+        .frontend_gets(bind_complete() + ready())
+        // The portal went with its transaction.
+        .frontend(execute() + sync() + query("deallocate s1"))
+        .backend(error("34000", "portal \"\" does not exist") + ready())
+        .frontend_gets(error("34000", "portal \"\" does not exist") + ready() +
+                       command_complete("DEALLOCATE") + ready())
+        .released();
+    script.check();
+}
+
 }  // namespace
 }  // namespace schemux::core::relay_script

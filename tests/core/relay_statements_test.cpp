@@ -162,9 +162,9 @@ TEST(RelayStatements, NothingComesBetweenThePartsOfAnAnswer) {
     script.frontend(parse("s1", "select 1") + sync())
         .backend(prepared)
         .frontend_gets(prepared)
-        .frontend(describe_statement("s1") + flush())
-        .backend(parameter_description() + described.substr(0, 20))
-        .frontend_gets(parameter_description() + described.substr(0, 20))
+        .frontend(bind_with("", "s1", no_parameters) + describe_portal("") + flush())
+        .backend(bind_complete() + described.substr(0, 20))
+        .frontend_gets(bind_complete() + described.substr(0, 20))
         .frontend(parse("s2", "select 1") + sync())
         .frontend_gets("")
         .backend(described.substr(20) + ready())
@@ -187,13 +187,17 @@ TEST(RelayStatements, UnnamedStatementSurvivesAnotherClientOnItsBackend) {
         .client(1)
         .whatever_backend_got()
         .frontend(run(""))
-        .backend_gets(parse("", "select 1") + run(""))
-        .backend(parse_complete() + bind_complete() + none + ready())
+        .backend_gets(parse("", "select 1") + describe_statement("") + flush())
+        .backend(parse_complete() + parameter_description() + no_data())
+        .backend_gets(run(""))
+        .backend(bind_complete() + none + ready())
         .frontend_gets(bind_complete() + none + ready())
         .client(2)
         .frontend(run(""))
-        .backend_gets(parse("", "select 2") + run(""))
-        .backend(parse_complete() + bind_complete() + none + ready())
+        .backend_gets(parse("", "select 2") + describe_statement("") + flush())
+        .backend(parse_complete() + parameter_description() + no_data())
+        .backend_gets(run(""))
+        .backend(bind_complete() + none + ready())
         .frontend_gets(bind_complete() + none + ready())
         .released();
     script.check();
@@ -306,6 +310,21 @@ TEST(RelayStatements, NameThatASkippedCloseGivesBackIsTakenByALaterOne) {
         .frontend(describe_statement("s1") + sync())
         .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready());
     script.check();
+}
+
+TEST(RelayStatements, NameWhoseCloseWasSkippedIsStillTaken) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(parse_complete() + ready())
+        .frontend_gets(parse_complete() + ready())
+        .frontend(execute("none") + close_statement("s1") + sync() + parse("s1", "select 2") +
+                  sync())
+        .backend(error("34000", "no portal") + ready())
+        .frontend_gets(error("34000", "no portal") + ready() +
+                       own_error("42P05", "prepared statement \"s1\" already exists") + ready())
+        .released();
+    // Cut elsewhere, the Parse that must fail goes to the backend.
+    script.check_whole();
 }
 
 TEST(RelayStatements, UnnamedStatementThatASkippedQueryGivesBackIsDroppedByALaterOne) {
