@@ -6,6 +6,7 @@
 #include "core/template_syntax.h"
 #include "protocol/sql_lexer.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/sql_tokens.h"
 
 #include <array>
 #include <string>
@@ -71,6 +72,7 @@ void check_lexer(std::string_view text, bool conforming) {
     SqlLexer significant(text, conforming);
     for (const Token& token : tokens) {
         check_token(text, token);
+        check_by_manual(text, token, conforming);
         // From each boundary the lexer goes on as if it had come there itself.
         SqlLexer again(text, conforming);
         again.seek(token.begin);
