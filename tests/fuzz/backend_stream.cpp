@@ -7,6 +7,7 @@
 #include "tests/fuzz/input.h"
 #include "tests/fuzz/message_walk.h"
 #include "tests/fuzz/relay_pool.h"
+#include "tests/fuzz/told_grammar.h"
 #include "tests/support/backend_script.h"
 #include "tests/support/relay_messages.h"
 
@@ -204,7 +205,8 @@ Told answer(std::string_view bytes, std::uint8_t circumstances, std::uint64_t cu
     plan.service.name = "service";
     RelayPool pool(std::move(plan));
     pool.add_client({});
-    pool.send(0, conversations[circumstances % conversations.size()]);
+    const std::string& conversation = conversations[circumstances % conversations.size()];
+    pool.send(0, conversation);
     pool.read_frontend(0, std::string::npos);
     for (const std::string_view piece : cut(bytes, cuts)) {
         if (pool.server_count() == 0) break;
@@ -212,6 +214,7 @@ Told answer(std::string_view bytes, std::uint8_t circumstances, std::uint64_t cu
         pool.read_frontend(0, std::string::npos);
     }
     demand(pool.received(0).size() <= 16 * bytes.size() + 4'096, "what is told is bounded");
+    demand_in_turn(conversation, pool.received(0));
     return {pool.received(0), pool.reason(0)};
 }
 
