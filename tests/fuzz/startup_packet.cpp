@@ -48,6 +48,10 @@ std::string escaped(std::string_view text) {
 
 /// Settings written as options read as themselves.
 void check_options(std::string_view text) {
+    const auto any = protocol::read_options("-c a=" + escaped(text));
+    const auto* one = std::get_if<std::vector<Setting>>(&any);
+    demand(one != nullptr && *one == std::vector<Setting>{{"a", std::string(text)}},
+           "any value can be written");
     auto read = protocol::read_options(text);
     if (const auto* error = std::get_if<ErrorFields>(&read)) {
         demand(error->sqlstate == "42601" || error->sqlstate == "54000", "a known error");
