@@ -174,7 +174,36 @@ bool same_numbers(const Settings& a, const Settings& b) {
     return numbers(a) == numbers(b);
 }
 
-void check_settings(const Settings& settings) {
+/// Every key once, or the file is refused at the line of the second.
+void check_duplicate(std::string_view written, std::size_t choice) {
+    std::vector<std::string_view> lines;
+    std::vector<std::size_t> keys;
+    for (std::string_view rest = written; !rest.empty();) {
+        const std::string_view line = rest.substr(0, rest.find('\n') + 1);
+        const std::size_t word = line.find_first_not_of(' ');
+        if (line[word] != '-') keys.push_back(lines.size());
+        lines.push_back(line);
+        rest.remove_prefix(line.size());
+    }
+    const std::size_t twice = keys[choice % keys.size()];
+    std::string text;
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+        text += lines[i];
+        if (i == twice) text += lines[i];
+    }
+    const LoadResult result = load(text, std::string(file_name), variable);
+    if (result.settings) show("twice", lines[twice]);
+    demand(!result.settings, "a key that is there twice is refused");
+    // Lines count from one, and the second is the one behind.
+    const bool at_second =
+        std::any_of(result.errors.begin(), result.errors.end(), [twice](const Diagnostic& error) {
+            return error.position.line == twice + 2 &&
+                   error.message.find("line " + std::to_string(twice + 1)) != error.message.npos;
+        });
+    demand(at_second, "the error is at the second, and names the line of the first");
+}
+
+void check_settings(const Settings& settings, std::size_t choice) {
     for (const Problem& problem : validate(settings))
         demand(problem.severity == Severity::warning, "settings that were loaded are valid");
     demand(describe_changes(settings, settings).empty(), "nothing differs from itself");
@@ -203,6 +232,7 @@ void check_settings(const Settings& settings) {
     }
     demand(changes.empty() && same_numbers(settings, *again.settings),
            "settings are read as they were written");
+    check_duplicate(written, choice);
 }
 
 void check(Input input) {
@@ -213,7 +243,7 @@ void check(Input input) {
     demand(result.settings.has_value() == result.errors.empty(), "settings or errors");
     check_diagnostics(result.errors, text);
     check_diagnostics(result.warnings, text);
-    if (result.settings) check_settings(*result.settings);
+    if (result.settings) check_settings(*result.settings, text.size());
     // Connection strings are people's own text in a text of ours.
     const std::string shown = show_dsn(text);
     demand(shown.size() <= 16 * text.size() + 16, "what is shown of a dsn is bounded");
