@@ -15,6 +15,8 @@ import pathlib
 import random
 import struct
 
+import session_seeds
+
 HERE = pathlib.Path(__file__).resolve().parent
 
 # --- PostgreSQL's messages -----------------------------------------------------------------------
@@ -319,6 +321,7 @@ def relay_session():
             elif opcode in (4, 6, 8):
                 steps.append(chance.choice([255, 255, 6, 20]))
         yield bytes(steps)
+    yield from session_seeds.all_seeds()
 
 
 TARGETS = {"frontend_stream": frontend_stream, "backend_stream": backend_stream,
