@@ -67,6 +67,9 @@ SQL = [
     "select $1::int + @-1 - !!2 # 3 ^ 4 & 5 | `6",
     "insert into t values (1),(2) on conflict do nothing",
     "with x as (insert into {{tables.t}} values (1) returning *) select * from x for update",
+    "select \"{{tables.x}}y\".\"a{{schema}}b\", U&\"<<tables.x>> z\", E'{{tables.x}}\\n', "
+    "n'{{schema}}.a'"
+    " /* a{{tables.y}}b */ -- {{schema}}c\n, $$a{{tables.x}}b$$",
     "'unterminated {{tables.x}}", "$x$ unterminated {{tables.x}}", "\"unterminated",
     "/* unterminated",
     "select 'é', {{tables.t}}, 'ü' from \"ö\"", "grant select on {{tables.t}} to public",
@@ -78,6 +81,10 @@ def sql():
         yield bytes([0, 0x11]) + statement.encode()
         options = number % 3 | (number // 3 % 3) << 2
         yield bytes([options, number % 6 | (number % 4) << 4]) + statement.encode()
+        if "{{" in statement or "<<" in statement:
+            # Templates in every literal, name and comment; the schema with a quote in it.
+            yield bytes([2 << 2, 0x11]) + statement.encode()
+            yield bytes([2 << 2, 0x21]) + statement.encode()
 
 
 # --- startup_packet ------------------------------------------------------------------------------
@@ -170,6 +177,8 @@ drain_timeout: 1s
     "backend:\n  dsn: 'host=a password=x'\n  dsn: twice\nservices:\n  - {}\n  -\nunknown: 1\n",
     "a: &x 1\nb: *x\n<<: {}\n!!int c: 3\n", "---\na: 1\n---\nb: 2\n", "- 1\n- 2\n", "x", "",
     "services: [[[[[[[[[[[[[[[[[[", "backend: {dsn: ${MISSING}}\npool: {lifetime: ${EMPTY}}\n",
+    "pool:\n  lifetime: 1000000000000000h\n  idle_timeout: 5124095576030431s\n"
+    "limits:\n  max_query_bytes: 18446744073709551617\n  max_clients: 17179869184\n",
     "pool:\n  max_connections: 010\n  acquire_timeout: 10\n  mode: session\n\tx: y\n",
     "services:\n  - name: tenant_*\n    schema: pg_x\n  - name: a\n  - name: a\n",
     "listen: [ { address: 0.0.0.0 }, { address: ::, port: 0 }, { port: 1 } ]\nauth: {}",
@@ -285,7 +294,9 @@ def backend_stream():
             yield bytes([0x81, 0, number]) + compact(login)
     row = message("T", b"\0\1a\0" + bytes(18)) + message("D", b"\0\1\0\0\0\0011")
     done = message("C", b"SELECT 1\0")
+    fields = b"Ddetail\0Hhint\0P8\0Wcontext\0sschema\0tt\0Ffile.c\0L1\0Rroutine\0"
     answers = [row + done + ready(), error("E", "ERROR", "42P01", b"P8\0") + ready(),
+               error("E", "ERROR", "42P01", fields) + ready(),
                message("C", b"BEGIN\0") + ready(b"T") + row + done + ready(b"T"),
                message("1") + message("2") + message("n") + done + ready(),
                message("G", b"\0\0\0") + message("C", b"COPY 1\0") + ready(),
