@@ -6,9 +6,11 @@
 #include "config/option_value.h"
 #include "config/reference.h"
 #include "config/validate.h"
+#include "config/values.h"
 #include "tests/fuzz/input.h"
 
 #include <algorithm>
+#include <array>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -21,6 +23,8 @@ namespace {
 using namespace config;
 
 constexpr std::string_view file_name = "/etc/schemux/schemux.yaml";
+constexpr std::size_t digits_max = 24;
+constexpr std::size_t numbers_max = 64;
 constexpr std::string_view secret = "hunter2-of-the-environment";
 
 std::optional<std::string> variable(const std::string& name) {
@@ -235,6 +239,40 @@ void check_settings(const Settings& settings, std::size_t choice) {
     check_duplicate(written, choice);
 }
 
+/// A number with its unit is as much as it says, or refused: nothing wraps around.
+void check_units(std::string_view number) {
+    const std::string digits(number.substr(0, digits_max));
+    // Exact far beyond 64 bits with the largest unit of all.
+    long double value = 0;
+    for (const char c : digits)
+        value = value * 10 + static_cast<long double>(c - '0');
+    const auto is_exact = [value](auto read, std::uint64_t factor) {
+        return !read || static_cast<long double>(*read) == value * static_cast<long double>(factor);
+    };
+    static constexpr std::array<std::pair<const char*, std::uint64_t>, 4> times = {
+        {{"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}}};
+    static constexpr std::array<std::pair<const char*, std::uint64_t>, 4> sizes = {
+        {{"", 1}, {"KiB", 1U << 10U}, {"MiB", 1U << 20U}, {"GiB", 1U << 30U}}};
+    for (const auto& [unit, factor] : times) {
+        const auto time = parse_duration(digits + unit);
+        demand(!time || is_exact(std::optional(time->count()), factor), "a time is what it says");
+    }
+    for (const auto& [unit, factor] : sizes)
+        demand(is_exact(parse_size(digits + unit), factor), "a size is what it says");
+    demand(is_exact(parse_integer(digits), 1), "a number is what it says");
+}
+
+void check_numbers(std::string_view text) {
+    constexpr std::string_view decimal = "0123456789";
+    std::size_t checked = 0;
+    std::size_t at = text.find_first_of(decimal);
+    while (at != text.npos && checked++ < numbers_max) {
+        const std::size_t end = std::min(text.find_first_not_of(decimal, at), text.size());
+        check_units(text.substr(at, end - at));
+        at = text.find_first_of(decimal, end);
+    }
+}
+
 void check(Input input) {
     std::string text;
     if (input.flag()) text = default_config_yaml();
@@ -248,6 +286,7 @@ void check(Input input) {
     const std::string shown = show_dsn(text);
     demand(shown.size() <= 16 * text.size() + 16, "what is shown of a dsn is bounded");
     holds_password(text);
+    check_numbers(text);
 }
 
 }  // namespace
