@@ -265,8 +265,22 @@ core::UpkeepState keep_up(std::string_view bytes, std::uint8_t circumstances, st
     return upkeep.state();
 }
 
+/// Whether the server refused our text, as far as it answered at all.
+bool was_refused(std::string_view bytes) {
+    bool answered = false;
+    bool refused = false;
+    for_each_message(bytes, [&](char type, std::string_view) {
+        refused = refused || (type == 'E' && !answered);
+        answered = answered || type == 'Z';
+    });
+    return refused;
+}
+
 void check_upkeep(std::string_view bytes, std::uint8_t circumstances, std::uint64_t cuts) {
     const core::UpkeepState whole = keep_up(bytes, circumstances, 0);
+    demand(whole != core::UpkeepState::done || !was_refused(bytes),
+           "a server that refused is not done");
+    demand(whole != core::UpkeepState::refused || was_refused(bytes), "refused means an error");
     for (const std::uint64_t seed : {std::uint64_t{1}, cuts}) {
         const core::UpkeepState other = keep_up(bytes, circumstances, seed);
         // What comes behind the end is seen only when it comes together with it.
