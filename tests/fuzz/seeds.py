@@ -314,6 +314,10 @@ def backend_stream():
             if (number + conversation) % 4 == 0 or number == conversation:
                 yield bytes([1, conversation, number]) + stream
         yield bytes([2, number, number]) + stream
+    # Upkeep of each kind that is done, and that is refused.
+    for circumstances in range(4):
+        for number, stream in enumerate([done, error("E", "ERROR", "42501")]):
+            yield bytes([2, circumstances, number]) + stream + ready()
 
 
 # --- relay_session -------------------------------------------------------------------------------
