@@ -229,6 +229,18 @@ void add_pool(std::vector<Option>& rows) {
                 .range(0, 720 * hour)
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->pool.lifetime; }),
+            row("pool.statements_per_backend", OptionType::integer,
+                "Prepared statements kept on one backend; the least used is closed for a new one.")
+                .by_default("400")
+                .range(4, 100'000)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field {
+                    return &s.settings->pool.statements_per_backend;
+                }),
+            row("pool.rotate_backends", OptionType::boolean,
+                "For tests: a frontend gets another backend for each transaction if it can.")
+                .by_default("false")
+                .at([](const Scope& s) -> Field { return &s.settings->pool.rotate_backends; }),
             reserved("pool.query_timeout", "Longest time for one query."),
             reserved("pool.transaction_timeout", "Longest time for one transaction."),
             reserved("pool.idle_in_transaction_timeout", "Longest idle time in a transaction."),

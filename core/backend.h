@@ -55,10 +55,12 @@ class BackendStatements {
     void remove(const StatementId& id) { used_.erase(id); }
     void clear() { used_.clear(); }
     std::size_t size() const { return used_.size(); }
+    /// For a backend that has none yet.
+    void set_maximum(std::size_t statements) { maximum_ = statements; }
 
     /// The one to close before another is added, if the backend is full.
     std::optional<StatementId> victim() const {
-        if (used_.size() < limits::backend_statements_max) return {};
+        if (used_.size() < maximum_) return {};
         const auto* oldest = &*used_.begin();
         for (const auto& entry : used_) {
             if (entry.second.used < oldest->second.used) oldest = &entry;
@@ -74,6 +76,7 @@ class BackendStatements {
     };
     boost::unordered_flat_map<StatementId, Use, StatementIdHash> used_;
     std::uint64_t clock_ = 0;
+    std::size_t maximum_ = limits::backend_statements_max;
 };
 
 /// Where a byte stream stands between two reads.

@@ -12,7 +12,8 @@ namespace schemux::core::limits {
 /// a full queue stops reading the client, and drains by itself.
 inline constexpr std::size_t expected_replies_max = 16'384;
 
-/// Prepared statements kept on one backend; each costs PostgreSQL about 10-14 kB.
+/// Prepared statements kept on one backend unless pool.statements_per_backend says otherwise; each
+/// costs PostgreSQL about 10-14 kB.
 inline constexpr std::size_t backend_statements_max = 400;
 
 /// Descriptions of a prepared statement are looked at up to this size (some hundred columns); what

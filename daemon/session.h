@@ -37,6 +37,7 @@ class Session final : public StreamHandler {
     void on_backend_drained();
 
     core::Relay& relay() { return *relay_; }
+    const core::Relay& relay() const { return *relay_; }
     core::SessionId id() const { return id_; }
     bool waiting() const { return relay_->phase() == core::RelayPhase::waiting; }
     bool closed() const { return stream_ == nullptr; }
@@ -44,6 +45,7 @@ class Session final : public StreamHandler {
     core::TicketHandle ticket;
     bool listed_as_waiting = false;  ///< the worker's deadline list has it
     int broken_promises = 0;         ///< backends that ended before this wait's lease began
+    std::uint32_t last_backend_pid = 0;
 
   private:
     void perform(core::Step step);

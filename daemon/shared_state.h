@@ -36,6 +36,8 @@ struct Policy {
     std::chrono::milliseconds lifetime{3'600'000};    ///< 0: never
     std::uint32_t max_clients = 10'000;
     std::uint32_t min_connections = 0;
+    std::uint32_t statements_per_backend = core::limits::backend_statements_max;
+    bool rotate_backends = false;     ///< for tests: no session has a backend twice in a row
     std::uint64_t backend_epoch = 0;  ///< counts the dsns: backends of an older one are closed
 };
 

@@ -90,6 +90,8 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     policy->lifetime = settings.pool.lifetime;
     policy->max_clients = settings.limits.max_clients;
     policy->min_connections = settings.pool.min_connections;
+    policy->statements_per_backend = settings.pool.statements_per_backend;
+    policy->rotate_backends = settings.pool.rotate_backends;
     policy->backend_epoch = backend_epoch;
     return policy;
 }

@@ -116,7 +116,8 @@ class Worker {
     void run(std::function<void()> work);
 
     void adopt(std::unique_ptr<BackendConnection> owned, std::optional<core::Ticket> ticket);
-    BackendConnection* take_idle(const core::Label& label);
+    BackendConnection* take_idle(const Session& session);
+    std::optional<std::size_t> choose_idle(const Session& session) const;
     void remove_idle(BackendConnection& backend);
     bool begin_lease(BackendConnection& backend, Session& session);
     void make_available(BackendConnection& backend);

@@ -36,6 +36,7 @@ void Worker::post_backend(NewBackend&& backend, std::optional<core::Ticket> tick
     run([this, fresh = std::make_shared<NewBackend>(std::move(backend)), ticket] {
         auto connection = std::make_unique<BackendConnection>(*this, std::move(*fresh));
         connection->state.opened = context_.now;
+        connection->state.statements.set_maximum(policy_->statements_per_backend);
         adopt(std::move(connection), ticket);
     });
 }
@@ -62,7 +63,7 @@ void Worker::adopt(std::unique_ptr<BackendConnection> owned, std::optional<core:
 
 BackendConnection* Worker::acquire(Session& session) {
     if (!shared_.pool.contended()) {
-        if (BackendConnection* backend = take_idle(session.relay().label())) {
+        if (BackendConnection* backend = take_idle(session)) {
             if (begin_lease(*backend, session)) return backend;
             watch_deadline(session);
             return nullptr;
@@ -73,6 +74,7 @@ BackendConnection* Worker::acquire(Session& session) {
     if (shared_.pool.may_grow()) control_.wake_connector();
     // Published before looking: either we see the idle one, or its worker sees our ticket.
     if (!idle_.empty()) {
+        if (!choose_idle(session)) return nullptr;
         dispatch_idle();
     } else if (const auto other = shared_.pool.idle_elsewhere(number_)) {
         peers_[*other]->post_give_up_idle();
@@ -80,18 +82,28 @@ BackendConnection* Worker::acquire(Session& session) {
     return nullptr;
 }
 
-BackendConnection* Worker::take_idle(const core::Label& label) {
-    while (!idle_.empty()) {
-        std::size_t chosen = idle_.size() - 1;
-        const std::size_t window = std::min(idle_.size(), core::limits::idle_window);
-        for (std::size_t back = 1; back <= window; ++back) {
-            if (idle_[idle_.size() - back]->state.label == label) {
-                chosen = idle_.size() - back;
-                break;
-            }
+/// The place in `idle_` of the one that suits the session best; none: let another be opened.
+std::optional<std::size_t> Worker::choose_idle(const Session& session) const {
+    if (idle_.empty()) return {};
+    if (policy_->rotate_backends) {
+        for (std::size_t place = 0; place < idle_.size(); ++place) {
+            if (idle_[place]->state.pid != session.last_backend_pid) return place;
         }
-        BackendConnection& backend = *idle_[chosen];
-        idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(chosen));
+        if (shared_.pool.may_grow()) return {};
+        return 0;
+    }
+    const std::size_t window = std::min(idle_.size(), core::limits::idle_window);
+    for (std::size_t back = 1; back <= window; ++back) {
+        const std::size_t place = idle_.size() - back;
+        if (idle_[place]->state.label == session.relay().label()) return place;
+    }
+    return idle_.size() - 1;
+}
+
+BackendConnection* Worker::take_idle(const Session& session) {
+    while (const auto chosen = choose_idle(session)) {
+        BackendConnection& backend = *idle_[*chosen];
+        idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(*chosen));
         publish_idle();
         const bool rested = context_.now - backend.state.idle_since > trusted_rest;
         if (rested && engine_.has_news(*backend.stream)) {
@@ -120,6 +132,7 @@ bool Worker::begin_lease(BackendConnection& backend, Session& session) {
     }
     backend.phase = BackendPhase::leased;
     session.broken_promises = 0;
+    session.last_backend_pid = backend.state.pid;
     counters_.backends_leased.add();
     return true;
 }

@@ -48,7 +48,8 @@ listen:
 http: { address: 127.0.0.2, port: 7003 }
 backend: { dsn: "postgresql://u@h/d", password_file: /etc/pw }
 pool: { max_connections: 7, min_connections: 2, mode: transaction, acquire_timeout: 250ms,
-        connect_timeout: 2s, idle_timeout: 3m, lifetime: 2h }
+        connect_timeout: 2s, idle_timeout: 3m, lifetime: 2h,
+        statements_per_backend: 9, rotate_backends: true }
 auth: { method: trust, users: [ { name: alice }, { name: bob } ] }
 services:
   - name: one
@@ -81,6 +82,8 @@ drain_timeout: 0
     EXPECT_EQ(settings.pool.connect_timeout, std::chrono::seconds(2));
     EXPECT_EQ(settings.pool.idle_timeout, std::chrono::minutes(3));
     EXPECT_EQ(settings.pool.lifetime, std::chrono::hours(2));
+    EXPECT_EQ(settings.pool.statements_per_backend, 9U);
+    EXPECT_TRUE(settings.pool.rotate_backends);
     ASSERT_EQ(settings.auth.users.size(), 2U);
     EXPECT_EQ(settings.auth.users[1].name, "bob");
     ASSERT_EQ(settings.services.size(), 2U);

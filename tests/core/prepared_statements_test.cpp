@@ -126,5 +126,16 @@ TEST(BackendStatements, LeastRecentlyUsedGoesFirst) {
     EXPECT_FALSE(statements.victim());
 }
 
+TEST(BackendStatements, ThereMayBeFewerOfThem) {
+    BackendStatements statements;
+    statements.set_maximum(2);
+    const StatementId first{1};
+    const StatementId second{2};
+    statements.add(first, 1);
+    EXPECT_FALSE(statements.victim());
+    statements.add(second, 2);
+    EXPECT_EQ(statements.victim(), first);
+}
+
 }  // namespace
 }  // namespace schemux::core
