@@ -5,7 +5,6 @@
 #include "protocol/authentication.h"
 #include "protocol/error_response.h"
 #include "tests/fuzz/input.h"
-#include "tests/fuzz/message_walk.h"
 #include "tests/fuzz/relay_pool.h"
 #include "tests/fuzz/told_grammar.h"
 #include "tests/support/backend_script.h"

@@ -3,7 +3,6 @@
 // `framed`), a byte for the service, two for the cuts, then bytes.
 #include "protocol/authentication.h"
 #include "tests/fuzz/input.h"
-#include "tests/fuzz/message_walk.h"
 #include "tests/fuzz/relay_pool.h"
 #include "tests/support/relay_messages.h"
 

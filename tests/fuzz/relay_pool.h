@@ -7,7 +7,8 @@
 
 #include "core/relay.h"
 #include "core/upkeep.h"
-#include "tests/fuzz/fake_postgres.h"
+#include "tests/support/fake_postgres.h"
+#include "tests/support/message_walk.h"
 
 #include <deque>
 #include <memory>
@@ -16,6 +17,10 @@
 #include <string_view>
 
 namespace schemux::fuzz {
+
+using fake::FakePostgres;
+using fake::for_each_message;
+using fake::SettingsMap;
 
 struct PoolPlan {
     core::Service service;

@@ -1,6 +1,5 @@
 // What must hold for a RelayPool, whatever happened in it.
 #include "tests/fuzz/input.h"
-#include "tests/fuzz/message_walk.h"
 #include "tests/fuzz/relay_pool.h"
 
 namespace schemux::fuzz {

@@ -1,4 +1,4 @@
-#include "tests/fuzz/fake_postgres.h"
+#include "tests/support/fake_postgres.h"
 
 #include "protocol/message_header.h"
 #include "protocol/messages.h"
@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace schemux::fuzz {
+namespace schemux::fake {
 
 namespace script = core::relay_script;
 using protocol::MessageHeader;
@@ -312,4 +312,4 @@ void FakePostgres::fatal(std::string_view sqlstate, std::string_view message, st
     closed_ = died_ = true;
 }
 
-}  // namespace schemux::fuzz
+}  // namespace schemux::fake

@@ -6,7 +6,7 @@
 
 #include <string_view>
 
-namespace schemux::fuzz {
+namespace schemux::fake {
 
 /// Calls `visit(type, whole message)`; returns what is left behind the last whole one.
 template <typename Visit>
@@ -20,4 +20,4 @@ std::string_view for_each_message(std::string_view bytes, Visit visit) {
     return bytes;
 }
 
-}  // namespace schemux::fuzz
+}  // namespace schemux::fake

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "core/template_rewriter.h"
-#include "tests/fuzz/fake_sql.h"
+#include "tests/support/fake_sql.h"
 
 #include <cstdint>
 #include <map>
@@ -18,7 +18,7 @@
 #include <utility>
 #include <vector>
 
-namespace schemux::fuzz {
+namespace schemux::fake {
 
 using SettingsMap = std::map<std::string, std::string, std::less<>>;
 
@@ -117,4 +117,4 @@ class FakePostgres {
     unsigned residue_ = 0;
 };
 
-}  // namespace schemux::fuzz
+}  // namespace schemux::fake

@@ -1,11 +1,11 @@
-#include "tests/fuzz/fake_sql.h"
+#include "tests/support/fake_sql.h"
 
 #include "core/position_map.h"
 #include "protocol/sql_lexer.h"
 
 #include <algorithm>
 
-namespace schemux::fuzz {
+namespace schemux::fake {
 
 using protocol::SqlLexer;
 using protocol::Token;
@@ -134,4 +134,4 @@ Failure aborted_transaction() {
             "current transaction is aborted, commands ignored until end of transaction block"};
 }
 
-}  // namespace schemux::fuzz
+}  // namespace schemux::fake

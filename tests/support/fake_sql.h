@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace schemux::fuzz {
+namespace schemux::fake {
 
 struct Failure {
     std::string sqlstate;
@@ -44,4 +44,4 @@ Failure missing_statement(std::string_view name);
 Failure missing_portal(std::string_view name);
 Failure aborted_transaction();
 
-}  // namespace schemux::fuzz
+}  // namespace schemux::fake

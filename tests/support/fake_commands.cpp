@@ -1,11 +1,11 @@
 // FakePostgres's half that runs statements. The protocol is in fake_postgres.cpp.
-#include "tests/fuzz/fake_postgres.h"
+#include "tests/support/fake_postgres.h"
 #include "tests/support/relay_messages.h"
 
 #include <algorithm>
 #include <cctype>
 
-namespace schemux::fuzz {
+namespace schemux::fake {
 
 namespace script = core::relay_script;
 
@@ -235,4 +235,4 @@ void FakePostgres::note_residue(const Words& words) {
     }
 }
 
-}  // namespace schemux::fuzz
+}  // namespace schemux::fake
