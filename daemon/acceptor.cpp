@@ -3,6 +3,7 @@
 #include "core/frontend_login.h"
 #include "core/overload.h"
 #include "daemon/deadline.h"
+#include "daemon/hop.h"
 #include "daemon/log.h"
 #include "daemon/socket_options.h"
 #include "protocol/messages.h"
@@ -285,9 +286,9 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::prove(core::FrontendLogin
                                                              const Policy& policy, Worker& worker) {
     auto verifier = policy.credentials->find(login.user(), shared_.mock_secret);
     if (!verifier) {
-        co_await asio::post(helper_, use_awaitable);
+        co_await hop_to(helper_);
         policy.credentials->derive(login.user());
-        co_await asio::post(worker.io(), use_awaitable);
+        co_await hop_to(worker.io());
         verifier = policy.credentials->find(login.user(), shared_.mock_secret);
     }
     co_return login.on_verifier(std::move(*verifier), protocol::make_scram_nonce());

@@ -2,6 +2,7 @@
 
 #include "core/overload.h"
 #include "daemon/deadline.h"
+#include "daemon/hop.h"
 #include "daemon/log.h"
 #include "daemon/socket_options.h"
 #include "protocol/keyed_digest.h"
@@ -158,9 +159,9 @@ asio::awaitable<std::vector<Connector::Candidate>> Connector::candidates(std::st
     // A reload may replace them meanwhile.
     const std::vector<HostPort> hosts = access_.target.hosts;
     for (const HostPort& host : hosts) {
-        if (!host.is_unix()) co_await asio::post(helper_, use_awaitable);
+        if (!host.is_unix()) co_await hop_to(helper_);
         auto resolved = resolve_addresses(host);
-        if (!host.is_unix()) co_await asio::post(io_, use_awaitable);
+        if (!host.is_unix()) co_await hop_to(io_);
         if (const auto* error = std::get_if<DsnError>(&resolved)) {
             why_none = error->message;
             continue;
@@ -274,9 +275,9 @@ asio::awaitable<std::optional<protocol::ScramKeys>> Connector::keys_for(std::str
                                                                         std::uint32_t iterations) {
     const auto key = std::make_pair(password + '\0' + salt, iterations);
     if (const auto found = keys_.find(key); found != keys_.end()) co_return found->second;
-    co_await asio::post(helper_, use_awaitable);
+    co_await hop_to(helper_);
     const auto derived = protocol::derive_keys(password, salt, iterations);
-    co_await asio::post(io_, use_awaitable);
+    co_await hop_to(io_);
     if (!derived) co_return derived;
     if (keys_.size() >= cached_keys_max) keys_.clear();
     keys_.emplace(key, *derived);
