@@ -117,7 +117,7 @@ struct Backend {
     StreamPosition stream;
     std::string held;  ///< a message that is not complete yet
 
-    int cancels_in_flight = 0;
+    int cancels_in_flight = 0;  ///< sent, and the server has not yet closed the connection of it
     TimePoint opened{};
     TimePoint idle_since{};
 

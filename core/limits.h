@@ -36,6 +36,9 @@ inline constexpr std::size_t inspected_message_max = 65'536;
 inline constexpr std::size_t reported_parameters_max = 128;
 inline constexpr std::size_t reported_parameter_bytes_max = 131'072;
 
+/// What a client sends while its CancelRequest is on its way waits here; beyond it reading stops.
+inline constexpr std::size_t held_during_cancel_max = 65'536;
+
 /// A waiter may be overtaken this often by one whose label suits the free backend.
 inline constexpr std::uint8_t bypass_max = 8;
 /// So many waiters are looked at for a fitting label.

@@ -3,6 +3,7 @@
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -176,7 +177,7 @@ Step Relay::resume() {
 Step Relay::on_frontend_bytes(std::string_view bytes) {
     counters_.received_bytes.add(bytes.size());
     if (!wants_frontend_bytes() || phase_ == RelayPhase::starting ||
-        phase_ == RelayPhase::waiting) {
+        phase_ == RelayPhase::waiting || cancelling()) {
         held_.append(bytes);  // at most what was read before the reading stopped
         return {};
     }
@@ -188,7 +189,8 @@ bool Relay::wants_frontend_bytes() const {
         case RelayPhase::idle:
             return true;
         case RelayPhase::leased:
-            return !stalled_ && !terminated_ && violation_.empty() && !backend_->replies.full();
+            return !stalled_ && !terminated_ && violation_.empty() && !backend_->replies.full() &&
+                   (!cancelling() || held_.size() < limits::held_during_cancel_max);
         case RelayPhase::starting:
         case RelayPhase::waiting:
         case RelayPhase::lingering:
@@ -211,7 +213,8 @@ Step Relay::on_backend_bytes(std::string_view bytes) {
             }
         });
     worker_.backend_carry.finish(in, consumed, backend_->held, worker_.buffers);
-    if (stalled_ && step_.next == Next::proceed && phase_ == RelayPhase::leased) {
+    const bool leased = phase_ == RelayPhase::leased;
+    if (stalled_ && step_.next == Next::proceed && leased && !cancelling()) {
         return process_frontend({});
     }
     return finish_batch();
@@ -254,6 +257,11 @@ void Relay::on_backend_poisoned() {
     phase_ = RelayPhase::idle;
 }
 
+/// What the client sends behind its CancelRequest must not be hit by it: it waits.
+bool Relay::cancelling() const {
+    return phase_ == RelayPhase::leased && backend_->cancels_in_flight > 0;
+}
+
 /// Nothing is open that only a further message of the client's could end.
 bool Relay::at_batch_end() const {
     return !copy_in_ && !batch_open_;
@@ -290,8 +298,25 @@ CancelOutcome Relay::on_cancel(Step& step) {
             make_error(sqlstate::query_canceled, "canceling statement due to user request"));
         return CancelOutcome::answered;
     }
-    const bool running = phase_ == RelayPhase::leased && !backend_->replies.empty();
+    held_at_cancel_ = held_.size();
+    const bool more = cancelling() && !held_.empty();
+    const bool running = phase_ == RelayPhase::leased && (more || !backend_->replies.empty());
     return running ? CancelOutcome::forward : CancelOutcome::nothing;
+}
+
+Step Relay::on_cancel_end() {
+    if (phase_ != RelayPhase::leased || held_.empty()) return {};
+    return process_frontend({});
+}
+
+Step Relay::hear_until_cancel() {
+    if (phase_ != RelayPhase::leased) return {};
+    const std::size_t heard = std::min(held_at_cancel_, held_.size());
+    const std::string behind = held_.substr(heard);
+    held_.resize(heard);
+    const Step step = held_.empty() ? Step{} : process_frontend({});
+    held_.append(behind);
+    return step;
 }
 
 Step Relay::on_drain() {

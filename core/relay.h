@@ -124,6 +124,10 @@ class Relay {
     void on_backend_poisoned();
     /// A CancelRequest for this client.
     CancelOutcome on_cancel(Step& step);
+    /// The request that was forwarded cannot hit anything any more: the client is heard again.
+    Step on_cancel_end();
+    /// The same, but a further CancelRequest is to follow: only what came before that is heard.
+    Step hear_until_cancel();
     /// schemux is stopping: an idle client is told so now, a busy one after its transaction.
     Step on_drain();
     /// The frontend's connection ended, or its close step was performed.
@@ -235,6 +239,7 @@ class Relay {
     void end_waiting();
     void drop_backend();
     bool can_release() const;
+    bool cancelling() const;
     bool at_batch_end() const;
     bool amid_answer() const;
     void welcome(const Settings& parameters);
@@ -257,7 +262,8 @@ class Relay {
 
     StreamPosition stream_;  ///< of the client's bytes
     std::string held_;
-    std::size_t held_until_ = 0;  ///< bytes in hand before it is worth looking again
+    std::size_t held_at_cancel_ = 0;  ///< bytes of it that came before the last CancelRequest
+    std::size_t held_until_ = 0;      ///< bytes in hand before it is worth looking again
 
     ClientStatements statements_;
     bool skip_until_sync_ = false;  ///< an error was told: the client's messages do not count

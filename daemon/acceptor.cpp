@@ -46,9 +46,31 @@ constexpr int accepts_in_a_row = 64;
 /// After an error such as EMFILE: time for descriptors to come free.
 constexpr auto accept_pause = std::chrono::milliseconds(100);
 constexpr std::size_t login_buffer_bytes = 1024;
+/// When all of limits.max_clients are there, so many more may ask for a cancel, each for so long;
+/// whoever else comes is told the truth.
+constexpr std::uint32_t beyond_max = 64;
+constexpr auto beyond_patience = std::chrono::milliseconds(2'000);
+/// How long a CancelRequest's connection waits until the worker has acted on it.
+constexpr auto cancel_patience = std::chrono::seconds(5);
 
 protocol::ErrorFields fatal(std::string_view code, std::string message) {
     return protocol::make_error(code, std::move(message), protocol::Severity::fatal);
+}
+
+core::FrontendLogin::Refuse too_many_clients() {
+    core::FrontendLogin::Refuse refuse;
+    refuse.error = fatal(sqlstate::too_many_connections, "sorry, too many clients already");
+    protocol::append_error(refuse.bytes, refuse.error);
+    return refuse;
+}
+
+/// As PostgreSQL, which reads the first packet before it says that it is full: a cancel is heard.
+bool heard_beyond(const core::FrontendLogin::Action& action) {
+    using Login = core::FrontendLogin;
+    return std::holds_alternative<Login::NeedBytes>(action) ||
+           std::holds_alternative<Login::Reply>(action) ||
+           std::holds_alternative<Login::Cancel>(action) ||
+           std::holds_alternative<Login::Close>(action);
 }
 
 }  // namespace
@@ -172,12 +194,12 @@ asio::awaitable<void> Acceptor::accept_loop(std::shared_ptr<Listening> listening
 
 void Acceptor::hand_to_worker(int fd, int family) {
     accepted_.fetch_add(1, std::memory_order_relaxed);
-    if (shared_.connections.fetch_add(1) >= shared_.policy.get()->max_clients) {
-        shared_.connections.fetch_sub(1);
+    const bool beyond = shared_.connections.fetch_add(1) >= shared_.policy.get()->max_clients;
+    if (beyond) shared_.connections.fetch_sub(1);
+    if (beyond && beyond_.fetch_add(1) >= beyond_max) {
+        beyond_.fetch_sub(1);
         refused_.fetch_add(1, std::memory_order_relaxed);
-        std::string bytes;
-        protocol::append_error(
-            bytes, fatal(sqlstate::too_many_connections, "sorry, too many clients already"));
+        const std::string bytes = too_many_clients().bytes;
         [[maybe_unused]] const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
         ::close(fd);
         return;
@@ -188,7 +210,7 @@ void Acceptor::hand_to_worker(int fd, int family) {
         [](const Worker* a, const Worker* b) { return a->session_count() < b->session_count(); });
     logging_in_.fetch_add(1, std::memory_order_relaxed);
     Protocol::socket socket(least.io(), Protocol(family, family == AF_UNIX ? 0 : IPPROTO_TCP), fd);
-    asio::co_spawn(least.io(), log_in(std::move(socket), least), asio::detached);
+    asio::co_spawn(least.io(), log_in(std::move(socket), least, beyond), asio::detached);
 }
 
 namespace {
@@ -253,15 +275,10 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
         protocol::append_error(reply, refusal);
         return {std::move(reply), LoginState::over};
     };
-    const auto cancel = [this](const Login::Cancel& request) -> Answer {
-        // Protocol 3.0 keys are four bytes; nothing else was ever given out.
-        const std::uint32_t secret =
-            request.secret.size() == 4 ? protocol::read_u32(request.secret.data()) : 0;
-        const auto where = shared_.cancels.find(request.pid, secret);
-        if (where) workers_[where->worker]->post_cancel(where->session);
-        return {{}, LoginState::over};
-    };
-    return std::visit(core::Overload{accept, cancel,
+    return std::visit(core::Overload{accept,
+                                     [](const Login::Cancel&) -> Answer {
+                                         return {{}, LoginState::over};
+                                     },
                                      [](const Login::NeedBytes&) -> Answer {
                                          return {{}, LoginState::needs_bytes};
                                      },
@@ -305,20 +322,45 @@ void Acceptor::derive_keys_ahead(std::weak_ptr<Credentials> credentials) {
     });
 }
 
-asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker) {
+/// The client that waits for the end of this connection, as libpq does, knows then that nothing it
+/// sends from there on is hit: so the worker acts first.
+asio::awaitable<void> Acceptor::cancel(core::FrontendLogin::Cancel request, Worker& worker) {
+    // Protocol 3.0 keys are four bytes; nothing else was ever given out.
+    if (request.secret.size() != protocol::cancel_secret_min) co_return;
+    const auto where = shared_.cancels.find(request.pid, protocol::read_u32(request.secret.data()));
+    if (!where) co_return;
+    const auto acted = std::make_shared<asio::steady_timer>(worker.io(), cancel_patience);
+    // On the target's thread nothing but its place is known of a timer that is not its own.
+    const auto wake = [&io = worker.io(), weak = std::weak_ptr(acted)] {
+        asio::post(io, [weak] {
+            if (const auto timer = weak.lock()) timer->cancel();
+        });
+    };
+    workers_[where->worker]->post_cancel(where->session, wake);
+    boost::system::error_code ignored;
+    co_await acted->async_wait(redirect_error(use_awaitable, ignored));
+}
+
+asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker, bool beyond) {
     LoginState state = LoginState::needs_bytes;
     struct Counted {
         Acceptor& acceptor;
         const LoginState& state;
+        const bool beyond;
         ~Counted() {
             acceptor.logging_in_.fetch_sub(1, std::memory_order_relaxed);
             // An admitted connection counts until its session ends.
-            if (state != LoginState::admitted) acceptor.shared_.connections.fetch_sub(1);
+            if (beyond) {
+                acceptor.beyond_.fetch_sub(1);
+            } else if (state != LoginState::admitted) {
+                acceptor.shared_.connections.fetch_sub(1);
+            }
         }
-    } counted{*this, state};
+    } counted{*this, state, beyond};
     const std::shared_ptr<const Policy> policy = shared_.policy.get();
     const auto socket = std::make_shared<Protocol::socket>(std::move(accepted));
-    const Deadline deadline(socket, policy->login_timeout);
+    const Deadline deadline(
+        socket, beyond ? std::min(policy->login_timeout, beyond_patience) : policy->login_timeout);
     core::FrontendLogin login(policy->authentication);
     std::array<char, login_buffer_bytes> buffer{};
     while (state != LoginState::over && state != LoginState::admitted) {
@@ -330,6 +372,12 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
         do {
             core::FrontendLogin::Step step = login.on_bytes(rest);
             rest.remove_prefix(step.consumed);
+            if (beyond && !heard_beyond(step.action)) {
+                refused_.fetch_add(1, std::memory_order_relaxed);
+                step.action = too_many_clients();
+            }
+            if (const auto* request = std::get_if<core::FrontendLogin::Cancel>(&step.action))
+                co_await cancel(*request, worker);
             if (std::holds_alternative<core::FrontendLogin::NeedVerifier>(step.action))
                 step.action = co_await prove(login, *policy, worker);
             const Answer answer = act(step.action, *policy, *socket, rest, worker);

@@ -53,13 +53,13 @@ class Acceptor {
     };
 
     boost::asio::awaitable<void> accept_loop(std::shared_ptr<Listening> listening);
-    boost::asio::awaitable<void> log_in(Protocol::socket accepted, Worker& worker);
+    boost::asio::awaitable<void> log_in(Protocol::socket accepted, Worker& worker, bool beyond);
+    boost::asio::awaitable<void> cancel(core::FrontendLogin::Cancel request, Worker& worker);
     boost::asio::awaitable<core::FrontendLogin::Action> prove(core::FrontendLogin& login,
                                                               const Policy& policy, Worker& worker);
     Answer act(const core::FrontendLogin::Action& action, const Policy& policy,
                Protocol::socket& socket, std::string_view rest, Worker& worker);
     void hand_to_worker(int fd, int family);
-    std::optional<std::string> refuse_if_full(int fd);
 
     boost::asio::io_context& io_;
     SharedState& shared_;
@@ -69,7 +69,8 @@ class Acceptor {
     std::atomic<std::uint64_t> accepted_{0};
     std::atomic<std::uint64_t> refused_{0};
     std::atomic<std::uint32_t> logging_in_{0};
-    boost::asio::thread_pool helper_{1};  ///< derives keys; ends before all that its work uses
+    std::atomic<std::uint32_t> beyond_{0};  ///< connections let in only to ask for a cancel
+    boost::asio::thread_pool helper_{1};    ///< derives keys; ends before all that its work uses
 };
 
 }  // namespace schemux::daemon

@@ -54,8 +54,9 @@ class BackendConnection final : public StreamHandler {
     bool has_session = false;
     core::SessionId self;  ///< its place in the worker's table
     SocketAddress address;
-    int pending_fd = -1;  ///< before it is in an engine
-    int phase_ticks = 0;  ///< seconds in upkeep or in closing
+    bool cancel_again = false;  ///< one more, behind the one in flight
+    int pending_fd = -1;        ///< before it is in an engine
+    int phase_ticks = 0;        ///< seconds in upkeep or in closing
     std::uint32_t lifetime_jitter_percent = 0;
     std::uint64_t epoch = 0;
 

@@ -37,6 +37,12 @@ protocol::ErrorFields connection_error(std::string message) {
     return protocol::make_error(protocol::sqlstate::connection_failure, std::move(message));
 }
 
+void log_cancel_failure(std::uint32_t pid, const boost::system::error_code& error) {
+    static LogLimiter limiter;
+    log_event_limited(limiter, LogLevel::warning, "cancel_failed",
+                      {{"backend_pid", pid}, {"error", error.message()}});
+}
+
 /// The password itself goes only where nobody can listen.
 core::AcceptedMethods safe_methods(const SocketAddress& address) {
     core::AcceptedMethods methods;
@@ -285,33 +291,39 @@ asio::awaitable<std::optional<protocol::ScramKeys>> Connector::keys_for(std::str
 }
 
 void Connector::send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,
-                            std::function<void()> done) {
+                            std::function<void(CancelEnd)> done) {
     asio::post(io_, [this, address, pid, secret = std::move(secret), done = std::move(done)] {
         counters_.cancels_sent.add();
         asio::co_spawn(io_, cancel(address, pid, secret, done), asio::detached);
     });
 }
 
-/// `done` comes when the server has closed the connection: then it has acted on the request.
+/// PostgreSQL signals the backend before it closes the connection, and a backend that is signalled
+/// between two statements ignores it: behind the end of stream nothing can be hit any more.
 asio::awaitable<void> Connector::cancel(SocketAddress address, std::uint32_t pid,
-                                        std::string secret, std::function<void()> done) {
+                                        std::string secret, std::function<void(CancelEnd)> done) {
     const auto socket = std::make_shared<Socket>(io_);
     const Deadline deadline(socket, cancel_timeout);
     boost::system::error_code error;
     const asio::generic::stream_protocol::endpoint endpoint(address.get(), address.length);
     co_await socket->async_connect(endpoint, redirect_error(use_awaitable, error));
+    if (error) {
+        log_cancel_failure(pid, error);
+        done(CancelEnd::not_sent);
+        co_return;
+    }
     std::string request;
     protocol::append_cancel_request(request, pid, secret);
-    if (!error) {
-        co_await asio::async_write(*socket, asio::buffer(request),
-                                   redirect_error(use_awaitable, error));
-    }
+    co_await asio::async_write(*socket, asio::buffer(request),
+                               redirect_error(use_awaitable, error));
     std::array<char, 64> ignored_bytes{};
     while (!error) {
         co_await socket->async_read_some(asio::buffer(ignored_bytes),
                                          redirect_error(use_awaitable, error));
     }
-    done();
+    const bool acted = error == asio::error::eof;
+    if (!acted) log_cancel_failure(pid, error);
+    done(acted ? CancelEnd::acted : CancelEnd::unknown);
 }
 
 }  // namespace schemux::daemon

@@ -51,7 +51,7 @@ class Connector final : public ControlPlane {
 
     void wake_connector() override;
     void send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,
-                     std::function<void()> done) override;
+                     std::function<void(CancelEnd)> done) override;
 
     const ConnectorCounters& counters() const { return counters_; }
 
@@ -75,7 +75,7 @@ class Connector final : public ControlPlane {
         Socket& socket, const Candidate& candidate);
     boost::asio::awaitable<std::vector<Candidate>> candidates(std::string& why_none);
     boost::asio::awaitable<void> cancel(SocketAddress address, std::uint32_t pid,
-                                        std::string secret, std::function<void()> done);
+                                        std::string secret, std::function<void(CancelEnd)> done);
     boost::asio::awaitable<std::optional<protocol::ScramKeys>> keys_for(std::string password,
                                                                         std::string salt,
                                                                         std::uint32_t iterations);

@@ -32,6 +32,8 @@ class Session final : public StreamHandler {
     void on_acquire_failed(protocol::ErrorFields error);
     void on_backend_lost();
     void on_cancel();
+    /// The cancel of its backend is over; `again`: another was asked for meanwhile.
+    void on_cancel_end(bool again);
     void on_drain();
     /// The backend's socket has taken everything.
     void on_backend_drained();

@@ -64,9 +64,10 @@ void Worker::post_failure(const core::Ticket& ticket, protocol::ErrorFields erro
     });
 }
 
-void Worker::post_cancel(core::SessionId id) {
-    run([this, id] {
+void Worker::post_cancel(core::SessionId id, std::function<void()> acted) {
+    run([this, id, acted = std::move(acted)] {
         if (Session* target = session(id)) target->on_cancel();
+        acted();
     });
 }
 

@@ -28,6 +28,13 @@
 
 namespace schemux::daemon {
 
+/// How a CancelRequest to PostgreSQL ended.
+enum class CancelEnd : std::uint8_t {
+    acted,     ///< the server closed the connection: whatever it was to hit has been hit
+    not_sent,  ///< it never reached the server
+    unknown,   ///< sent, but the server did not close in time: it may still strike
+};
+
 /// What a worker asks of the control thread; both return at once.
 class ControlPlane {
   public:
@@ -36,7 +43,7 @@ class ControlPlane {
     virtual void wake_connector() = 0;
     /// Sends a CancelRequest; `done` is called on the control thread when it has ended.
     virtual void send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,
-                             std::function<void()> done) = 0;
+                             std::function<void(CancelEnd)> done) = 0;
 };
 
 /// Counters of the worker as a whole, for the metrics.
@@ -73,7 +80,9 @@ class Worker {
     void set_peers(std::vector<Worker*> peers) { peers_ = std::move(peers); }
     void post_backend(NewBackend&& backend, std::optional<core::Ticket> ticket);
     void post_failure(const core::Ticket& ticket, protocol::ErrorFields error);
-    void post_cancel(core::SessionId id);
+    /// `acted`: called on this worker's thread when nothing that the client sends from then on can
+    /// be hit.
+    void post_cancel(core::SessionId id, std::function<void()> acted);
     void post_drain();
     void post_give_up_idle();
     std::uint32_t session_count() const { return session_count_.load(std::memory_order_relaxed); }
@@ -102,6 +111,7 @@ class Worker {
     /// `why`: what it sent, as a fixed text.
     void poison(BackendConnection& backend, std::string_view why);
     void cancel_backend(BackendConnection& backend);
+    void on_cancel_end(core::SessionId id, CancelEnd end);
     void close_backend(BackendConnection& backend, std::string_view reason);
     void on_upkeep_bytes(BackendConnection& backend, std::string_view bytes);
     void on_backend_end(BackendConnection& backend);

@@ -185,6 +185,7 @@ void Worker::release(BackendConnection& backend) {
     backend.phase = BackendPhase::parked;
     // A cancel that is still under way could hit the next client's query.
     if (backend.state.cancels_in_flight > 0) return;
+    backend.cancel_again = false;
     if (backend.state.dying || worn_out(backend) || shared_.pool.over_bound()) {
         close_backend(backend, backend.state.dying ? "server_closed" : "recycled");
         return;
@@ -292,18 +293,34 @@ void Worker::finish_upkeep(BackendConnection& backend) {
 
 // ---- cancelling --------------------------------------------------------------------------------
 
+/// One at a time for each backend, so that their number has the pool's bound. Until it has ended,
+/// the backend gets no new work: neither of its client's (core::Relay) nor of another's
+/// (`release`).
 void Worker::cancel_backend(BackendConnection& backend) {
+    if (backend.state.cancels_in_flight > 0) {
+        // What it hits may have been sent before what this one is for.
+        backend.cancel_again = true;
+        return;
+    }
     ++backend.state.cancels_in_flight;
     control_.send_cancel(backend.address, backend.state.pid, backend.state.secret,
-                         [this, id = backend.self] {
-                             run([this, id] {
-                                 BackendConnection* target = backends_.find(id);
-                                 if (target == nullptr) return;
-                                 const bool last = --target->state.cancels_in_flight == 0;
-                                 const bool parked = target->phase == BackendPhase::parked;
-                                 if (last && parked) release(*target);
-                             });
+                         [this, id = backend.self](CancelEnd end) {
+                             run([this, id, end] { on_cancel_end(id, end); });
                          });
+}
+
+void Worker::on_cancel_end(core::SessionId id, CancelEnd end) {
+    BackendConnection* target = backends_.find(id);
+    if (target == nullptr) return;
+    --target->state.cancels_in_flight;
+    const bool again = std::exchange(target->cancel_again, false);
+    // It may strike whenever the server gets round to it: nobody else may be there then.
+    if (end == CancelEnd::unknown) target->state.dying = true;
+    if (target->phase == BackendPhase::parked) {
+        release(*target);
+    } else if (target->phase == BackendPhase::leased) {
+        if (Session* holder = session(target->session)) holder->on_cancel_end(again);
+    }
 }
 
 // ---- endings -----------------------------------------------------------------------------------
@@ -312,7 +329,8 @@ void Worker::cancel_backend(BackendConnection& backend) {
 /// when it has.
 void Worker::abort(BackendConnection& backend) {
     if (!backend.state.replies.empty()) {
-        control_.send_cancel(backend.address, backend.state.pid, backend.state.secret, [] {});
+        control_.send_cancel(backend.address, backend.state.pid, backend.state.secret,
+                             [](CancelEnd) {});
     }
     close_backend(backend, "client_gone");
 }

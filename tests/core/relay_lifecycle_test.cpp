@@ -227,6 +227,58 @@ TEST(RelayLifecycle, CancelBetweenTheQueriesOfATransactionDoesNothing) {
     script.check();
 }
 
+TEST(RelayLifecycle, WhatComesBehindACancelWaitsUntilItIsOver) {
+    Script script;
+    script.frontend(query("begin"))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .frontend(query("select 1"))
+        .whatever_backend_got()
+        .cancel(CancelOutcome::forward)
+        .that([](World& world) { world.begin_cancel(0); })
+        .backend(none + ready('T'))
+        .frontend(query("select 2"))
+        .backend_gets("")
+        .that([](World& world) { world.end_cancel(0); })
+        .backend_gets(query("select 2"));
+    script.check();
+}
+
+TEST(RelayLifecycle, WhatWaitsBehindACancelIsBounded) {
+    Script script;
+    const std::string two = parse("", std::string(limits::held_during_cancel_max, 'x')) + sync();
+    script.frontend(query("begin"))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .frontend(query("select 1"))
+        .cancel(CancelOutcome::forward)
+        .that([](World& world) { world.begin_cancel(0); })
+        .frontend(two)
+        .that([](World& world) { EXPECT_FALSE(world.client(0).relay->wants_frontend_bytes()); })
+        .that([](World& world) { world.end_cancel(0); })
+        .that([](World& world) { EXPECT_TRUE(world.client(0).relay->wants_frontend_bytes()); });
+    script.check();
+}
+
+TEST(RelayLifecycle, SecondCancelIsForWhatWaitsBehindTheFirstAndNoMore) {
+    Script script;
+    script.frontend(query("begin"))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .frontend(query("select 1"))
+        .whatever_backend_got()
+        .cancel(CancelOutcome::forward)
+        .that([](World& world) { world.begin_cancel(0); })
+        .backend(none + ready('T'))
+        .cancel(CancelOutcome::nothing)
+        .frontend(query("select 2"))
+        .cancel(CancelOutcome::forward)
+        .frontend(query("select 3"))
+        .that([](World& world) { world.hear_until_cancel(0); })
+        .backend_gets(query("select 2"))
+        .backend(none + ready('T'))
+        .that([](World& world) { world.end_cancel(0); })
+        .backend_gets(query("select 3"));
+    script.check_whole();
+}
+
 // ---- drain ----
 
 TEST(RelayLifecycle, IdleClientIsToldOfAShutdownAtOnce) {

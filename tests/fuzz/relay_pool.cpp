@@ -348,7 +348,12 @@ void RelayPool::cancel_arrives(std::size_t at) {
         server.fake.on_cancel();
     }
     --server.state.cancels_in_flight;
-    if (server.state.cancels_in_flight == 0 && server.phase == Phase::parked) release(at);
+    const bool over = server.state.cancels_in_flight == 0;
+    if (over && server.phase == Phase::parked) {
+        release(at);
+    } else if (over && server.phase == Phase::leased) {
+        perform(server.client, clients_[server.client]->relay->on_cancel_end());
+    }
     if (!plan_.lazy_grants) grant_waiting();
 }
 

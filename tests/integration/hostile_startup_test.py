@@ -286,6 +286,9 @@ class HalfOpen(harness.Case):
         # Beyond the limit everybody is told why, and at once.
         for _ in range(self.sockets - self.limit):
             refused = self.raw()
+            with contextlib.suppress(OSError):
+                refused.send(half)
+                refused.send(wire.startup({"user": "alice", "database": "users"})[20:])
             errors = wire.errors_of(refused.read_to_end())
             self.assertEqual([(one["S"], one["C"]) for one in errors], [("FATAL", "53300")])
         self.assertEqual(client.rows("SELECT 'unharmed'"), [["unharmed"]])

@@ -201,6 +201,7 @@ class Admission(harness.Case):
                         + self.schemux.metric("schemux_logins_in_progress") == 0)
         clients = [self.wire() for _ in range(3)]
         fourth = self.raw()
+        fourth.send(wire.startup({"user": "alice", "database": "users"}))
         errors = wire.errors_of(fourth.read_to_end())
         self.assertEqual([(one["S"], one["C"]) for one in errors], [("FATAL", "53300")])
         self.assertEqual(clients[0].rows("SELECT 1"), [["1"]])

@@ -261,6 +261,22 @@ CancelOutcome World::cancel(std::size_t at) {
     return outcome;
 }
 
+void World::begin_cancel(std::size_t at) {
+    ++server(static_cast<std::size_t>(client(at).backend)).state.cancels_in_flight;
+}
+
+void World::end_cancel(std::size_t at) {
+    Client& target = client(at);
+    --server(static_cast<std::size_t>(target.backend)).state.cancels_in_flight;
+    perform(target, target.relay->on_cancel_end());
+    pump(target);
+}
+
+void World::hear_until_cancel(std::size_t at) {
+    Client& target = client(at);
+    perform(target, target.relay->hear_until_cancel());
+}
+
 void World::drain(std::size_t at) {
     Client& target = client(at);
     perform(target, target.relay->on_drain());

@@ -71,6 +71,11 @@ class World {
     void lose_backend(std::size_t server);
     void close_frontend(std::size_t client);
     CancelOutcome cancel(std::size_t client);
+    /// The CancelRequest for its backend is on its way, and has been acted upon.
+    void begin_cancel(std::size_t client);
+    void end_cancel(std::size_t client);
+    /// As `end_cancel`, but the next one is on its way at once.
+    void hear_until_cancel(std::size_t client);
     void drain(std::size_t client);
     void grant_waiting();
     void refuse_waiting(const protocol::ErrorFields& error);
