@@ -39,6 +39,10 @@ inline constexpr std::size_t reported_parameter_bytes_max = 131'072;
 /// What a client sends while its CancelRequest is on its way waits here; beyond it reading stops.
 inline constexpr std::size_t held_during_cancel_max = 65'536;
 
+/// What is missing of a message whose client went in the middle of it is made up to this length;
+/// with more its backend is closed. PostgreSQL's own clients send data of a COPY in less.
+inline constexpr std::size_t padding_max = 131'072;
+
 /// A waiter may be overtaken this often by one whose label suits the free backend.
 inline constexpr std::uint8_t bypass_max = 8;
 /// So many waiters are looked at for a fitting label.

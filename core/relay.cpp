@@ -237,6 +237,7 @@ Step Relay::finish_batch() {
     if (step_.next != Next::proceed) return std::exchange(step_, {});
     if (phase_ == RelayPhase::lingering) worker_.to_frontend.clear();
     if (has_backend() && !amid_answer()) settle_head();
+    if (has_backend() && abandoned_) wind_up();
     if (!violation_.empty() && phase_ != RelayPhase::lingering &&
         (!has_backend() || copy_in_ || backend_->owes_nothing())) {
         return end_violated();
@@ -300,7 +301,7 @@ CancelOutcome Relay::on_cancel(Step& step) {
     }
     held_at_cancel_ = held_.size();
     const bool more = cancelling() && !held_.empty();
-    const bool running = phase_ == RelayPhase::leased && (more || !backend_->replies.empty());
+    const bool running = has_backend() && (more || !backend_->replies.empty());
     return running ? CancelOutcome::forward : CancelOutcome::nothing;
 }
 
@@ -334,17 +335,65 @@ Disposal Relay::on_frontend_closed() {
     worker_.buffers.give(std::move(held_));
     if (before == RelayPhase::waiting) end_waiting();
     if (before != RelayPhase::leased && before != RelayPhase::lingering) return Disposal::none;
-    const bool mid_message = stream_.body_left > 0 && stream_.mode == StreamPosition::Mode::forward;
     Backend& backend = *backend_;
-    const bool whole = !mid_message && at_batch_end();
+    const bool mid_message = stream_.body_left > 0 && stream_.mode == StreamPosition::Mode::forward;
     // It said Terminate and did not stay for its answers: PostgreSQL runs what came before it.
-    if (terminated_ && whole && !backend.replies.empty()) {
+    if (terminated_ && !mid_message && at_batch_end() && !backend.replies.empty()) {
         phase_ = RelayPhase::lingering;
         return Disposal::linger;
     }
-    drop_backend();
-    if (!whole || !backend.owes_nothing() || backend.dying) return Disposal::abort;
-    return backend.transaction == TransactionStatus::idle ? Disposal::release : Disposal::reset;
+    if (backend.dying || !complete_message()) {
+        drop_backend();
+        return Disposal::abort;
+    }
+    if (at_batch_end() && backend.owes_nothing()) {
+        drop_backend();
+        return backend.transaction == TransactionStatus::idle ? Disposal::release : Disposal::reset;
+    }
+    phase_ = RelayPhase::lingering;
+    abandon();
+    return Disposal::linger;
+}
+
+/// The backend waits for the rest of a message whose client is gone: anything will do where it is
+/// rolled back. Not so a function's arguments: it would be called with them.
+bool Relay::complete_message() {
+    if (stream_.body_left == 0 || stream_.mode != StreamPosition::Mode::forward) return true;
+    const bool called =
+        !backend_->replies.empty() && backend_->replies.back().request == Request::function_call;
+    if (called || stream_.body_left > limits::padding_max) return false;
+    worker_.to_backend.generate([this](std::string& out) { out.append(stream_.body_left, '\0'); });
+    stream_ = {};
+    return true;
+}
+
+void Relay::abandon() {
+    abandoned_ = true;
+    ask_for_answers();
+    wind_up();
+}
+
+/// Ends what only a further message of the client's could end, and in such a way that the
+/// transaction fails: what it has done without a Sync or a CopyDone must not be committed.
+void Relay::wind_up() {
+    if (copy_in_) {
+        copy_in_ = false;
+        // How many ReadyForQuery it owes then is not certain (E17).
+        if (loose_syncs_ > 0) backend_->dying = true;
+        worker_.to_backend.generate(
+            [](std::string& out) { protocol::append_copy_fail(out, "client is gone"); });
+        return;
+    }
+    // Behind the answers to the batch: it may begin a COPY yet, in which a Sync would be lost.
+    if (!batch_open_ || backend_->replies.owed() > 0) return;
+    batch_open_ = false;
+    const bool failed = std::exchange(skip_until_sync_, false);
+    if (!failed) backend_->replies.push(Request::bind, Answer::discard);
+    backend_->replies.push(Request::sync, Answer::discard);
+    worker_.to_backend.generate([failed](std::string& out) {
+        if (!failed) append_failing_bind(out);
+        protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
+    });
 }
 
 void Relay::emit_error(const ErrorFields& error) {

@@ -7,7 +7,7 @@
 //   idle       no          a message arrives that needs a backend -> waiting
 //   waiting    no          granted -> leased; deadline, cancel, refused -> error, idle
 //   leased     yes         the backend is at rest and nothing of the client's is unsent -> idle
-//   lingering  yes         the client said goodbye with work under way: as leased, answers dropped
+//   lingering  yes         the client went with work under way: as leased, answers dropped
 //   closed     no          nothing
 //
 // The caller performs the step that a call returns, flushes both outputs first, and reads no
@@ -69,8 +69,8 @@ enum class Disposal : std::uint8_t {
     none,     ///< there was none
     release,  ///< at rest: an ordinary release
     reset,    ///< it owes nothing, but a transaction is open: roll back, then release
-    abort,    ///< it is in the middle of something: cancel and close
-    linger,   ///< let it finish: the client said Terminate behind complete messages
+    abort,    ///< it is in the middle of what cannot be ended: cancel and close
+    linger,   ///< let it finish; when the relay is `abandoned`, what runs is to be cancelled
 };
 
 /// What all relays of a worker share. The outputs are flushed after every call.
@@ -94,6 +94,9 @@ struct WorkerContext {
         backend_carry.settle(buffers);
     }
 };
+
+/// A message of the extended protocol that is well-formed and fails.
+void append_failing_bind(std::string& out);
 
 enum class RelayPhase : std::uint8_t { starting, idle, waiting, leased, lingering, closed };
 
@@ -132,6 +135,9 @@ class Relay {
     Step on_drain();
     /// The frontend's connection ended, or its close step was performed.
     Disposal on_frontend_closed();
+    /// Nobody is to be served by what is under way: it is brought to an end that changes nothing.
+    void abandon();
+    bool abandoned() const { return abandoned_; }
 
     bool wants_frontend_bytes() const;
     RelayPhase phase() const { return phase_; }
@@ -238,6 +244,8 @@ class Relay {
     Step begin_waiting();
     void end_waiting();
     void drop_backend();
+    bool complete_message();
+    void wind_up();
     bool can_release() const;
     bool cancelling() const;
     bool at_batch_end() const;
@@ -272,6 +280,7 @@ class Relay {
     bool stalled_ = false;       ///< held_ waits for answers before it can go on
     bool batch_open_ = false;    ///< messages of the extended protocol went out, no Sync behind
     bool terminated_ = false;    ///< the client said Terminate
+    bool abandoned_ = false;     ///< nobody waits for what its backend does
     char violating_type_ = 0;
     std::string violation_;  ///< why it is to be closed when it has its earlier answers
     /// Settings whose change the client was told, and that the reset behind its lease takes back.

@@ -490,10 +490,7 @@ void Relay::end_copy_unheard() {
     const bool extended = backend_->replies.front().request == Request::execute;
     if (extended) backend_->replies.push(Request::sync, Answer::discard);
     worker_.to_backend.generate([extended](std::string& out) {
-        protocol::WireWriter(out)
-            .begin_message(static_cast<char>(protocol::FrontendMessage::copy_fail))
-            .cstring("client has terminated")
-            .end_message();
+        protocol::append_copy_fail(out, "client has terminated");
         if (extended) {
             protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
         }

@@ -21,9 +21,6 @@ using protocol::TransactionStatus;
 
 namespace {
 
-// No statement of this name ever exists: a Bind to it fails, and the transaction with it, exactly
-// as the client's own broken message would have made it fail.
-constexpr std::string_view missing_statement = "sx_refused";
 // A text that PostgreSQL's grammar refuses in every state.
 constexpr std::string_view unparsable_text = "{";
 
@@ -74,6 +71,15 @@ bool part_of_copy(FrontendMessage type) {
 }
 
 }  // namespace
+
+/// No statement of this name ever exists: a Bind to it fails, and the transaction with it, exactly
+/// as the client's own broken message would have made it fail.
+void append_failing_bind(std::string& out) {
+    constexpr std::string_view missing_statement = "sx_refused";
+    constexpr std::string_view no_parameters{"\0\0\0\0\0\0", 6};
+    protocol::append_bind_header(out, "", missing_statement, no_parameters.size());
+    out.append(no_parameters);
+}
 
 Step Relay::process_frontend(std::string_view fresh) {
     if (held_until_ > held_.size() + fresh.size()) {
@@ -254,9 +260,7 @@ Take Relay::refuse(const MessageInHand& message, ErrorFields error, bool readabl
         if (simple) {
             protocol::append_query(out, unparsable_text);
         } else {
-            constexpr std::string_view no_parameters{"\0\0\0\0\0\0", 6};
-            protocol::append_bind_header(out, "", missing_statement, no_parameters.size());
-            out.append(no_parameters);
+            append_failing_bind(out);
         }
     });
     batch_open_ = !simple;

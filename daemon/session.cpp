@@ -108,6 +108,16 @@ void Session::on_backend_drained() {
     apply_backpressure();
 }
 
+void Session::abandon() {
+    relay_->abandon();
+    flush();
+}
+
+void Session::give_up() {
+    backend_ = nullptr;
+    perform(relay_->on_backend_lost());
+}
+
 void Session::flush() {
     core::WorkerContext& context = worker_.context();
     if (backend_ != nullptr && !context.to_backend.empty()) {
@@ -189,7 +199,9 @@ void Session::close(CloseReason reason) {
             break;
         case Disposal::linger:
             // The relay goes on without its client until the backend has finished.
+            flush();
             worker_.engine().resume(*backend->stream);
+            worker_.begin_linger(*backend, relay_->abandoned());
             return;
         case Disposal::release:
         case Disposal::reset:

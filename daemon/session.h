@@ -35,6 +35,11 @@ class Session final : public StreamHandler {
     /// The cancel of its backend is over; `again`: another was asked for meanwhile.
     void on_cancel_end(bool again);
     void on_drain();
+    /// Its client went and its backend is still busy: that is ended now.
+    void abandon();
+    /// … and if it does not end, the backend is closed.
+    void give_up();
+    bool lingers() const { return relay_->phase() == core::RelayPhase::lingering; }
     /// The backend's socket has taken everything.
     void on_backend_drained();
 

@@ -173,6 +173,7 @@ void Worker::tick() {
         policy_ = shared_.policy.get();
         engine_.reap();
         recycle_idle();
+        look_at_lingering();
     }
     // A ticket that arrived while a backend was on its way elsewhere finds it here at the latest.
     dispatch_idle();

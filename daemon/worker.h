@@ -111,6 +111,7 @@ class Worker {
     /// `why`: what it sent, as a fixed text.
     void poison(BackendConnection& backend, std::string_view why);
     void cancel_backend(BackendConnection& backend);
+    void begin_linger(BackendConnection& backend, bool abandoned);
     void on_cancel_end(core::SessionId id, CancelEnd end);
     void close_backend(BackendConnection& backend, std::string_view reason);
     void on_upkeep_bytes(BackendConnection& backend, std::string_view bytes);
@@ -143,6 +144,7 @@ class Worker {
     void refuse_promised(core::SessionId id);
     void publish_idle();
     void recycle_idle();
+    void look_at_lingering();
     bool worn_out(const BackendConnection& backend) const;
 
     const std::uint32_t number_;

@@ -27,6 +27,12 @@ constexpr auto trusted_rest = std::chrono::seconds(1);
 constexpr int closing_ticks_max = 10;
 /// Seconds that a reset or a change of settings may take; temporary tables to drop take their time.
 constexpr int upkeep_ticks_max = 30;
+/// Seconds until what runs for a client that said Terminate and went is cancelled; PostgreSQL
+/// alone would work it off, but a pool has to serve others.
+constexpr int linger_ticks_max = 60;
+/// Seconds that a cancelled backend may need to come to rest, with a new CancelRequest each second,
+/// before it is closed.
+constexpr int abandoned_ticks_max = 5;
 /// Backends that may end on their way to one waiting client before it is told.
 constexpr int broken_promises_max = 8;
 
@@ -325,8 +331,40 @@ void Worker::on_cancel_end(core::SessionId id, CancelEnd end) {
 
 // ---- endings -----------------------------------------------------------------------------------
 
-/// The client went in the middle of something: PostgreSQL is told to stop, and the slot comes free
-/// when it has.
+/// Its client has gone: what runs is cancelled, or may finish first.
+void Worker::begin_linger(BackendConnection& backend, bool abandoned) {
+    backend.phase_ticks = 0;
+    if (abandoned && !backend.state.replies.empty()) cancel_backend(backend);
+}
+
+/// Ends what goes on for clients that have gone, each in its time.
+void Worker::look_at_lingering() {
+    std::vector<BackendConnection*> late;
+    backends_.for_each([&](BackendConnection& backend) {
+        Session* holder =
+            backend.phase == BackendPhase::leased ? session(backend.session) : nullptr;
+        if (holder == nullptr || !holder->lingers()) return;
+        const bool abandoned = holder->relay().abandoned();
+        if (++backend.phase_ticks > (abandoned ? abandoned_ticks_max : linger_ticks_max)) {
+            late.push_back(&backend);
+        } else if (abandoned && backend.state.cancels_in_flight == 0) {
+            cancel_backend(backend);
+        }
+    });
+    for (BackendConnection* backend : late) {
+        Session& holder = *session(backend->session);
+        if (holder.relay().abandoned()) {
+            abort(*backend);
+            holder.give_up();
+        } else {
+            holder.abandon();
+            begin_linger(*backend, true);
+        }
+    }
+}
+
+/// What its client has left behind cannot be ended: PostgreSQL is told to stop, and the slot comes
+/// free when it has.
 void Worker::abort(BackendConnection& backend) {
     if (!backend.state.replies.empty()) {
         control_.send_cancel(backend.address, backend.state.pid, backend.state.secret,

@@ -232,6 +232,12 @@ void append_query(std::string& out, std::string_view text) {
     writer.cstring(text).end_message();
 }
 
+void append_copy_fail(std::string& out, std::string_view why) {
+    WireWriter writer(out);
+    begin(writer, FrontendMessage::copy_fail);
+    writer.cstring(why).end_message();
+}
+
 void append_ready_for_query(std::string& out, TransactionStatus status) {
     WireWriter writer(out);
     begin(writer, BackendMessage::ready_for_query);

@@ -81,6 +81,7 @@ void append_parameter_status(std::string& out, std::string_view name, std::strin
 void append_parse(std::string& out, std::string_view name, std::string_view text,
                   std::string_view types);
 void append_query(std::string& out, std::string_view text);
+void append_copy_fail(std::string& out, std::string_view why);
 void append_ready_for_query(std::string& out, TransactionStatus status);
 /// A message without a body: ParseComplete, CloseComplete, Sync, Terminate …
 void append_empty(std::string& out, char type);

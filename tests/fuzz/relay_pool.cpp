@@ -220,7 +220,7 @@ void RelayPool::close(std::size_t at, CloseReason reason) {
             demand(client.server == nobody, "no server is forgotten");
             break;
         case Disposal::linger:
-            return;
+            return flush(client);
         case Disposal::release:
         case Disposal::reset:
             release(std::exchange(client.server, nobody));

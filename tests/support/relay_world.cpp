@@ -188,7 +188,7 @@ void World::close(Client& client, CloseReason reason) {
     client.waiting = false;
     client.reason = reason;
     const Disposal disposal = client.relay->on_frontend_closed();
-    if (disposal == Disposal::linger) return;
+    if (disposal == Disposal::linger) return flush(client);
     const int at = std::exchange(client.backend, -1);
     switch (disposal) {
         case Disposal::none:
