@@ -203,7 +203,7 @@ void add_pool(std::vector<Option>& rows) {
                 .at([](const Scope& s) -> Field { return &s.settings->pool.min_connections; }),
             row("pool.mode", OptionType::choice, "When a frontend gives its backend back.")
                 .by_default("transaction")
-                .choices({"transaction"}, {"session", "statement"})
+                .choices({"transaction", "session"}, {"statement"})
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->pool.mode; }),
             row("pool.acquire_timeout", OptionType::duration,

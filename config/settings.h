@@ -12,7 +12,7 @@
 namespace schemux::config {
 
 // The order of enum values is the order of the choices in the option table.
-enum class PoolMode : std::uint8_t { transaction };
+enum class PoolMode : std::uint8_t { transaction, session };
 enum class AuthMethod : std::uint8_t { trust, scram_sha_256 };
 enum class LiteralScope : std::uint8_t { off, relation, all };
 enum class LogFormat : std::uint8_t { automatic, json, text };

@@ -1,6 +1,7 @@
 #include "core/label.h"
 
 #include <algorithm>
+#include <cassert>
 #include <functional>
 
 namespace schemux::core {
@@ -101,6 +102,24 @@ void append_relabel_sql(std::string& sql, const Label& from, const Label& to) {
     while (old != old_end)
         reset((old++)->first);
     sql.append(changes);
+}
+
+void append_restore_sql(std::string& sql, const Label& label) {
+    assert(!label.is_base());
+    // What set_config or SET gave a session has the source 'session', what it began with has not.
+    sql.append("SELECT pg_catalog.set_config(l.n,l.v,false) FROM (VALUES");
+    char before = ' ';
+    for (const auto& [name, value] : label.settings()) {
+        sql.append({before, '('});
+        append_ascii_literal(sql, name);
+        sql.push_back(',');
+        append_ascii_literal(sql, value);
+        sql.push_back(')');
+        before = ',';
+    }
+    sql.append(
+        ")l(n,v),pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name)OPERATOR(pg_catalog.=)"
+        "pg_catalog.lower(l.n)AND s.source OPERATOR(pg_catalog.<>)'session'");
 }
 
 }  // namespace schemux::core

@@ -39,6 +39,10 @@ class Label {
 /// so that the session's client_encoding does not matter. Nothing is appended when nothing differs.
 void append_relabel_sql(std::string& sql, const Label& from, const Label& to);
 
+/// Appends a query that sets those of the label's settings again which the session has lost to a
+/// RESET, and leaves alone what it has set itself. Settings with a dot in their name stay lost.
+void append_restore_sql(std::string& sql, const Label& label);
+
 /// A literal that means the same under every client_encoding and standard_conforming_strings.
 void append_ascii_literal(std::string& sql, std::string_view value);
 

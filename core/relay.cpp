@@ -100,6 +100,9 @@ Step Relay::on_granted(Backend& backend) {
     backend_ = &backend;
     backend.saw_set = false;
     backend.added_statements = false;
+    // Nobody watches what a session leaves behind in its backend.
+    backend.taint.full_reset = backend.taint.full_reset || service_->keeps_backend;
+    label_lost_ = false;
     loose_syncs_ = 0;
     last_word_ = false;
     lease_began_ = worker_.now;
@@ -228,6 +231,7 @@ bool Relay::can_release() const {
     const bool transaction_over =
         backend_->transaction == TransactionStatus::idle || phase_ == RelayPhase::lingering;
     if (!backend_->owes_nothing() || !transaction_over) return false;
+    if (service_->keeps_backend && phase_ != RelayPhase::lingering) return false;
     // A message of the client's that is under way to the backend must get there whole.
     const bool mid_message = stream_.body_left > 0 && stream_.mode == StreamPosition::Mode::forward;
     return !mid_message;
@@ -245,6 +249,7 @@ Step Relay::finish_batch() {
     if (terminated_ && phase_ == RelayPhase::leased && backend_->owes_nothing()) {
         return {Next::close, CloseReason::client_terminated};
     }
+    if (draining_ && at_rest()) return on_drain();
     if (!can_release()) return {};
     counters_.transactions.add();
     counters_.transaction.observe(worker_.now - lease_began_);
@@ -322,7 +327,8 @@ Step Relay::hear_until_cancel() {
 
 Step Relay::on_drain() {
     draining_ = true;
-    const bool busy = phase_ != RelayPhase::idle || !held_.empty() || stream_.body_left > 0;
+    const bool resting = phase_ == RelayPhase::idle || at_rest();
+    const bool busy = !resting || !held_.empty() || stream_.body_left > 0;
     if (busy) return {};
     emit_error(make_error(sqlstate::admin_shutdown,
                           "terminating connection due to administrator command", Severity::fatal));

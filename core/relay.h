@@ -6,7 +6,8 @@
 //   starting   no          the client got its welcome (from the cache, or from a first lease)
 //   idle       no          a message arrives that needs a backend -> waiting
 //   waiting    no          granted -> leased; deadline, cancel, refused -> error, idle
-//   leased     yes         the backend is at rest and nothing of the client's is unsent -> idle
+//   leased     yes         the backend is at rest and nothing of the client's is unsent -> idle;
+//                          in session mode only the client's end
 //   lingering  yes         the client went with work under way: as leased, answers dropped
 //   closed     no          nothing
 //
@@ -239,6 +240,12 @@ class Relay {
     void settle_head();
     void count_error(std::string_view code);
 
+    // relay_session.cpp
+    bool at_rest() const;
+    void note_lost_settings(const StatementEffects& effects, std::string_view text);
+    bool must_wait_for_label(protocol::FrontendMessage type) const;
+    void restore_label();
+
     // relay.cpp
     Step finish_batch();
     Step begin_waiting();
@@ -286,6 +293,7 @@ class Relay {
     /// Settings whose change the client was told, and that the reset behind its lease takes back.
     std::vector<std::string> told_parameters_;
     bool parameters_moved_ = true;  ///< encoding_ and standard_strings_ may be of another lease
+    bool label_lost_ = false;  ///< session mode: a RESET may have taken the label's settings away
     bool draining_ = false;
     bool said_fatal_ = false;  ///< the client already knows why it is closed
     bool last_word_ = false;   ///< the backend said FATAL in this lease

@@ -252,6 +252,9 @@ Take Relay::on_error(const MessageInHand& message) {
         emit_error(*head->error);
         count_error(head->error->sqlstate);
         head->answer = Answer::forward;
+    } else if (head != nullptr && head->request == Request::query &&
+               head->answer == Answer::discard && !is_last_word) {
+        label_lost_ = true;  // a cancel that came late, say: once more behind the next answer
     } else if (is_missing_statement(head, error->sqlstate)) {
         // PostgreSQL's words speak of the name that it knows.
         emit_error(unknown_statement(head->statement->name));
@@ -396,7 +399,9 @@ Take Relay::on_ready(const MessageInHand& message) {
     copy_in_ = false;
     counters_.query.observe(worker_.now - query_began_);
     query_began_ = worker_.now;
-    return pass(message, answer);
+    const Take taken = pass(message, answer);
+    if (label_lost_ && answer == Answer::forward) restore_label();
+    return taken;
 }
 
 Take Relay::on_command_complete(const MessageInHand& message) {

@@ -119,6 +119,7 @@ Take Relay::visit_frontend(const MessageInHand& message) {
         if (backend_->replies.owed() == 0 && !amid_answer()) settle_head();
         if (backend_->replies.full()) return stall();
     }
+    if (label_lost_ && must_wait_for_label(type)) return stall();
     return dispatch(message);
 }
 
@@ -276,7 +277,7 @@ TemplateContext Relay::template_context() const {
     context.literals = service_->literals;
     context.encoding = encoding_;
     // A SET in the pipeline may not have been answered yet: then neither reading is certain.
-    const bool certain = !has_backend() || !backend_->saw_set;
+    const bool certain = !has_backend() || !backend_->saw_set || at_rest();
     context.standard_conforming_strings = !certain            ? ConformingStrings::unknown
                                           : standard_strings_ ? ConformingStrings::on
                                                               : ConformingStrings::off;
@@ -328,7 +329,9 @@ Take Relay::on_query(const MessageInHand& message) {
     }
     const bool changed = result.outcome == RewriteResult::Outcome::rewritten;
     const std::string_view sent = changed ? std::string_view{worker_.rewritten} : *text;
-    note_effects(effects_of(sent));
+    const StatementEffects effects = effects_of(sent);
+    note_effects(effects);
+    note_lost_settings(effects, sent);
     counters_.queries_simple.add();
     if (backend_->replies.empty()) query_began_ = worker_.now;
     ExpectedReply& reply = backend_->replies.push(Request::query, Answer::forward);

@@ -106,7 +106,8 @@ Take Relay::define_unnamed(const MessageInHand& message, const StatementRef& sta
 Take Relay::define_named(const StatementRef& statement) {
     // A SET before it makes the label untrue, and literals such as 'now' freeze at each Parse: such
     // a statement is shared with nobody, not even with this client's next one of the same text.
-    const bool shareable = !statement->effects.frozen_literal && !backend_->saw_set;
+    const bool shareable =
+        !statement->effects.frozen_literal && !backend_->saw_set && !service_->keeps_backend;
     const std::string private_to =
         shareable ? std::string{}
                   : identity_.private_key + '/' + std::to_string(statement->version);
@@ -326,6 +327,7 @@ Take Relay::on_bind(const MessageInHand& message) {
             return refuse_changed(message, statement);
     }
     note_effects(statement->effects);
+    note_lost_settings(statement->effects, statement->text);
     if (prefix->portal.empty()) portal_ = statement;
     ExpectedReply& reply = backend_->replies.push(Request::bind, Answer::forward);
     reply.statement = statement;

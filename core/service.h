@@ -23,6 +23,7 @@ struct Service {
     bool braces = true;
     bool angles = true;
     LiteralTemplates literals = LiteralTemplates::off;
+    bool keeps_backend = false;  ///< session mode: a client has its backend until it goes
     std::chrono::milliseconds acquire_timeout{10'000};
     std::size_t max_query_bytes = 1 << 20;
     std::size_t index = 0;  ///< of its counters; stable for the life of the process

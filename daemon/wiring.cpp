@@ -66,6 +66,7 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.braces = from.templates.braces;
     service.angles = from.templates.angles;
     service.literals = literal_templates(from.literals);
+    service.keeps_backend = settings.pool.mode == config::PoolMode::session;
     service.acquire_timeout = settings.pool.acquire_timeout;
     service.max_query_bytes = settings.limits.max_query_bytes;
     service.index = index.index_of(from.name);

@@ -140,9 +140,9 @@ const std::vector<BadFile> key_cases{
      {"f.yaml:3:24: services[0].pool: reserved for a later version; this version does not act on "
       "it"}},
     {"ReservedMode",
-     base + "pool: { mode: session }\n",
+     base + "pool: { mode: statement }\n",
      {"f.yaml:4:15: pool.mode: reserved for a later version; this version has: "
-      "transaction; found 'session'"}},
+      "transaction, session; found 'statement'"}},
     {"ReservedMethod",
      "backend: { dsn: x=y }\nauth: { method: cert }\nservices: [ { name: a } ]\n",
      {"f.yaml:2:17: auth.method: reserved for a later version; this version "
