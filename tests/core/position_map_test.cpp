@@ -88,6 +88,19 @@ TEST(CountCharacters, FollowsTheEncoding) {
               5U);
 }
 
+TEST(CharacterBytes, IsTheFirstCharacterAsFarAsItIsThere) {
+    const std::string_view euro = "\xe2\x82\xac";
+    const std::string_view smile = "\xf0\x9f\x98\x80";
+    EXPECT_EQ(character_bytes(euro, EncodingClass::utf8), 3U);
+    EXPECT_EQ(character_bytes(smile, EncodingClass::utf8), 4U);
+    EXPECT_EQ(character_bytes("\xc3\xa9x", EncodingClass::utf8), 2U);
+    EXPECT_EQ(character_bytes(smile.substr(0, 2), EncodingClass::utf8), 2U);
+    EXPECT_EQ(character_bytes(smile.substr(1), EncodingClass::utf8), 1U);
+    EXPECT_EQ(character_bytes(euro, EncodingClass::single_byte), 1U);
+    EXPECT_EQ(character_bytes(euro, EncodingClass::unsafe), 1U);
+    EXPECT_EQ(character_bytes("", EncodingClass::utf8), 0U);
+}
+
 TEST(CountCharacters, ACutCharacterCountsOnceAndNothingIsReadBehindTheEnd) {
     EXPECT_EQ(count_characters("a\xf0\x9f", EncodingClass::utf8), 2U);
     EXPECT_EQ(count_characters("\x8e", EncodingClass::euc_tw), 1U);
