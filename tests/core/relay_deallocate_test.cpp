@@ -370,5 +370,40 @@ TEST(RelayDeallocate, WaitsUntilItIsKnownWhatAnEarlierOneDid) {
     script.check();
 }
 
+TEST(RelayDeallocate, InAFailedTransactionItIsRefusedAndTheStatementStays) {
+    const std::string begun = command_complete("BEGIN") + ready('T');
+    const std::string failed = error("22012", "division by zero") + ready('E');
+    const std::string rolled_back = command_complete("ROLLBACK") + ready();
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(query("begin"))
+        .backend_gets(query("begin"))
+        .backend(begun)
+        .frontend(query("select 1/0"))
+        .backend_gets(query("select 1/0"))
+        .backend(failed)
+        .frontend_gets(begun + failed)
+        .frontend(query("deallocate s1;"))
+        .frontend_gets(own_error("25P02",
+                                 "current transaction is aborted, commands ignored until end of "
+                                 "transaction block") +
+                       ready('E'))
+        .frontend(query("rollback"))
+        .backend_gets(query("rollback"))
+        .backend(rolled_back)
+        .frontend_gets(rolled_back)
+        .frontend(run("s1"))
+        .backend_gets(run("@1"))
+        .backend(bind_complete() + none + ready())
+        .frontend_gets(bind_complete() + none + ready())
+        .frontend(query(" deallocate s1 ; ;") + run("s1"))
+        .frontend_gets(command_complete("DEALLOCATE") + ready() +
+                       own_error("26000", "prepared statement \"s1\" does not exist") + ready());
+    script.check();
+}
+
 }  // namespace
 }  // namespace schemux::core::relay_script

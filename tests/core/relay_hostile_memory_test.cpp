@@ -94,5 +94,34 @@ TEST(RelayHostileMemory, BindAndCopyDataStreamWhateverTheirSize) {
     }
 }
 
+TEST(RelayHostileMemory, NamesOfStatementsAreBounded) {
+    World world{Scene{}};
+    auto received = [&world, seen = std::size_t{0}]() mutable {
+        const std::string bytes = world.client(0).received.substr(seen);
+        seen += bytes.size();
+        return bytes;
+    };
+    received();
+    world.from_frontend(0, parse("s0", "select 1") + sync());
+    world.from_backend(0, parse_complete() + ready());
+    // The server has the text: further names for it are answered here, and the Sync there.
+    for (std::size_t i = 1; i < limits::client_statements_max; ++i) {
+        world.from_frontend(0, parse("s" + std::to_string(i), "select 1") + sync());
+        world.from_backend(0, ready());
+    }
+    EXPECT_EQ(world.client(0).relay->phase(), RelayPhase::idle);
+    EXPECT_EQ(received().size(),
+              limits::client_statements_max * (parse_complete() + ready()).size());
+    world.from_frontend(0, parse("one", "select 1") + bind("", "one") + sync());
+    EXPECT_EQ(world.describe(received()),
+              world.describe(own_error("54000", "too many prepared statements in this session") +
+                             ready()));
+    // One that goes makes room for one.
+    world.from_frontend(0, close_statement("s7") + parse("one", "select 1") + sync());
+    world.from_backend(0, ready());
+    EXPECT_EQ(world.describe(received()),
+              world.describe(close_complete() + parse_complete() + ready()));
+}
+
 }  // namespace
 }  // namespace schemux::core::relay_script

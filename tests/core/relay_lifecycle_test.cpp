@@ -522,5 +522,18 @@ TEST(RelayLifecycle, ClientIsToldWhenItsSettingHasGoneWithItsLease) {
     script.check_whole();
 }
 
+TEST(RelayLifecycle, BytesThatWereReadBeforeTheReadingStoppedAreKept) {
+    World world{Scene{}};
+    world.hold_grants = true;
+    world.from_frontend(0, query("select 1"));
+    ASSERT_TRUE(world.client(0).waiting);
+    const std::string behind = query("select 2") + query("select 3");
+    Relay& relay = *world.client(0).relay;
+    EXPECT_EQ(relay.on_frontend_bytes(std::string_view(behind).substr(0, 3)).next, Next::proceed);
+    EXPECT_EQ(relay.on_frontend_bytes(std::string_view(behind).substr(3)).next, Next::proceed);
+    world.grant_waiting();
+    EXPECT_EQ(world.server(0).received, query("select 1") + behind);
+}
+
 }  // namespace
 }  // namespace schemux::core::relay_script
