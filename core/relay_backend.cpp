@@ -484,6 +484,8 @@ Take Relay::on_copy_in(const MessageInHand& message) {
     const bool sync_is_out = replies.next_sync(1) < replies.size();
     if (request == Request::execute && !sync_is_out) batch_open_ = true;
     if (copy_in_ && terminated_) end_copy_unheard();
+    // The last word came ahead of this, when a Sync still seemed to bring the answers.
+    if (terminated_ || !violation_.empty()) ask_for_answers();
     return pass(message, answer);
 }
 

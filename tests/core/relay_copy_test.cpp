@@ -284,6 +284,21 @@ TEST(RelayCopy, GoodbyeInsteadOfDataEndsAnExtendedCopyToo) {
     script.check();
 }
 
+TEST(RelayCopy, GoodbyeBehindAnExtendedCopyWhoseSyncWasReadAsDataGetsItsAnswer) {
+    Script script;
+    const std::string begun = parse_complete() + bind_complete() + copy_in_response();
+    const std::string asked = parse("", "copy t from stdin") + bind("", "") + execute() + sync() +
+                              copy_data("1\n") + copy_done();
+    script.frontend(asked + terminate())
+        .backend_gets(asked)
+        .backend(begun)
+        .backend_gets(flush())  // nothing else makes PostgreSQL tell how it went
+        .backend(copied)
+        .frontend_gets(begun + copied)
+        .closes(CloseReason::client_terminated);
+    script.check_whole();
+}
+
 TEST(RelayCopy, LargeDataPassesWithoutBeingHeld) {
     Script script;
     const std::string data = copy_data(std::string(1 << 20, 'x'));
