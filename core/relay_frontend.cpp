@@ -380,6 +380,8 @@ Take Relay::on_deallocate(const std::string& name) {
 /// A Query longer than max_query_bytes passes unread, and the backend is reset after it.
 Take Relay::on_oversized(const MessageInHand& message) {
     const auto type = static_cast<FrontendMessage>(message.header.type);
+    // Its first byte tells whether it is the unnamed statement's.
+    if (type == FrontendMessage::parse && message.body().empty()) return Take::need_more;
     if (type == FrontendMessage::parse || service_->braces || service_->angles) {
         ErrorFields error = make_error(sqlstate::program_limit_exceeded, "query is too long");
         error.detail = "The message has " + std::to_string(message.header.length) +

@@ -387,6 +387,24 @@ TEST(RelayExtended, BindOfTheLargestLengthIsRefusedAndNothingBreaks) {
     script.check_whole();
 }
 
+TEST(RelayExtended, TooLongParseDropsTheUnnamedStatementHoweverItArrives) {
+    Scene scene;
+    scene.service.max_query_bytes = 24;
+    Script script(scene);
+    const std::string refused = own_error(
+        "54000", "query is too long", "The message has 38 bytes; limits.max_query_bytes is 24.",
+        "Raise limits.max_query_bytes, or send the data with COPY or parameters.");
+    script.frontend(parse("", "select 1") + sync())
+        .backend(parse_complete() + ready())
+        .frontend_gets(parse_complete() + ready())
+        .whatever_backend_got()
+        .frontend(parse("", "select 12345678901234567890123") + sync() + bind("", "") + sync())
+        .backend_gets("")
+        .frontend_gets(refused + ready() +
+                       own_error("26000", "unnamed prepared statement does not exist") + ready());
+    script.check();
+}
+
 TEST(RelayExtended, PositionOfAnErrorAtExecuteIsOfTheClientsText) {
     Script script(with_schema("app"));
     script
