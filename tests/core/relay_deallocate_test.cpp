@@ -334,6 +334,21 @@ TEST(RelayDeallocate, ExtendedFormFirstPreparesOnABackendThatLacksTheStatement) 
     script.check();
 }
 
+TEST(RelayDeallocate, WaitsToKnowWhetherACloseBeforeItWasSkipped) {
+    Script script;
+    const std::string failed = error("34000", "no portal") + ready();
+    const std::string told = command_complete("DEALLOCATE") + ready();
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .frontend(execute("none") + close_statement("s1") + sync() + query("deallocate s1"))
+        .backend(failed)
+        .frontend_gets(failed + told)
+        .released();
+    script.check_whole();
+}
+
 TEST(RelayDeallocate, StaleSharedStatementIsNotGivenToWhoPreparesItsTextAgain) {
     Script script;
     const std::string stale = error("0A000", "cached plan must not change result type") + ready();
