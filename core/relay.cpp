@@ -402,6 +402,17 @@ void Relay::wind_up() {
     });
 }
 
+/// As a simple query would have done that the backend does not get.
+void Relay::close_unnamed_portal() {
+    portal_ = {};
+    backend_->replies.push(Request::close, Answer::discard);
+    backend_->replies.push(Request::sync, Answer::discard);
+    worker_.to_backend.generate([](std::string& out) {
+        protocol::append_close(out, protocol::NamedKind::portal, "");
+        protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
+    });
+}
+
 void Relay::emit_error(const ErrorFields& error) {
     worker_.to_frontend.generate([&](std::string& out) { protocol::append_error(out, error); });
 }

@@ -175,6 +175,7 @@ class Relay {
     Step end_violated();
     Take on_oversized(const MessageInHand& message);
     Take on_deallocate(const std::string& name);
+    void close_unnamed_portal();
     Take stall();
     StatementEffects effects_of(std::string_view text) const;
     void note_effects(const StatementEffects& effects);

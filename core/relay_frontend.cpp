@@ -360,6 +360,7 @@ Take Relay::on_deallocate(const std::string& name) {
     const TransactionStatus status =
         has_backend() ? backend_->transaction : TransactionStatus::idle;
     statements_.remove("");
+    if (status == TransactionStatus::in_transaction && portal_) close_unnamed_portal();
     if (status == TransactionStatus::failed) {
         emit_error(make_error(sqlstate::in_failed_sql_transaction,
                               "current transaction is aborted, commands ignored until end of "

@@ -349,6 +349,23 @@ TEST(RelayDeallocate, WaitsToKnowWhetherACloseBeforeItWasSkipped) {
     script.check_whole();
 }
 
+TEST(RelayDeallocate, InATransactionClosesTheUnnamedPortal) {
+    Script script;
+    const std::string bound = bind_complete() + ready('T');
+    script.frontend(parse("s1", "select 1") + query("begin"))
+        .backend(parse_complete() + command_complete("BEGIN") + ready('T'))
+        .frontend_gets(parse_complete() + command_complete("BEGIN") + ready('T'))
+        .frontend(bind("", "s1") + sync())
+        .backend(bound)
+        .frontend_gets(bound)
+        .whatever_backend_got()
+        .frontend(query("deallocate s1"))
+        .backend_gets(close_portal("") + sync())
+        .backend(close_complete() + ready('T'))
+        .frontend_gets(command_complete("DEALLOCATE") + ready('T'));
+    script.check_whole();
+}
+
 TEST(RelayDeallocate, StaleSharedStatementIsNotGivenToWhoPreparesItsTextAgain) {
     Script script;
     const std::string stale = error("0A000", "cached plan must not change result type") + ready();
