@@ -152,6 +152,8 @@ class Relay {
     /// After a poison step: what the backend sent, as a fixed text.
     std::string_view desync() const { return desync_; }
     TimePoint waiting_since() const { return waiting_since_; }
+    /// What the client has sent that is not dealt with yet.
+    std::size_t held_bytes() const { return held_.size(); }
 
   private:
     // relay_frontend.cpp

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds schemux with warnings as errors, and runs everything that tests
-# it: unit tests, the checks of tests/tidy, the lexer against PostgreSQL's own scanner, and the
-# integration tests on a real PostgreSQL.
+# it: unit tests, the checks of tests/tidy, the lexer against PostgreSQL's own scanner, the
+# simulation of whole sessions, and the integration tests on a real PostgreSQL.
 #
 #   ./tests/run.sh             everything
-#   ./tests/run.sh --smoke     of the integration tests only the quick ones, fewer lexer cases
+#   ./tests/run.sh --smoke     of the integration tests only the quick ones, fewer cases and seeds
 #   ./tests/run.sh --fuzz N    only the fuzz targets, each for N seconds (tests/fuzz/README.md)
 #   ./tests/run.sh --asan      built with AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./tests/run.sh --tsan      built with ThreadSanitizer; only what has threads, and --smoke
@@ -25,6 +25,7 @@ source deploy/lib/debian.sh
 python=/usr/bin/python3
 unit_test_seconds=300
 lexer_seconds=600
+simulation_seconds=900
 integration_seconds=2400
 
 test_packages=(
@@ -42,6 +43,7 @@ fuzz_seconds=
 filter=
 integration_options=()
 lexer_cases=1000000
+simulation_seeds=5000
 passed=0
 failed=0
 
@@ -53,10 +55,12 @@ read_arguments() {
             --smoke)
                 integration_options+=(--smoke)
                 lexer_cases=200000
+                simulation_seeds=500
                 ;;
             --asan)
                 preset=asan
                 lexer_cases=200000
+                simulation_seeds=500
                 ;;
             --tsan)
                 preset=tsan
@@ -218,6 +222,9 @@ main() {
             say "the lexer against PostgreSQL's scanner (half a minute)"
             run_part lexer "$lexer_seconds" "build/$preset/tests/lexer_differential" \
                 --cases "$lexer_cases"
+            say "the simulation of $simulation_seeds seeds (half a minute)"
+            run_part simulation "$simulation_seconds" "build/$preset/tests/simulation" \
+                --seeds "$simulation_seeds"
         fi
         if [[ -e tests/integration/run.py ]]; then
             if [[ $build == yes ]]; then fetch_promtool; fi

@@ -62,10 +62,12 @@ Failed FakePostgres::analyse(std::string_view original, std::string& text, bool 
 Failed FakePostgres::run(const std::string& text, FakePortal* portal, std::size_t limit,
                          std::string& out) {
     const Words words = words_of(text);
-    if (std::exchange(cancelled_, false)) {
+    if (begins_cancelled(portal == nullptr ? text : text + '|' + portal->parameters)) {
         return Failure{"57014", "canceling statement due to user request"};
     }
     if (status_ == 'E' && !ends_transaction(words)) return aborted_transaction();
+    // A statement of a simple query runs in the unnamed portal.
+    if (portal == nullptr) portals_.erase("");
     if (has_word(words, "kaboom")) return Failure{"22012", "division by zero"};
     if (has_word(words, "notice")) out += script::notice("notice of " + text);
     std::string tag = capitals(words[0]);

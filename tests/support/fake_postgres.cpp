@@ -44,6 +44,7 @@ void FakePostgres::on_bytes(std::string_view bytes, std::string& out) {
         } else {
             if (held_.size() - at < header.total_bytes()) break;
             const std::string body = held_.substr(at + protocol::header_bytes, header.body_bytes());
+            length_ = header.length;
             at += header.total_bytes();
             flush = on_message(header.type, body, answers);
         }
@@ -110,11 +111,11 @@ bool FakePostgres::on_message(char type, std::string_view body, std::string& out
 
 void FakePostgres::on_simple(std::string_view body, std::string& out) {
     batch_open_ = false;
-    statements_.erase("");
-    portals_.erase("");
     const auto text = protocol::read_text(body);
     std::string expanded;
-    const Failed failure = text ? analyse(*text, expanded, false) : broken_layout();
+    Failed failure = too_long();
+    if (failure || text) statements_.erase("");
+    if (!failure) failure = text ? analyse(*text, expanded, false) : broken_layout();
     if (failure) {
         fail(*failure, out);
         return ready(out);
@@ -159,6 +160,10 @@ Failed FakePostgres::on_extended(char type, std::string_view body, std::string& 
 }
 
 Failed FakePostgres::on_parse(std::string_view body, std::string& out) {
+    if (Failed failure = too_long()) {
+        if (body.starts_with('\0')) statements_.erase("");
+        return failure;
+    }
     const auto parse = protocol::read_parse(body);
     if (!parse) return broken_layout();
     const std::string name(parse->name);
@@ -260,7 +265,7 @@ void FakePostgres::on_copy_message(char type, std::string_view body, std::string
     if (type == 'f') {
         const auto why = protocol::read_text(body);
         failure = Failure{"57014", "COPY from stdin failed: " + std::string(why.value_or("?"))};
-    } else if (std::exchange(cancelled_, false)) {
+    } else if (begins_cancelled("end of copy")) {
         failure = Failure{"57014", "canceling statement due to user request"};
     } else {
         out += script::command_complete("COPY " + std::to_string(copy.rows));
@@ -276,6 +281,30 @@ void FakePostgres::on_copy_message(char type, std::string_view body, std::string
 }
 
 // ---- what all have in common ----
+
+void FakePostgres::refuse(char type, const Failure& failure, std::string& out) {
+    std::string answers;
+    fail(failure, answers);
+    if (type == 'Q' || type == 'F') {
+        ready(answers);
+    } else {
+        skipping_ = batch_open_ = true;
+    }
+    out += std::exchange(unflushed_, {}) + answers;
+}
+
+bool FakePostgres::begins_cancelled(const std::string& statement) {
+    const bool cancelled = std::exchange(cancelled_, false);
+    return watch_ ? watch_(statement, cancelled) : cancelled;
+}
+
+Failed FakePostgres::too_long() const {
+    if (length_ <= text_max_) return {};
+    return Failure{"54000", "query is too long", 0,
+                   "The message has " + std::to_string(length_) +
+                       " bytes; limits.max_query_bytes is " + std::to_string(text_max_) + ".",
+                   "Raise limits.max_query_bytes, or send the data with COPY or parameters."};
+}
 
 void FakePostgres::fail(const Failure& failure, std::string& out) {
     out += script::own_error(failure.sqlstate, failure.message, failure.detail, failure.hint,

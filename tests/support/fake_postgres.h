@@ -11,6 +11,7 @@
 #include "tests/support/fake_sql.h"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -46,6 +47,17 @@ class FakePostgres {
     void on_bytes(std::string_view bytes, std::string& out);
     /// A CancelRequest has arrived while it works: what runs next fails, up to ReadyForQuery.
     void on_cancel() { cancelled_ = true; }
+    /// What was cancelled has had its chance to run.
+    void on_cancel_over() { cancelled_ = false; }
+    /// Told of each statement as it begins to run (its text and the parameters), and whether a
+    /// cancel hits it; returns whether one does, for whoever watches has the last word.
+    using Watch = std::function<bool(const std::string& statement, bool cancelled)>;
+    void watch(Watch watch) { watch_ = std::move(watch); }
+    /// Answers a message of this type as one that could not be served: of a session whose backend
+    /// did not come in time, say.
+    void refuse(char type, const Failure& failure, std::string& out);
+    /// A Query or Parse longer than this is refused in schemux's words.
+    void set_text_max(std::size_t bytes) { text_max_ = bytes; }
     /// Answers that PostgreSQL keeps until Sync, Flush, an error or 8 KiB.
     const std::string& unflushed() const { return unflushed_; }
 
@@ -53,11 +65,14 @@ class FakePostgres {
     /// It ended with a FATAL error: the frontend broke the protocol.
     bool died() const { return died_; }
     char status() const { return status_; }
+    bool copying() const { return copy_.has_value(); }
     /// True once after names of statements went otherwise than the messages alone tell: those
     /// that an error made it skip, and DEALLOCATE ALL.
     bool take_names_moved() { return std::exchange(names_moved_, false); }
     /// At the point where a server waits for the next command, nothing half read.
-    bool at_rest() const { return held_.empty() && !skipping_ && !copy_ && !batch_open_; }
+    bool at_rest() const { return held_.empty() && nothing_open(); }
+    bool nothing_open() const { return !skipping_ && !copy_ && !batch_open_; }
+    const std::string& half_read() const { return held_; }
     /// At rest outside a transaction.
     bool idle() const { return at_rest() && status_ == 'I'; }
     /// What one session leaves to the next: locks, temporary tables, listeners, sequences.
@@ -66,6 +81,9 @@ class FakePostgres {
     SettingsMap& settings() { return settings_; }
     bool has_statement(std::string_view name) const { return statements_.contains(name); }
     std::size_t statement_count() const { return statements_.size(); }
+    std::size_t named_statement_count() const {
+        return statements_.size() - (statements_.contains("") ? 1 : 0);
+    }
 
   private:
     bool on_message(char type, std::string_view body, std::string& out);
@@ -93,6 +111,8 @@ class FakePostgres {
     void run_settings(const Words& words);
     void note_residue(const Words& words);
 
+    bool begins_cancelled(const std::string& statement);
+    Failed too_long() const;
     void fail(const Failure& failure, std::string& out);
     void end_transaction(bool committed);
     void ready(std::string& out);
@@ -115,6 +135,9 @@ class FakePostgres {
     std::optional<SettingsMap> before_;  ///< the settings when the transaction began
     std::optional<std::string> told_;    ///< application_name as it was last reported
     unsigned residue_ = 0;
+    Watch watch_;
+    std::size_t text_max_ = ~std::size_t{0};
+    std::size_t length_ = 0;  ///< of the message in hand
 };
 
 }  // namespace schemux::fake

@@ -1,0 +1,134 @@
+// The worker's turns, sessions and time: what daemon/worker.cpp does.
+#include "tests/simulation/worker.h"
+
+#include <utility>
+
+namespace schemux::simulation {
+
+namespace {
+
+constexpr auto tick_length = std::chrono::milliseconds(100);
+constexpr std::uint32_t ticks_per_second = 10;
+constexpr std::uint64_t version_bits = 48;
+
+}  // namespace
+
+Worker::Worker(std::uint32_t number, Shared& shared)
+    : next_tick(shared.now), number_(number), shared_(shared) {
+    context_.namer = &shared.namer;
+    context_.last_unnamed_version = std::uint64_t{number} << version_bits;
+    context_.now = shared.now;
+}
+
+void Worker::run_mail() {
+    context_.now = shared_.now;
+    Mail next = std::move(mail.front());
+    mail.pop_front();
+    next.work();
+    settle();
+}
+
+Session* Worker::session(core::SessionId id) {
+    if (id.slot >= sessions_.size()) return nullptr;
+    Session* found = sessions_[id.slot].get();
+    return found->forgotten ? nullptr : found;
+}
+
+Session& Worker::open_session(Client& client) {
+    context_.now = shared_.now;
+    const core::SessionId id{static_cast<std::uint32_t>(sessions_.size()), 1};
+    core::Relay::Identity identity{client.number(), 7,
+                                   "private " + std::to_string(client.number())};
+    auto relay = std::make_unique<core::Relay>(context_, client.service(), shared_.counters,
+                                               client.label(), std::move(identity));
+    Session& opened =
+        *sessions_.emplace_back(std::make_unique<Session>(*this, id, client, std::move(relay)));
+    opened.start();
+    if (draining_ && !opened.closed()) opened.on_drain();
+    settle();
+    return opened;
+}
+
+void Worker::post_failure(const core::Ticket& ticket, protocol::ErrorFields error) {
+    mail.push_back({[this, ticket, error = std::move(error)] {
+                        Session* waiter = session(ticket.session);
+                        if (waiter == nullptr || !waiter->waiting()) return;
+                        // It may wait for something else by now, with a ticket of its own.
+                        stop_waiting(*waiter);
+                        waiter->on_acquire_failed(error);
+                    },
+                    ticket, false});
+}
+
+void Worker::post_drain() {
+    post([this] {
+        draining_ = true;
+        for (const auto& session : sessions_) {
+            if (!session->forgotten && !session->closed()) session->on_drain();
+        }
+    });
+}
+
+void Worker::stop_waiting(Session& session) {
+    if (session.ticket.generation == 0) return;
+    const bool withdrawn = shared_.pool.withdraw(session.ticket);
+    demand(withdrawn == session.queued,
+           "a ticket is in the queue until it is granted or withdrawn");
+    session.queued = false;
+    session.ticket = {};
+}
+
+void Worker::forget(Session& session) {
+    session.forgotten = true;
+}
+
+void Worker::settle() {
+    if (settling_) return;
+    settling_ = true;
+    run_grants();
+    dead_backends_.clear();
+    settling_ = false;
+}
+
+void Worker::tick() {
+    context_.now = shared_.now;
+    while (next_tick <= shared_.now) {
+        next_tick += tick_length;
+        ++ticks_;
+        if (ticks_ % ticks_per_second == 0) recycle_idle();
+    }
+    expire_waiting();
+    dispatch_idle();
+    settle();
+}
+
+void Worker::expire_waiting() {
+    std::vector<core::SessionId> expired;
+    std::erase_if(waiting_, [&](core::SessionId id) {
+        Session* waiter = session(id);
+        if (waiter == nullptr) return true;
+        const core::Relay& relay = waiter->relay();
+        const bool waits = waiter->waiting();
+        const bool late = context_.now - relay.waiting_since() >= relay.service().acquire_timeout;
+        if (waits && !late) return false;
+        waiter->listed_as_waiting = false;
+        if (waits) expired.push_back(id);
+        return true;
+    });
+    for (const core::SessionId id : expired) {
+        Session* waiter = session(id);
+        if (waiter == nullptr) continue;
+        stop_waiting(*waiter);
+        waiter->on_acquire_failed(
+            protocol::make_error("53300", "no connection to PostgreSQL became free in time"));
+    }
+}
+
+bool Worker::has_grant_for(core::SessionId id) const {
+    for (const auto& [session, backend] : grants_) {
+        if (session == id) return true;
+    }
+    return false;
+}
+
+}  // namespace schemux::simulation

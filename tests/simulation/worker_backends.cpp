@@ -1,0 +1,457 @@
+// The worker's half that owns backends: what daemon/worker_backends.cpp does.
+#include "core/statement.h"
+#include "protocol/messages.h"
+#include "tests/simulation/worker.h"
+#include "tests/support/message_walk.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace schemux::simulation {
+
+using core::Upkeep;
+using core::UpkeepGoal;
+using core::UpkeepState;
+
+namespace {
+
+constexpr auto trusted_rest = std::chrono::seconds(1);
+constexpr int closing_ticks_max = 10;
+constexpr int upkeep_ticks_max = 30;
+constexpr int broken_promises_max = 8;
+
+}  // namespace
+
+void demand_clean(const Backend& backend, const core::Label& label) {
+    const Server& server = *backend.server;
+    demand(backend.state.replies.empty() &&
+               backend.state.transaction == protocol::TransactionStatus::idle,
+           "a backend is granted at rest");
+    demand(backend.state.label == label, "a backend is granted under its client's label");
+    demand(backend.state.cancels_in_flight == 0, "no cancel is under way to a granted backend");
+    // It may have died without our knowing: then nobody is harmed.
+    if (server.gone() || server.hung()) return;
+    const fake::FakePostgres& fake = server.fake();
+    demand(
+        backend.state.owes_nothing() && server.stream.inbound.empty() && fake.unflushed().empty(),
+        "a backend is granted with nothing owed");
+    demand(server.stream.queued.empty(), "a backend is granted with nothing unsent");
+    const std::string unread = fake.half_read() + server.stream.outbound;
+    const std::string_view rest = fake::for_each_message(unread, [](char type, std::string_view) {
+        demand(type == 'H' || type == 'd' || type == 'c' || type == 'f',
+               "what is on its way to a granted backend is without effect");
+    });
+    demand(rest.empty(), "a backend is granted between messages");
+    demand(fake.nothing_open() && fake.status() == 'I' && !fake.closed(),
+           "a backend is granted idle");
+    demand(!fake.has_residue(), "a backend is granted without another client's session");
+    fake::SettingsMap wanted;
+    for (const auto& [name, value] : label.settings())
+        wanted[name] = value;
+    demand(fake.settings() == wanted, "a backend is granted with its client's settings alone");
+    if (fake.named_statement_count() != backend.state.statements.size()) {
+        throw Broken("a backend has the prepared statements that are known of it: " +
+                     std::to_string(fake.named_statement_count()) + ", not " +
+                     std::to_string(backend.state.statements.size()));
+    }
+    demand(fake.named_statement_count() <= core::limits::backend_statements_max,
+           "a backend's statements are bounded");
+}
+
+void Worker::post_backend(Server& server, core::Settings parameters,
+                          std::optional<core::Ticket> ticket) {
+    auto backend = std::make_shared<std::unique_ptr<Backend>>(std::make_unique<Backend>(server));
+    (*backend)->state.parameters = std::move(parameters);
+    (*backend)->state.pid = server.number();
+    (*backend)->epoch = shared_.epoch;
+    mail.push_back({[this, backend, ticket] {
+                        (*backend)->state.opened = context_.now;
+                        adopt(std::move(*backend), ticket);
+                    },
+                    ticket, true});
+}
+
+void Worker::adopt(std::unique_ptr<Backend> owned, std::optional<core::Ticket> ticket) {
+    Backend& backend = *backends_.emplace_back(std::move(owned));
+    backend.server->stream.paused = false;
+    if (ticket && ticket->worker == number_) {
+        deliver(backend, *ticket);
+    } else {
+        make_available(backend);
+    }
+}
+
+// ---- getting one ----
+
+void Worker::enqueue(Session& session) {
+    session.ticket = shared_.pool.enqueue({number_, session.id(), session.relay().label().hash()});
+    session.queued = true;
+}
+
+Backend* Worker::acquire(Session& session) {
+    const auto watch = [&] {
+        if (!std::exchange(session.listed_as_waiting, true)) waiting_.push_back(session.id());
+    };
+    if (!shared_.pool.contended()) {
+        if (Backend* backend = take_idle(session.relay().label())) {
+            if (begin_lease(*backend, session)) return backend;
+            watch();
+            return nullptr;
+        }
+    }
+    enqueue(session);
+    watch();
+    if (shared_.pool.may_grow()) shared_.connector_woken = true;
+    seek_idle();
+    return nullptr;
+}
+
+void Worker::seek_idle() {
+    if (!idle_.empty()) {
+        dispatch_idle();
+    } else if (const auto other = shared_.pool.idle_elsewhere(number_)) {
+        peers_[*other]->post_give_up_idle();
+    }
+}
+
+Backend* Worker::take_idle(const core::Label& label) {
+    while (!idle_.empty()) {
+        std::size_t chosen = idle_.size() - 1;
+        const std::size_t window = std::min(idle_.size(), core::limits::idle_window);
+        for (std::size_t back = 1; back <= window; ++back) {
+            if (idle_[idle_.size() - back]->state.label == label) {
+                chosen = idle_.size() - back;
+                break;
+            }
+        }
+        Backend& backend = *idle_[chosen];
+        idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(chosen));
+        publish_idle();
+        const bool rested = context_.now - backend.state.idle_since > trusted_rest;
+        if (rested && backend.server->stream.has_news()) {
+            close_backend(backend);
+            continue;
+        }
+        return &backend;
+    }
+    return nullptr;
+}
+
+bool Worker::begin_lease(Backend& backend, Session& session) {
+    backend.session = session.id();
+    backend.has_session = true;
+    const core::Label& label = session.relay().label();
+    if (!(backend.state.label == label)) {
+        std::string sql;
+        Upkeep upkeep = Upkeep::relabel(backend.state, label, sql);
+        if (upkeep.state() == UpkeepState::running) {
+            start_upkeep(backend, std::move(upkeep), sql);
+            return false;
+        }
+    }
+    backend.phase = Phase::leased;
+    session.broken_promises = 0;
+    return true;
+}
+
+void Worker::deliver(Backend& backend, const core::Ticket& ticket) {
+    grants_.emplace_back(ticket.session, &backend);
+    backend.phase = Phase::parked;
+}
+
+void Worker::run_grants() {
+    while (!grants_.empty()) {
+        granting_.swap(grants_);
+        for (const auto& [id, backend] : granting_) {
+            Session* waiter = session(id);
+            if (backend->phase == Phase::closing) {
+                requeue(id);
+                continue;
+            }
+            if (waiter == nullptr || !waiter->waiting()) {
+                backend->has_session = false;
+                make_available(*backend);
+                continue;
+            }
+            stop_waiting(*waiter);
+            if (begin_lease(*backend, *waiter)) waiter->on_granted(*backend);
+        }
+        granting_.clear();
+    }
+}
+
+void Worker::hand_over(Backend& backend, const core::Ticket& ticket) {
+    ++shared_.counts.migrations;
+    const auto at = std::find_if(backends_.begin(), backends_.end(),
+                                 [&](const auto& owned) { return owned.get() == &backend; });
+    auto moved =
+        std::make_shared<std::unique_ptr<Backend>>(std::make_unique<Backend>(*backend.server));
+    (*moved)->state = std::move(backend.state);
+    (*moved)->epoch = backend.epoch;
+    backend.server->stream.paused = true;  // nobody reads it on its way
+    dead_backends_.push_back(std::move(*at));
+    backends_.erase(at);
+    Worker& there = *peers_[ticket.worker];
+    there.mail.push_back(
+        {[&there, moved, ticket] { there.adopt(std::move(*moved), ticket); }, ticket, true});
+}
+
+// ---- giving it back ----
+
+void Worker::release(Backend& backend) {
+    backend.phase = Phase::parked;
+    if (backend.state.cancels_in_flight > 0) return;
+    backend.server->lend(nullptr);
+    if (backend.state.dying || worn_out(backend) || shared_.pool.over_bound()) {
+        return close_backend(backend);
+    }
+    backend.has_session = false;
+    if (!Upkeep::reset_needed(backend.state)) return make_available(backend);
+    std::string sql;
+    Upkeep upkeep = Upkeep::reset(backend.state, sql);
+    start_upkeep(backend, std::move(upkeep), sql);
+}
+
+void Worker::make_available(Backend& backend) {
+    if (!backend.server->stream.queued.empty()) return close_backend(backend);
+    if (shared_.pool.contended()) {
+        if (const auto ticket = shared_.next_ticket(backend.state.label.hash())) {
+            ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
+            return;
+        }
+    }
+    backend.phase = Phase::idle;
+    backend.state.idle_since = context_.now;
+    idle_.push_back(&backend);
+    publish_idle();
+    if (shared_.pool.contended()) dispatch_idle();
+}
+
+void Worker::dispatch_idle() {
+    while (!idle_.empty() && shared_.pool.contended()) {
+        Backend& backend = *idle_.back();
+        idle_.pop_back();
+        publish_idle();
+        const auto ticket = shared_.next_ticket(backend.state.label.hash());
+        if (!ticket) {
+            idle_.push_back(&backend);
+            publish_idle();
+            return;
+        }
+        ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
+    }
+}
+
+/// Who has none left passes the word on: another waiter may have come first.
+void Worker::post_give_up_idle() {
+    post([this] {
+        dispatch_idle();
+        if (!idle_.empty() || !shared_.pool.contended()) return;
+        if (const auto other = shared_.pool.idle_elsewhere(number_))
+            peers_[*other]->post_give_up_idle();
+    });
+}
+
+void Worker::publish_idle() {
+    shared_.pool.set_idle(number_, static_cast<std::uint32_t>(idle_.size()));
+}
+
+// ---- upkeep ----
+
+void Worker::start_upkeep(Backend& backend, Upkeep upkeep, std::string_view sql) {
+    ++shared_.counts.upkeeps;
+    demand(backend.state.replies.empty(), "upkeep begins when nothing is owed");
+    backend.phase = Phase::upkeep;
+    backend.phase_ticks = 0;
+    backend.upkeep = std::move(upkeep);
+    backend.server->lend(nullptr);
+    backend.server->stream.paused = false;
+    backend.server->stream.send(sql);
+}
+
+void Worker::on_upkeep_bytes(Backend& backend, std::string_view bytes) {
+    const UpkeepState state =
+        backend.upkeep->on_bytes(bytes, backend.state, context_.backend_carry, context_.buffers);
+    context_.settle();
+    if (state != UpkeepState::running) finish_upkeep(backend);
+}
+
+void Worker::finish_upkeep(Backend& backend) {
+    const Upkeep upkeep = *std::exchange(backend.upkeep, std::nullopt);
+    backend.phase = Phase::parked;
+    demand(upkeep.desync().empty() && upkeep.state() != UpkeepState::refused,
+           "upkeep of an honest server succeeds");
+    if (upkeep.state() == UpkeepState::failed) {
+        demand(upkeep.gone() && backend.server->killed(), "upkeep of an honest server succeeds");
+        close_backend(backend);
+        if (backend.has_session) requeue(backend.session);
+        return;
+    }
+    demand(upkeep.goal() != UpkeepGoal::reset || !Upkeep::reset_needed(backend.state),
+           "a reset leaves nothing to reset");
+    Session* waiter = backend.has_session ? session(backend.session) : nullptr;
+    if (waiter != nullptr && waiter->waiting()) {
+        grants_.emplace_back(backend.session, &backend);
+        return;
+    }
+    backend.has_session = false;
+    make_available(backend);
+}
+
+// ---- cancelling ----
+
+Backend* Worker::find(const Server* server) {
+    for (const auto& backend : backends_) {
+        if (backend->server == server) return backend.get();
+    }
+    return nullptr;
+}
+
+void Worker::cancel_backend(Backend& backend) {
+    ++shared_.counts.cancels;
+    ++backend.state.cancels_in_flight;
+    Server* server = backend.server;
+    const auto done = [this, server] {
+        Backend* target = find(server);
+        if (target == nullptr) return;
+        const bool last = --target->state.cancels_in_flight == 0;
+        if (last && target->phase == Phase::parked) release(*target);
+    };
+    shared_.cancels.push_back(
+        {server->number(), server->lessee()->number(), false, [this, done] { post(done); }});
+}
+
+void Worker::abort(Backend& backend) {
+    if (!backend.state.replies.empty()) {
+        const Server& server = *backend.server;
+        shared_.cancels.push_back({server.number(), server.lessee()->number(), false, [] {}});
+    }
+    close_backend(backend);
+}
+
+// ---- endings ----
+
+void Worker::close_backend(Backend& backend) {
+    if (backend.phase == Phase::closing) return;
+    if (backend.phase == Phase::idle) {
+        std::erase(idle_, &backend);
+        publish_idle();
+    }
+    backend.phase = Phase::closing;
+    backend.phase_ticks = 0;
+    std::string goodbye;
+    protocol::append_empty(goodbye, 'X');
+    backend.server->stream.paused = false;
+    backend.server->stream.send(goodbye);
+    backend.server->stream.shut = true;
+}
+
+void Worker::on_backend_bytes(Backend& backend, std::string_view bytes) {
+    switch (backend.phase) {
+        case Phase::leased:
+            if (Session* holder = session(backend.session)) holder->on_backend_bytes(bytes);
+            break;
+        case Phase::upkeep:
+            on_upkeep_bytes(backend, bytes);
+            break;
+        case Phase::idle:
+        case Phase::parked: {
+            const core::IdleNews news =
+                core::read_idle(bytes, backend.state, context_.backend_carry, context_.buffers);
+            demand(news.kind != core::IdleNews::Kind::desync,
+                   "an honest server is silent when nobody has it");
+            if (news.kind == core::IdleNews::Kind::parameters) shared_.welcomes.clear();
+            if (news.kind == core::IdleNews::Kind::gone) close_backend(backend);
+            break;
+        }
+        case Phase::closing:
+            break;
+    }
+    settle();
+}
+
+void Worker::on_backend_drained(Backend& backend) {
+    backend.server->stream.drained = false;
+    if (backend.phase == Phase::leased) {
+        if (Session* holder = session(backend.session)) holder->on_backend_drained();
+    }
+    settle();
+}
+
+void Worker::on_backend_end(Backend& backend) {
+    backend.server->stream.end_told = true;
+    const Phase phase = backend.phase;
+    Session* holder = backend.has_session ? session(backend.session) : nullptr;
+    if (phase == Phase::upkeep) {
+        const bool relabel = backend.upkeep->goal() == UpkeepGoal::relabel;
+        close_backend(backend);
+        free_slot(backend);
+        if (relabel && holder != nullptr) requeue(holder->id());
+    } else {
+        close_backend(backend);
+        free_slot(backend);
+        if (phase == Phase::leased && holder != nullptr) holder->on_backend_lost();
+    }
+    settle();
+}
+
+void Worker::requeue(core::SessionId id) {
+    Session* waiter = session(id);
+    if (waiter == nullptr || !waiter->waiting()) return;
+    if (++waiter->broken_promises > broken_promises_max) return refuse_promised(id);
+    stop_waiting(*waiter);
+    enqueue(*waiter);
+    shared_.connector_woken = true;
+    seek_idle();
+}
+
+void Worker::refuse_promised(core::SessionId id) {
+    Session* waiter = session(id);
+    if (waiter == nullptr || !waiter->waiting()) return;
+    stop_waiting(*waiter);
+    waiter->broken_promises = 0;
+    waiter->on_acquire_failed(protocol::make_error("08006", "the connection failed"));
+}
+
+void Worker::free_slot(Backend& backend) {
+    std::vector<core::SessionId> promised;
+    std::erase_if(grants_, [&](const auto& grant) {
+        if (grant.second == &backend) promised.push_back(grant.first);
+        return grant.second == &backend;
+    });
+    backend.server->stream.closed = true;
+    shared_.pool.return_slot();
+    shared_.connector_woken = true;
+    const auto at = std::find_if(backends_.begin(), backends_.end(),
+                                 [&](const auto& owned) { return owned.get() == &backend; });
+    dead_backends_.push_back(std::move(*at));
+    backends_.erase(at);
+    for (const core::SessionId id : promised)
+        requeue(id);
+}
+
+void Worker::recycle_idle() {
+    std::vector<Backend*> ending;
+    std::vector<Backend*> over;
+    std::vector<Backend*> stuck;
+    for (Backend* backend : idle_) {
+        const bool rested = context_.now - backend->state.idle_since > shared_.idle_timeout;
+        if (rested || worn_out(*backend) || shared_.pool.over_bound()) ending.push_back(backend);
+    }
+    for (Backend* backend : ending)
+        close_backend(*backend);
+    for (const auto& backend : backends_) {
+        if (backend->phase == Phase::upkeep && ++backend->phase_ticks > upkeep_ticks_max)
+            stuck.push_back(backend.get());
+        if (backend->phase == Phase::closing && ++backend->phase_ticks > closing_ticks_max)
+            over.push_back(backend.get());
+    }
+    for (Backend* backend : over)
+        free_slot(*backend);
+    for (Backend* backend : stuck) {
+        close_backend(*backend);
+        if (backend->has_session) requeue(backend->session);
+    }
+}
+
+}  // namespace schemux::simulation
