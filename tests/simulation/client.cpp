@@ -170,7 +170,8 @@ bool Client::name_was_taken() const {
 }
 
 void Client::check() {
-    disturbed_ = disturbed_ || direct_->fake().died() || name_was_taken();
+    disturbed_ = disturbed_ || planned_->fake().died() || name_was_taken();
+    leaves_copy_ = leaves_copy_ || (planned_->fake().closed() && direct_->fake().copying());
     if (closed_) return;
     const std::string& told = direct_->told();
     const std::string unflushed =

@@ -235,7 +235,7 @@ std::string Conversation::text() {
 /// answered.
 std::string Conversation::statement_text() {
     std::string statement = text();
-    return statement.ends_with("all") ? "select 2" : statement;
+    return statement.find(" all") != std::string::npos ? "select 2" : statement;
 }
 
 std::string Conversation::bind(std::string_view portal, std::string_view statement) {
