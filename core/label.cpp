@@ -90,6 +90,8 @@ void append_relabel_sql(std::string& sql, const Label& from, const Label& to) {
         const bool same = known && old->second == value;
         if (known) ++old;
         if (same) continue;
+        // Its value may be half of one ('SQL'), and then the other half is what it was before.
+        if (known && name == "datestyle") reset(name);
         // set_config takes the raw text of a list setting such as search_path, as a startup packet
         // does; SET … TO would take it for one quoted name.
         changes.append(changes.empty() ? "SELECT " : ",");

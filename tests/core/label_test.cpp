@@ -19,6 +19,13 @@ std::string literal(std::string_view value) {
     return sql;
 }
 
+TEST(Label, DateStyleDoesNotKeepTheOrderOfItsPredecessor) {
+    const Label german = Label::of({{"datestyle", "German"}});
+    const Label sql = Label::of({{"datestyle", "SQL"}});
+    EXPECT_EQ(relabel(german, sql),
+              "RESET \"datestyle\";SELECT pg_catalog.set_config('datestyle','SQL',false)");
+}
+
 TEST(Label, NoSettingsAreTheBaseLabel) {
     EXPECT_TRUE(Label::of({}).is_base());
     EXPECT_EQ(Label::of({}), Label{});
