@@ -293,8 +293,9 @@ class Relay {
     bool abandoned_ = false;     ///< nobody waits for what its backend does
     char violating_type_ = 0;
     std::string violation_;  ///< why it is to be closed when it has its earlier answers
-    /// Settings whose change the client was told, and that the reset behind its lease takes back.
-    std::vector<std::string> told_parameters_;
+    /// Settings whose change the client was told, as it knows them; the reset behind its lease may
+    /// take them back.
+    Settings told_parameters_;
     bool parameters_moved_ = true;  ///< encoding_ and standard_strings_ may be of another lease
     bool label_lost_ = false;  ///< session mode: a RESET may have taken the label's settings away
     bool draining_ = false;

@@ -514,10 +514,13 @@ Take Relay::on_parameter_status(const MessageInHand& message) {
     backend_->taint.full_reset = true;
     backend_->saw_set = true;
     parameters_moved_ = true;
-    const bool listed = std::find(told_parameters_.begin(), told_parameters_.end(), status->name) !=
-                        told_parameters_.end();
-    if (!listed && told_parameters_.size() < limits::told_parameters_max) {
-        told_parameters_.emplace_back(status->name);
+    const auto told =
+        std::find_if(told_parameters_.begin(), told_parameters_.end(),
+                     [&status](const auto& known) { return known.first == status->name; });
+    if (told != told_parameters_.end()) {
+        told->second = status->value;
+    } else if (told_parameters_.size() < limits::told_parameters_max) {
+        told_parameters_.emplace_back(status->name, status->value);
     }
     return pass(message, Answer::forward);
 }

@@ -535,5 +535,27 @@ TEST(RelayLifecycle, BytesThatWereReadBeforeTheReadingStoppedAreKept) {
     EXPECT_EQ(world.server(0).received, query("select 1") + behind);
 }
 
+TEST(RelayLifecycle, ClientIsNotToldAgainOfASettingThatTheServerHasTakenBack) {
+    Script script;
+    const std::string set =
+        command_complete("SET") + parameter_status("TimeZone", "Asia/Tokyo") + ready('T');
+    const std::string rollback =
+        command_complete("ROLLBACK") + parameter_status("TimeZone", "UTC") + ready();
+    script.frontend(query("begin; set timezone to 'Asia/Tokyo'"))
+        .whatever_backend_got()
+        .backend(set)
+        .frontend_gets(set)
+        .frontend(query("rollback"))
+        .whatever_backend_got()
+        .backend(rollback)
+        .frontend_gets(rollback)
+        .released_after(full_reset)
+        .frontend(query("select 1"))
+        .backend_gets(query("select 1"))
+        .backend(one_row("1") + ready())
+        .frontend_gets(one_row("1") + ready());
+    script.check_whole();
+}
+
 }  // namespace
 }  // namespace schemux::core::relay_script
