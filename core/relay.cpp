@@ -2,6 +2,7 @@
 
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
+#include "protocol/wire_writer.h"
 
 #include <algorithm>
 #include <cassert>
@@ -416,6 +417,56 @@ void Relay::close_unnamed_portal() {
 
 void Relay::emit_error(const ErrorFields& error) {
     worker_.to_frontend.generate([&](std::string& out) { protocol::append_error(out, error); });
+}
+
+namespace {
+
+/// PostgreSQL's words about a named statement, with the client's name for it; empty if they do not
+/// tell its name.
+std::string with_clients_name(std::string_view body, const Statement& statement) {
+    std::array<char, backend_name_bytes> storage{};
+    std::string_view ours = backend_name(statement.id, storage);
+    std::string_view theirs = statement.name;
+    if (!statement.deallocates.empty()) {
+        ours = std::string_view{statement.text}.substr(statement.text.find('"') + 1, ours.size());
+        theirs = statement.deallocates;
+    }
+    const std::size_t at = body.find(ours);
+    if (theirs.empty() || at == body.npos) return {};
+    std::string changed(body.substr(0, at));
+    return changed.append(theirs).append(body.substr(at + ours.size()));
+}
+
+}  // namespace
+
+/// An ErrorResponse or NoticeResponse: a position in the rewritten text becomes one in the
+/// client's, and our name for a statement becomes the client's.
+void Relay::emit_diagnostic(const MessageInHand& message) {
+    const auto error = protocol::read_error(message.body());
+    const Statement* statement = nullptr;
+    if (!backend_->replies.empty() && backend_->replies.front().statement) {
+        statement = &*backend_->replies.front().statement;
+    }
+    if (statement != nullptr) {
+        const std::string named = with_clients_name(message.body(), *statement);
+        if (!named.empty()) {
+            worker_.to_frontend.generate([&](std::string& out) {
+                protocol::WireWriter(out)
+                    .begin_message(message.header.type)
+                    .bytes(named)
+                    .end_message();
+            });
+            return;
+        }
+    }
+    if (!error || !error->position || statement == nullptr || statement->positions.empty()) {
+        worker_.to_frontend.forward(message.bytes);
+        return;
+    }
+    const std::uint32_t position = statement->positions.to_original(*error->position);
+    worker_.to_frontend.generate([&](std::string& out) {
+        protocol::append_with_position(out, message.header.type, message.body(), position);
+    });
 }
 
 }  // namespace schemux::core

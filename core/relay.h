@@ -233,7 +233,6 @@ class Relay {
     Take poison(std::string_view why);
     void on_last_word();
     void on_error_told();
-    void emit_diagnostic(const MessageInHand& message);
     void fail_extended();
     void undo(ExpectedReply& reply, bool failed_itself);
     void undefine(const ExpectedReply& reply, bool failed_itself);
@@ -264,6 +263,7 @@ class Relay {
     void tell_what_holds();
     void adopt_parameter(std::string_view name, std::string_view value);
     void emit_error(const protocol::ErrorFields& error);
+    void emit_diagnostic(const MessageInHand& message);
     bool has_backend() const {
         return phase_ == RelayPhase::leased || phase_ == RelayPhase::lingering;
     }

@@ -205,24 +205,6 @@ void Relay::settle_head() {
     }
 }
 
-/// An ErrorResponse or NoticeResponse: a position in the rewritten text becomes one in the
-/// client's.
-void Relay::emit_diagnostic(const MessageInHand& message) {
-    const auto error = protocol::read_error(message.body());
-    const Statement* statement = nullptr;
-    if (!backend_->replies.empty() && backend_->replies.front().statement) {
-        statement = &*backend_->replies.front().statement;
-    }
-    if (!error || !error->position || statement == nullptr || statement->positions.empty()) {
-        worker_.to_frontend.forward(message.bytes);
-        return;
-    }
-    const std::uint32_t position = statement->positions.to_original(*error->position);
-    worker_.to_frontend.generate([&](std::string& out) {
-        protocol::append_with_position(out, message.header.type, message.body(), position);
-    });
-}
-
 namespace {
 
 bool is_missing_statement(const ExpectedReply* head, std::string_view code) {
