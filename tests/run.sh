@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds schemux with warnings as errors, and runs everything that tests
 # it: unit tests, the checks of tests/tidy, the lexer against PostgreSQL's own scanner, the
-# simulation of whole sessions, and the integration tests on a real PostgreSQL.
+# simulation of whole sessions, the integration tests on a real PostgreSQL, and raw messages to it
+# with and without schemux between.
 #
 #   ./tests/run.sh             everything
-#   ./tests/run.sh --smoke     of the integration tests only the quick ones, fewer cases and seeds
+#   ./tests/run.sh --smoke     of the integration tests only the quick ones, fewer cases, seeds and
+#                              wire scripts
 #   ./tests/run.sh --fuzz N    only the fuzz targets, each for N seconds (tests/fuzz/README.md)
 #   ./tests/run.sh --asan      built with AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./tests/run.sh --tsan      built with ThreadSanitizer; only what has threads, and --smoke
@@ -27,6 +29,7 @@ unit_test_seconds=300
 lexer_seconds=600
 simulation_seconds=900
 integration_seconds=2400
+wire_seconds=1500
 
 test_packages=(
     libgtest-dev libgmock-dev libpg-query-dev postgresql-server-dev-15
@@ -42,23 +45,26 @@ build=yes
 fuzz_seconds=
 filter=
 integration_options=()
+wire_options=()
 lexer_cases=1000000
 simulation_seeds=5000
 passed=0
 failed=0
 
-usage() { sed -n '2,17s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 read_arguments() {
     while [[ $# -gt 0 ]]; do
         case $1 in
             --smoke)
                 integration_options+=(--smoke)
+                wire_options+=(--smoke)
                 lexer_cases=200000
                 simulation_seeds=500
                 ;;
             --asan)
                 preset=asan
+                wire_options+=(--smoke)
                 lexer_cases=200000
                 simulation_seeds=500
                 ;;
@@ -231,6 +237,11 @@ main() {
             say "integration tests on a real PostgreSQL (minutes)"
             run_part integration "$integration_seconds" "$python" tests/integration/run.py \
                 --schemux "build/$preset/schemux" "${integration_options[@]}"
+        fi
+        if [[ $preset != tsan ]]; then
+            say "the same bytes to PostgreSQL and through schemux (minutes)"
+            run_part wire "$wire_seconds" "$python" tests/wire/run.py \
+                --schemux "build/$preset/schemux" "${wire_options[@]}"
         fi
     fi
     printf '%d passed, %d failed\n' "$passed" "$failed"
