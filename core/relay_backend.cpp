@@ -357,7 +357,6 @@ void Relay::undefine(const ExpectedReply& reply, bool failed_itself) {
         if (!before && later.change == StatementChange::client_removed) {
             later.change = StatementChange::none;
         }
-        return;
     }
 }
 

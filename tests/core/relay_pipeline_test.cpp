@@ -248,5 +248,20 @@ TEST(RelayPipeline, FatalErrorInABatchEndsTheClient) {
     script.check_whole();
 }
 
+TEST(RelayPipeline, UnnamedStatementsThatAreSkippedInTurnLeaveNone) {
+    Script script;
+    const std::string failed = error("34000", "portal does not exist") + ready();
+    script
+        .frontend(execute("p") + parse("", "select 1") + parse("", "select 2") + sync() +
+                  execute("p") + parse("", "select 3") + sync())
+        .whatever_backend_got()
+        .backend(failed + failed)
+        .frontend_gets(failed + failed)
+        .released()
+        .frontend(bind("", "") + sync())
+        .frontend_gets(own_error("26000", "unnamed prepared statement does not exist") + ready());
+    script.check_whole();
+}
+
 }  // namespace
 }  // namespace schemux::core::relay_script
