@@ -126,11 +126,11 @@ Step Relay::on_granted(Backend& backend) {
 
 /// What the client set in an earlier lease went with it: it is told so before its next answer.
 void Relay::tell_what_holds() {
-    for (const auto& [name, told] : told_parameters_) {
-        const std::string_view value = backend_->parameter(name);
-        if (value == told) continue;
+    for (const auto& told : told_parameters_) {
+        const std::string_view value = backend_->parameter(told.first);
+        if (value == told.second) continue;
         worker_.to_frontend.generate(
-            [&](std::string& out) { protocol::append_parameter_status(out, name, value); });
+            [&](std::string& out) { protocol::append_parameter_status(out, told.first, value); });
     }
     told_parameters_.clear();
 }
