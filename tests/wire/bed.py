@@ -125,10 +125,6 @@ class Bed:
     def faults(self):
         """What is wrong with schemux beside its answers."""
         found = []
-        log = self.postgres.log.read_text(errors="replace").splitlines()
-        at = next((number for number, line in enumerate(log) if "terminated by signal" in line), None)
-        if at is not None:
-            found.append("PostgreSQL crashed:\n" + "\n".join(log[max(0, at - 5):at + 5]))
         for instance in self.running:
             if instance.process.poll() is not None:
                 found.append(f"schemux ended:\n{server.tail(instance.log)}")

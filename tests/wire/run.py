@@ -13,6 +13,7 @@ import argparse
 import multiprocessing
 import pathlib
 import random
+import re
 import signal
 import sys
 import time
@@ -53,7 +54,11 @@ class Lane:
         """Empty, or what differs: the endpoint's name, the transcripts, where."""
         try:
             transcripts = session.run(script, self.sessions)
+            if _server_crashed(transcripts[0]):
+                return self._after_a_crash(script)
         except (OSError, session.wire.Closed) as error:
+            if _CRASHED.search(str(error)):
+                return self._after_a_crash(script)
             self.close()
             return [("any", [], [], (0, ("nothing",), ("error", str(error).encode())))]
         found = []
@@ -65,6 +70,21 @@ class Lane:
             self.close()
         return found
 
+    def _after_a_crash(self, script):
+        """PostgreSQL itself went down, asked directly or not: there is nothing to compare with."""
+        self.close()
+        print(f"  PostgreSQL crashed around {script.name}", flush=True)
+        bed.server.wait_until(self._all_answer, bed.server.START_SECONDS, "PostgreSQL to be back")
+        return []
+
+    def _all_answer(self):
+        try:
+            for endpoint in self.endpoints:
+                endpoint.connect("wire", {})[0].close()
+        except (OSError, session.wire.Closed):
+            return False
+        return True
+
     def fails_like(self, script, first):
         """For shrinking: the same difference as the first time, or it is another failure."""
         patience = session.STUCK_SECONDS
@@ -74,6 +94,14 @@ class Lane:
         finally:
             session.STUCK_SECONDS = patience
         return any(_signature(one) == _signature(first) for one in differences)
+
+
+_CRASHED = re.compile("57P0[23]")
+
+
+def _server_crashed(transcript):
+    return any(_CRASHED.search(one[1].decode("latin-1"))
+               for one in transcript if one[0] in "EN" and len(one) > 1)
 
 
 def _signature(difference):
