@@ -19,7 +19,7 @@ namespace {
 namespace sqlstate = protocol::sqlstate;
 using protocol::ErrorFields;
 
-constexpr std::uint32_t newest_minor = 0;
+constexpr std::uint16_t newest_minor = 2;
 constexpr protocol::UnsupportedProtocol ssl_request_version{1234, 5679};
 constexpr protocol::UnsupportedProtocol gss_request_version{1234, 5680};
 
@@ -42,7 +42,8 @@ FrontendLogin::Refuse refuse(std::string_view code, std::string message, std::st
 FrontendLogin::Refuse refuse_version(protocol::UnsupportedProtocol version) {
     return refuse(sqlstate::feature_not_supported,
                   "unsupported frontend protocol " + std::to_string(version.major) + '.' +
-                      std::to_string(version.minor) + ": server supports 3.0 to 3.0");
+                      std::to_string(version.minor) + ": server supports 3.0 to 3." +
+                      std::to_string(newest_minor));
 }
 
 FrontendLogin::Action on_fault(protocol::PacketFault fault) {
@@ -171,8 +172,10 @@ FrontendLogin::Action FrontendLogin::on_startup(const protocol::StartupMessage& 
     if (auto refusal = judge_replication(parameters.replication)) return std::move(*refusal);
 
     std::string negotiation;
-    if (parameters.minor > newest_minor || !parameters.unknown_options.empty())
-        protocol::append_negotiate_protocol_version(negotiation, newest_minor,
+    const bool too_new = parameters.minor > newest_minor;
+    parameters.minor = std::min(parameters.minor, newest_minor);
+    if (too_new || !parameters.unknown_options.empty())
+        protocol::append_negotiate_protocol_version(negotiation, parameters.minor,
                                                     parameters.unknown_options);
     switch (method_) {
         case ClientAuthentication::trust:

@@ -105,7 +105,7 @@ class Relay {
   public:
     struct Identity {
         std::uint32_t pid = 0;  ///< BackendKeyData for the client, not a backend's
-        std::uint32_t secret = 0;
+        std::string secret;
         std::string private_key;  ///< makes statements that must not be shared this client's own
     };
 

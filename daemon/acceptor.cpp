@@ -8,7 +8,6 @@
 #include "daemon/socket_options.h"
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
-#include "protocol/wire_reader.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -247,6 +246,7 @@ std::variant<NewSession, protocol::ErrorFields> admit(
     settings.insert(settings.end(), asked.settings.begin(), asked.settings.end());
     session.label = core::Label::of(std::move(settings));
     session.reply = accepted.reply;
+    session.long_key = asked.minor >= protocol::long_key_minor;
     protocol::append_authentication_ok(session.reply);
     return session;
 }
@@ -325,9 +325,7 @@ void Acceptor::derive_keys_ahead(std::weak_ptr<Credentials> credentials) {
 /// The client that waits for the end of this connection, as libpq does, knows then that nothing it
 /// sends from there on is hit: so the worker acts first.
 asio::awaitable<void> Acceptor::cancel(core::FrontendLogin::Cancel request, Worker& worker) {
-    // Protocol 3.0 keys are four bytes; nothing else was ever given out.
-    if (request.secret.size() != protocol::cancel_secret_min) co_return;
-    const auto where = shared_.cancels.find(request.pid, protocol::read_u32(request.secret.data()));
+    const auto where = shared_.cancels.find(request.pid, request.secret);
     if (!where) co_return;
     const auto acted = std::make_shared<asio::steady_timer>(worker.io(), cancel_patience);
     // On the target's thread nothing but its place is known of a timer that is not its own.

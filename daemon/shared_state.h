@@ -10,6 +10,7 @@
 #include "core/shared_pool.h"
 #include "daemon/credentials.h"
 #include "protocol/keyed_digest.h"
+#include "protocol/startup_packet.h"
 
 #include <atomic>
 #include <chrono>
@@ -19,6 +20,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -102,14 +104,16 @@ class CancelRegistry {
     };
     struct Key {
         std::uint32_t pid = 0;
-        std::uint32_t secret = 0;
+        std::string secret;
     };
 
-    Key add(const Where& where) {
-        const std::lock_guard lock(mutex_);
+    Key add(const Where& where, bool long_key) {
         Key key;
+        key.secret.resize(long_key ? protocol::long_key_bytes : protocol::cancel_secret_min);
+        protocol::random_bytes(key.secret.data(), key.secret.size());
+        const std::lock_guard lock(mutex_);
         do {
-            protocol::random_bytes(&key, sizeof key);
+            protocol::random_bytes(&key.pid, sizeof key.pid);
             key.pid &= 0x7fffffffU;  // drivers read it as a signed number
         } while (key.pid == 0 || entries_.contains(key.pid));
         entries_.emplace(key.pid, std::make_pair(key.secret, where));
@@ -119,21 +123,18 @@ class CancelRegistry {
         const std::lock_guard lock(mutex_);
         entries_.erase(pid);
     }
-    std::optional<Where> find(std::uint32_t pid, std::uint32_t secret) const {
+    std::optional<Where> find(std::uint32_t pid, std::string_view secret) const {
         const std::lock_guard lock(mutex_);
         const auto found = entries_.find(pid);
-        const std::uint32_t expected = found == entries_.end() ? 0 : found->second.first;
-        const auto bytes = [](const std::uint32_t& number) {
-            return std::string_view(reinterpret_cast<const char*>(&number), sizeof number);
-        };
-        const bool equal = protocol::equal_in_constant_time(bytes(expected), bytes(secret));
-        if (found == entries_.end() || !equal) return {};
+        if (found == entries_.end()) return {};
+        // The whole key, never a part of it: its length is no secret.
+        if (!protocol::equal_in_constant_time(found->second.first, secret)) return {};
         return found->second.second;
     }
 
   private:
     mutable std::mutex mutex_;
-    std::unordered_map<std::uint32_t, std::pair<std::uint32_t, Where>> entries_;
+    std::unordered_map<std::uint32_t, std::pair<std::string, Where>> entries_;
 };
 
 /// Why the last connect to PostgreSQL failed, for those who waited in vain.

@@ -104,12 +104,12 @@ void Worker::visit_counters(
 void Worker::open_session(NewSession&& from) {
     context_.now = std::chrono::steady_clock::now();
     const core::SessionId id = sessions_.reserve();
-    const CancelRegistry::Key key = shared_.cancels.add({number_, id});
+    const CancelRegistry::Key key = shared_.cancels.add({number_, id}, from.long_key);
     core::ServiceCounters& counters = counters_for(from.service->index);
     core::Relay::Identity identity;
     identity.pid = key.pid;
     identity.secret = key.secret;
-    identity.private_key = std::to_string(key.pid) + ":" + std::to_string(key.secret);
+    identity.private_key = std::to_string(key.pid) + ":" + key.secret;
     auto relay = std::make_unique<core::Relay>(context_, std::move(from.service), counters,
                                                std::move(from.label), std::move(identity));
     counters.clients.add();

@@ -63,6 +63,7 @@ struct NewSession {
     core::Label label;
     std::string reply;        ///< to be sent first: AuthenticationOk and what goes before it
     std::string first_bytes;  ///< what the client sent behind its startup packet
+    bool long_key = false;    ///< it speaks protocol 3.2
 };
 
 class Worker {

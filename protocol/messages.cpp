@@ -168,10 +168,10 @@ void append_authentication_ok(std::string& out) {
     writer.u32(0).end_message();
 }
 
-void append_backend_key_data(std::string& out, std::uint32_t pid, std::uint32_t secret) {
+void append_backend_key_data(std::string& out, std::uint32_t pid, std::string_view secret) {
     WireWriter writer(out);
     begin(writer, BackendMessage::backend_key_data);
-    writer.u32(pid).u32(secret).end_message();
+    writer.u32(pid).bytes(secret).end_message();
 }
 
 void append_bind_header(std::string& out, std::string_view portal, std::string_view statement,

@@ -67,7 +67,8 @@ std::optional<BackendKeyView> read_backend_key_data(std::string_view body);
 std::optional<std::vector<std::optional<std::string_view>>> read_data_row(std::string_view body);
 
 void append_authentication_ok(std::string& out);
-void append_backend_key_data(std::string& out, std::uint32_t pid, std::uint32_t secret);
+/// `secret`: four bytes, or up to 256 from protocol 3.2 on.
+void append_backend_key_data(std::string& out, std::uint32_t pid, std::string_view secret);
 void append_bind_header(std::string& out, std::string_view portal, std::string_view statement,
                         std::size_t tail_bytes);
 void append_cancel_request(std::string& out, std::uint32_t pid, std::string_view secret);

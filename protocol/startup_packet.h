@@ -27,6 +27,9 @@ inline constexpr std::size_t startup_parameters_max = 64;
 inline constexpr std::size_t startup_settings_max = 256;
 inline constexpr std::size_t cancel_secret_min = 4;
 inline constexpr std::size_t cancel_secret_max = 256;
+/// From protocol 3.2 on a cancel key may be longer than four bytes.
+inline constexpr std::uint16_t long_key_minor = 2;
+inline constexpr std::size_t long_key_bytes = 32;
 
 /// A setting's name (lower case where schemux made it) and value.
 using Setting = std::pair<std::string, std::string>;

@@ -126,9 +126,9 @@ TEST(FrontendLogin, EncryptionRequestsAreDeclinedAtEveryCut) {
 TEST(FrontendLogin, SecondRequestForTheSameEncryptionIsRefused) {
     const auto ssl = error_of(converse(ssl_request + ssl_request));
     EXPECT_EQ(ssl.sqlstate, "0A000");
-    EXPECT_EQ(ssl.message, "unsupported frontend protocol 1234.5679: server supports 3.0 to 3.0");
+    EXPECT_EQ(ssl.message, "unsupported frontend protocol 1234.5679: server supports 3.0 to 3.2");
     const auto gss = error_of(converse(gss_request + ssl_request + gss_request));
-    EXPECT_EQ(gss.message, "unsupported frontend protocol 1234.5680: server supports 3.0 to 3.0");
+    EXPECT_EQ(gss.message, "unsupported frontend protocol 1234.5680: server supports 3.0 to 3.2");
 }
 
 TEST(FrontendLogin, BytesBehindTheStartupPacketAreNotConsumed) {
@@ -166,10 +166,21 @@ TEST(FrontendLogin, ParametersReachTheCaller) {
 }
 
 TEST(FrontendLogin, NewerMinorVersionIsNegotiatedDown) {
-    const Outcome outcome = converse(startup({{"user", "ann"}}, 2));
+    const Outcome outcome = converse(startup({{"user", "ann"}}, 9999));
     ASSERT_TRUE(outcome.is<FrontendLogin::Accepted>());
-    EXPECT_EQ(std::get<FrontendLogin::Accepted>(outcome.last).reply,
-              "v\0\0\0\x0c\0\x03\0\0\0\0\0\0"sv);
+    const auto& accepted = std::get<FrontendLogin::Accepted>(outcome.last);
+    EXPECT_EQ(accepted.reply, "v\0\0\0\x0c\0\x03\0\x02\0\0\0\0"sv);
+    EXPECT_EQ(accepted.parameters.minor, 2);
+}
+
+TEST(FrontendLogin, MinorVersionsUpToTwoAreTakenAsTheyAre) {
+    for (const std::uint16_t minor : {0, 1, 2}) {
+        const Outcome outcome = converse(startup({{"user", "ann"}}, minor));
+        ASSERT_TRUE(outcome.is<FrontendLogin::Accepted>());
+        const auto& accepted = std::get<FrontendLogin::Accepted>(outcome.last);
+        EXPECT_EQ(accepted.reply, "");
+        EXPECT_EQ(accepted.parameters.minor, minor);
+    }
 }
 
 TEST(FrontendLogin, UnknownProtocolOptionsAreNamed) {
@@ -182,9 +193,9 @@ TEST(FrontendLogin, UnknownProtocolOptionsAreNamed) {
 TEST(FrontendLogin, OtherMajorVersionsAreRefusedAsPostgresqlDoes) {
     const auto two = error_of(converse(packet("\0\x02\0\0"sv)));
     EXPECT_EQ(two.sqlstate, "0A000");
-    EXPECT_EQ(two.message, "unsupported frontend protocol 2.0: server supports 3.0 to 3.0");
+    EXPECT_EQ(two.message, "unsupported frontend protocol 2.0: server supports 3.0 to 3.2");
     EXPECT_EQ(error_of(converse(packet("\0\x04\0\x07user\0ann\0\0"sv))).message,
-              "unsupported frontend protocol 4.7: server supports 3.0 to 3.0");
+              "unsupported frontend protocol 4.7: server supports 3.0 to 3.2");
 }
 
 TEST(FrontendLogin, MissingUserIsRefusedAtEveryCut) {

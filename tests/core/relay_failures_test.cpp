@@ -146,7 +146,7 @@ TEST(RelayFailures, NoticeThatCameInPartBeforeTheLeasePasses) {
     context.namer = &namer;
     ServiceCounters counters;
     const Settings welcome;
-    Relay relay(context, std::make_shared<const Service>(), counters, {}, {1, 2, "p"});
+    Relay relay(context, std::make_shared<const Service>(), counters, {}, {1, "key.", "p"});
     relay.start(&welcome);
     context.settle();
     Backend backend;

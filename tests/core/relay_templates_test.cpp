@@ -231,7 +231,7 @@ TEST(RelayTemplates, UntouchedTextIsNotCopied) {
     Service service;
     service.schema = "app";
     const Settings welcome;
-    Relay relay(context, std::make_shared<const Service>(service), counters, {}, {1, 2, "p"});
+    Relay relay(context, std::make_shared<const Service>(service), counters, {}, {1, "key.", "p"});
     relay.start(&welcome);
     context.settle();
     Backend backend;

@@ -81,7 +81,7 @@ void check_body(std::string_view body) {
     }
     again.clear();
     if (const auto key = protocol::read_backend_key_data(body); key && key->secret.size() == 4) {
-        protocol::append_backend_key_data(again, key->pid, protocol::read_u32(key->secret.data()));
+        protocol::append_backend_key_data(again, key->pid, key->secret);
         demand_equal(again, script::message('K', body), "a key is written as it was read");
     }
     again.clear();

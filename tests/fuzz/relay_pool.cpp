@@ -41,9 +41,10 @@ void RelayPool::add_client(const core::Label& label) {
     const auto number = static_cast<std::uint32_t>(at + 1);
     Client& client = *clients_.emplace_back(std::make_unique<Client>());
     client.direct = FakePostgres(template_context(*service_));
-    client.relay = std::make_unique<core::Relay>(
-        context_, service_, counters_, label,
-        core::Relay::Identity{number, 7, "private " + std::to_string(number)});
+    client.relay =
+        std::make_unique<core::Relay>(context_, service_, counters_, label,
+                                      core::Relay::Identity{number, std::string("\0\0\0\7", 4),
+                                                            "private " + std::to_string(number)});
     perform(at, client.relay->start(plan_.known_welcome ? &welcome : nullptr));
 }
 

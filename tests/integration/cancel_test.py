@@ -151,6 +151,20 @@ class Cancel(harness.Case):
         wire.send_cancel(self.schemux.port, client.pid, client.secret)
         self.assertEqual(wire.sqlstates(client.read_ready()), ["57014"])
 
+    def test_long_key_counts_as_a_whole(self):
+        client = self.raw()
+        client.login(version=wire.PROTOCOL_3_2)
+        key = client.secret
+        client.send(wire.query("SELECT pg_sleep(60)"))
+        self.sleeping()
+        before = self.schemux.metric("schemux_backend_cancel_requests_total")
+        for wrong in (key[:4], key[:31], key[:31] + bytes([key[31] ^ 1]), key + b"\0", key[4:],
+                      bytes([key[0] ^ 1]) + key[1:], b"\0" * 32):
+            self.assertEqual(wire.send_cancel(self.schemux.port, client.pid, wrong), b"")
+        self.assertEqual(self.schemux.metric("schemux_backend_cancel_requests_total"), before)
+        wire.send_cancel(self.schemux.port, client.pid, key)
+        self.assertEqual(wire.sqlstates(client.read_ready()), ["57014"])
+
     def test_in_a_transaction_only_the_running_statement_is_hit(self):
         client = self.wire()
         client.ask("BEGIN")
@@ -313,12 +327,13 @@ class CancelsUnanswered(harness.Case):
         wire.send_cancel(self.schemux.port, client.pid, client.secret)
         self.wait_until(lambda: self.deaf.cancels, "the cancel to be sent")
         self.assertEqual(wire.sqlstates(client.read_ready()), [])
-        client.send(wire.query("SELECT 'unharmed', pg_sleep(0.3)"))
-        active = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%unharmed%' " \
+        nonce = wire.nonce()
+        client.send(wire.query(f"SELECT '{nonce}', pg_sleep(0.3)"))
+        active = f"SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%{nonce}%' " \
                  "AND usename = 'app'"
         self.assertEqual(self.postgres.run(active), [(0,)])
         self.deaf.hear()
-        self.assertEqual(wire.rows_of(client.read_ready()), [["unharmed", ""]])
+        self.assertEqual(wire.rows_of(client.read_ready()), [[nonce, ""]])
 
     def test_cancel_that_is_never_answered_costs_its_backend_and_nobody_else(self):
         client, other = self.wire(), self.wire("orders")

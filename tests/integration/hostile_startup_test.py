@@ -81,7 +81,7 @@ def broken_packets(database):
         ("sync", wire.SYNC, None),
     ]
     cases += [(f"protocol {major}.{minor}", version(major, minor), row) for major, minor, row in (
-        (0, 0, None), (1, 0, "E9"), (2, 0, "E9"), (3, 1, None), (3, 9999, None), (4, 0, None),
+        (0, 0, None), (1, 0, "E9"), (2, 0, "E9"), (3, 1, "E8"), (3, 9999, "E8"), (4, 0, None),
         (1234, 0, None), (1234, 5681, None), (65535, 65535, None))]
     cases += [(f"options {text[:40]!r}", say("options", text), row) for text, row in (
         ("-c=", "E34"), ("-c =", "E34"), ("-c", "E34"), ("-c x", "E34"), ("--=x", "E34"),
@@ -129,6 +129,15 @@ def waits_for_more(data):
     return True
 
 
+def without_newest(outline):
+    """Without the newest version that a server knows: schemux knows 3.2, whatever PostgreSQL does
+    (E8)."""
+    if outline is None:
+        return None
+    return tuple(one.split(": server supports 3.0 to ")[0] if isinstance(one, str) else one
+                 for one in outline)
+
+
 def answers(client, parts, byte_by_byte=False):
     """What a client hears that says `parts`, one after the other's answer, up to its welcome."""
     said = []
@@ -149,7 +158,7 @@ def answers(client, parts, byte_by_byte=False):
             message = client.read()
             kind = message.kind
             if kind != "K":
-                said.append(hostile.outline(message))
+                said.append(without_newest(hostile.outline(message)))
     return [one for one in said if one is not None]
 
 

@@ -4,6 +4,7 @@ import struct
 import unittest
 
 import harness
+import server
 import wire
 
 
@@ -24,7 +25,8 @@ class Startup(harness.Case):
         self.assertEqual(messages[0].body, b"\0\0\0\0")
         self.assertEqual([one.kind for one in messages[-2:]], ["K", "Z"])
         self.assertEqual(messages[-1].body, b"I")
-        self.assertEqual(client.parameters["server_version"].split(".")[0], "15")
+        self.assertEqual(client.parameters["server_version"].split(".")[0],
+                         server.POSTGRES_BIN.parent.name)
 
     def test_parameter_values_are_the_servers_canonical_ones(self):
         direct = wire.Wire(self.postgres.port)
@@ -98,7 +100,8 @@ class Startup(harness.Case):
         self.assertEqual(client.rows("SELECT 1"), [["1"]])
 
     def test_newer_minor_version_and_options_are_negotiated(self):
-        for version, more in (((3 << 16) + 2, {}), (wire.PROTOCOL_3_0, {"_pq_.x": "1"}),
+        for version, more in (((3 << 16) + 3, {}), (wire.PROTOCOL_3_0, {"_pq_.x": "1"}),
+                              (wire.PROTOCOL_3_2, {"_pq_.x": "1"}),
                               ((3 << 16) + 9999, {"_pq_.x": "1", "_pq_.y": "2"})):
             with self.subTest(version=version, more=more):
                 client = self.raw()
@@ -106,10 +109,19 @@ class Startup(harness.Case):
                 said = [one for one in messages if one.kind == "v"]
                 self.assertEqual(len(said), 1, messages)
                 newest, count = struct.unpack_from("!II", said[0].body)
-                self.assertEqual(newest & 0xFFFF, 0)
+                self.assertEqual(newest, min(version, wire.PROTOCOL_3_2))
                 self.assertEqual(count, len(more))
                 self.assertEqual(said[0].body[8:], b"".join(wire.cstr(name) for name in more))
                 self.assertEqual(client.rows("SELECT 1"), [["1"]])
+
+    def test_key_is_long_from_protocol_3_2_on(self):
+        for version, size in ((wire.PROTOCOL_3_0, 4), (wire.PROTOCOL_3_0 + 1, 4),
+                              (wire.PROTOCOL_3_2, 32), (wire.PROTOCOL_3_0 + 9999, 32)):
+            messages = self.raw().login(version=version)
+            key, = [one.body for one in messages if one.kind == "K"]
+            self.assertEqual(len(key) - 4, size, f"{version:x}")
+            negotiated = [one for one in messages if one.kind == "v"]
+            self.assertEqual(len(negotiated), 1 if version > wire.PROTOCOL_3_2 else 0)
 
     def test_other_major_versions_are_refused(self):
         for version in (2 << 16, 4 << 16):

@@ -9,6 +9,7 @@ import socket
 import struct
 
 PROTOCOL_3_0 = 3 << 16
+PROTOCOL_3_2 = PROTOCOL_3_0 + 2
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 GSS_REQUEST = struct.pack("!II", 8, 80877104)
 ANSWER_SECONDS = 30
@@ -73,7 +74,9 @@ def startup(parameters, version=PROTOCOL_3_0):
 
 
 def cancel_request(pid, secret):
-    return struct.pack("!IIII", 16, 80877102, pid, secret)
+    """`secret`: a number, or the bytes of a longer key."""
+    key = secret if isinstance(secret, bytes) else struct.pack("!I", secret)
+    return struct.pack("!III", 12 + len(key), 80877102, pid) + key
 
 
 def query(sql):
@@ -203,7 +206,9 @@ class Wire:
                 name, value, _ = one.body.decode().split("\0")
                 self.parameters[name] = value
             elif one.kind == "K":
-                self.pid, self.secret = struct.unpack("!II", one.body)
+                self.pid, = struct.unpack_from("!I", one.body)
+                key = one.body[4:]
+                self.secret = struct.unpack("!I", key)[0] if len(key) == 4 else key
         return messages
 
     def ask(self, sql):

@@ -140,7 +140,7 @@ TEST(BackendKeyData, SecretHasFourTo256Bytes) {
 
 TEST(BackendKeyData, WrittenThenReadIsTheSame) {
     std::string out;
-    append_backend_key_data(out, 0x01020304, 0xfffefdfc);
+    append_backend_key_data(out, 0x01020304, "\xff\xfe\xfd\xfc");
     const auto view = read_backend_key_data(body_of(out));
     ASSERT_TRUE(view);
     EXPECT_EQ(view->pid, 0x01020304U);

@@ -60,9 +60,9 @@ World::World(const Scene& scene)
 void World::make_client(const Label& label, bool known_welcome) {
     const auto number = static_cast<std::uint32_t>(clients_.size() + 1);
     Client& client = clients_.emplace_back();
-    client.relay =
-        std::make_unique<Relay>(context_, service_, counters_, label,
-                                Relay::Identity{number, 7, "private " + std::to_string(number)});
+    client.relay = std::make_unique<Relay>(
+        context_, service_, counters_, label,
+        Relay::Identity{number, std::string("\0\0\0\7", 4), "private " + std::to_string(number)});
     perform(client, client.relay->start(known_welcome ? &welcome_parameters : nullptr));
     client.checked = client.received.size();
 }
