@@ -30,8 +30,9 @@ import harness  # noqa: E402  (found through the path above)
 
 # In this order: what is basic first, so that a broken build shows soon.
 MODULES = ["startup_test", "auth_test", "psql_test", "isolation_test", "wire_test",
-           "hostile_startup_test", "hostile_client_test", "cancel_test", "gone_test", "psycopg3_test",
-           "psycopg2_test", "asyncpg_test", "session_test", "pgbench_test", "http_test",
+           "hostile_startup_test", "hostile_client_test", "cancel_test", "gone_test",
+           "psycopg3_test", "psycopg2_test", "asyncpg_test", "session_test", "pgbench_test",
+           "http_test",
            "config_test", "dev_test", "ownership_test", "failure_test", "hostile_server_test",
            "jdbc_test", "node_test"]
 NOT_IN_SMOKE = {"jdbc_test", "node_test", "failure_test", "psycopg2_test"}
@@ -141,7 +142,13 @@ def main():
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--only", metavar="NAME", action="append", default=[])
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--postgres", metavar="VERSION:ROOT",
+                        help="PostgreSQL as installed in the system in the folder ROOT")
     arguments = parser.parse_args()
+    if arguments.postgres:
+        version, _, root = arguments.postgres.partition(":")
+        harness.server.use_root(root, version)
+        MODULES.append("newer_test")
     if not arguments.schemux.is_file():
         parser.error(f"there is no {arguments.schemux}")
     for number in (signal.SIGINT, signal.SIGTERM):

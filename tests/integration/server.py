@@ -22,6 +22,8 @@ import urllib.request
 import psycopg
 
 POSTGRES_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+# A folder with another system, in which another PostgreSQL is installed: `use_root`.
+POSTGRES_ROOT = None
 START_SECONDS = 30
 STOP_SECONDS = 30
 LOG_TAIL_LINES = 25
@@ -66,15 +68,42 @@ def wait_until(condition, seconds=20, what="the condition"):
         time.sleep(0.02)
 
 
+def use_root(root, version):
+    """PostgreSQL `version` as installed in `root`, where the folder for temporary files is the same
+    one as here (tests/newer_servers.sh sees to that)."""
+    global POSTGRES_BIN, POSTGRES_ROOT
+    POSTGRES_BIN = pathlib.Path(f"/usr/lib/postgresql/{version}/bin")
+    POSTGRES_ROOT = pathlib.Path(root)
+
+
+def _postgres_user():
+    """uid and gid of who PostgreSQL runs as; None when we are not root."""
+    if os.geteuid() != 0:
+        return None
+    if POSTGRES_ROOT is None:
+        found = pwd.getpwnam("postgres")
+        return found.pw_uid, found.pw_gid
+    for line in (POSTGRES_ROOT / "etc/passwd").read_text().splitlines():
+        fields = line.split(":")
+        if fields[0] == "postgres":
+            return int(fields[2]), int(fields[3])
+    raise ServerError(f"no user postgres in {POSTGRES_ROOT}")
+
+
 def _child_setup(death_signal, user=None, open_files_max=None):
     """What a child does before it runs: become `user`, and die when this process does."""
 
     def prepare():
         os.setsid()
         if user is not None:
-            os.initgroups(user.pw_name, user.pw_gid)
-            os.setgid(user.pw_gid)
-            os.setuid(user.pw_uid)
+            if POSTGRES_ROOT is not None:
+                folder = os.getcwd()
+                os.chroot(POSTGRES_ROOT)
+                os.chdir(folder)
+            uid, gid = user
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
         if open_files_max is not None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (open_files_max, open_files_max))
         _libc.prctl(PR_SET_PDEATHSIG, death_signal)
@@ -115,12 +144,12 @@ class Postgres:
         self.log = self.folder / "postgres.log"
         self.port = free_port()
         self.process = None
-        self.user = pwd.getpwnam("postgres") if os.geteuid() == 0 else None
+        self.user = _postgres_user()
 
     def create(self):
         self.folder.mkdir()
         if self.user is not None:
-            os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
+            os.chown(self.folder, *self.user)
         made = subprocess.run(
             [POSTGRES_BIN / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust",
              "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
