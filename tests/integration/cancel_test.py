@@ -199,6 +199,12 @@ class CancelWhenFull(harness.Case):
 
     config = {"limits": {"max_clients": 3}, "pool": {"max_connections": 1}}
 
+    def wait_for_sleep(self):
+        """A cancel that comes before its statement has begun hits nothing, as in PostgreSQL."""
+        self.wait_until(lambda: self.postgres.run(
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND usename = 'app' "
+            "AND query LIKE '%pg_sleep(60)%'")[0][0] == 1)
+
     def test_cancel_is_heard_when_no_client_has_room(self):
         # Whoever asked whether schemux is up has left.
         self.wait_until(lambda: self.schemux.metric("schemux_client_connections")
@@ -210,7 +216,9 @@ class CancelWhenFull(harness.Case):
         for _ in range(5):
             for client in clients:
                 client.send(wire.query("SELECT pg_sleep(60)"))
+            self.wait_until(lambda: self.schemux.metric("schemux_clients_waiting") == 2)
             for client in random.sample(clients, 3):
+                self.wait_for_sleep()
                 wire.send_cancel(self.schemux.port, client.pid, client.secret)
                 self.assertEqual(wire.sqlstates(client.read_ready()), ["57014"])
         # Silent ones beyond the limit are few, and not for long.
@@ -222,6 +230,7 @@ class CancelWhenFull(harness.Case):
         for one in silent:
             one.read_to_end()
         clients[1].send(wire.query("SELECT pg_sleep(60)"))
+        self.wait_for_sleep()
         wire.send_cancel(self.schemux.port, clients[1].pid, clients[1].secret)
         self.assertEqual(wire.sqlstates(clients[1].read_ready()), ["57014"])
 
