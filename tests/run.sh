@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds schemux with warnings as errors, and runs everything that tests
 # it: unit tests, the checks of tests/tidy, the lexer against PostgreSQL's own scanner, the
-# simulation of whole sessions, the integration tests on a real PostgreSQL, and raw messages to it
-# with and without schemux between.
+# simulation of whole sessions, the integration tests on a real PostgreSQL, raw messages to it with
+# and without schemux between, and the drivers of many languages.
 #
 #   ./tests/run.sh             everything
-#   ./tests/run.sh --smoke     of the integration tests only the quick ones, fewer cases, seeds and
-#                              wire scripts
+#   ./tests/run.sh --smoke     of the integration tests only the quick ones, no client matrix,
+#                              fewer cases, seeds and wire scripts
 #   ./tests/run.sh --fuzz N    only the fuzz targets, each for N seconds (tests/fuzz/README.md)
 #   ./tests/run.sh --asan      built with AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./tests/run.sh --tsan      built with ThreadSanitizer; only what has threads, and --smoke
@@ -30,11 +30,19 @@ lexer_seconds=600
 simulation_seconds=900
 integration_seconds=2400
 wire_seconds=1500
+clients_seconds=900
 
 test_packages=(
     libgtest-dev libgmock-dev libpg-query-dev postgresql-server-dev-15
     python3 python3-psycopg python3-psycopg2 python3-psycopg-pool python3-asyncpg
     libpostgresql-jdbc-java
+)
+
+# For the drivers of tests/clients: 450 MB, about a minute and a half.
+client_packages=(
+    python3-pg8000 python3-sqlalchemy python3-django python3-alembic python3-pyodbc odbc-postgresql
+    ruby-pg libdbd-pg-perl php-cli php-pgsql libpqxx-dev
+    golang-go golang-github-jackc-pgx-v4-dev golang-github-lib-pq-dev
 )
 
 fuzz_packages=(clang-14 libclang-rt-14-dev)
@@ -44,6 +52,7 @@ unit_folders=(protocol core config daemon)
 build=yes
 fuzz_seconds=
 filter=
+smoke=no
 integration_options=()
 wire_options=()
 lexer_cases=1000000
@@ -57,6 +66,7 @@ read_arguments() {
     while [[ $# -gt 0 ]]; do
         case $1 in
             --smoke)
+                smoke=yes
                 integration_options+=(--smoke)
                 wire_options+=(--smoke)
                 lexer_cases=200000
@@ -104,6 +114,7 @@ install_what_is_missing() {
         return
     fi
     local packages=("${build_packages[@]}" "${test_packages[@]}")
+    if [[ $preset == dev && $smoke == no ]]; then packages+=("${client_packages[@]}"); fi
     command -v javac >/dev/null || packages+=(default-jdk-headless)
     command -v node >/dev/null || packages+=(nodejs)
     command -v npm >/dev/null || packages+=(npm)
@@ -242,6 +253,11 @@ main() {
             say "the same bytes to PostgreSQL and through schemux (minutes)"
             run_part wire "$wire_seconds" "$python" tests/wire/run.py \
                 --schemux "build/$preset/schemux" "${wire_options[@]}"
+        fi
+        if [[ $preset == dev && $smoke == no ]]; then
+            say "every driver, directly and through schemux (4-6 minutes)"
+            run_part clients "$clients_seconds" "$python" tests/clients/run.py \
+                --schemux "build/$preset/schemux"
         fi
     fi
     printf '%d passed, %d failed\n' "$passed" "$failed"
