@@ -43,6 +43,7 @@ client_packages=(
     python3-pg8000 python3-sqlalchemy python3-django python3-alembic python3-pyodbc odbc-postgresql
     ruby-pg libdbd-pg-perl php-cli php-pgsql libpqxx-dev
     golang-go golang-github-jackc-pgx-v4-dev golang-github-lib-pq-dev
+    cargo librust-tokio-postgres-dev librust-tokio-dev librust-futures-util-dev
 )
 
 fuzz_packages=(clang-14 libclang-rt-14-dev)

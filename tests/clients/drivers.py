@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 
+BUILT = pathlib.Path(__file__).resolve().parents[2] / "build" / "clients"
 ODBC = "/usr/lib/x86_64-linux-gnu/odbc/psqlodbcw.so"
 PROGRAMS = pathlib.Path(__file__).resolve().parent / "programs"
 
@@ -56,6 +57,13 @@ def go(name, **more):
                   **more)
 
 
+# Debian's own toolchain, whatever else comes first in PATH: its packages are made for that one.
+# Built where the next run finds it again.
+RUST = Driver("rust", [str(BUILT / "rust/debug/client")], folder=PROGRAMS / "rust",
+              build=[["/usr/bin/cargo", "build", "--quiet", "--offline"]],
+              environment={"PATH": "/usr/bin:/bin", "CARGO_HOME": str(BUILT / "cargo"),
+                           "CARGO_TARGET_DIR": str(BUILT / "rust")})
+
 DRIVERS = [
     python("pg8000", smoke=True),
     python("sqlalchemy", smoke=True),
@@ -71,6 +79,7 @@ DRIVERS = [
     go("pgx", differs={("listen", "transaction"): "E2"}),
     Driver("pqxx", ["{out}/program"], folder=PROGRAMS,
            build=[["g++", "-std=c++17", "pqxx.cpp", "-o", "{out}/program", "-lpqxx", "-lpq"]]),
+    RUST,
     python("odbc", environment={"SCHEMUX_ODBC_DRIVER": ODBC}),
     node("pg", "node_pg.js", differs={("notification", "transaction"): "E2"}),
     node("postgres_js", "postgres_js.js", differs={("listen", "transaction"): "E2"}),
