@@ -105,8 +105,9 @@ struct Backend {
     StatementShape unnamed_shape;
     std::string described_types;  ///< of the statement whose description is under way
     bool description_seen = true;
-    std::uint64_t last_question = 0;  ///< the number of our last Describe
-    std::uint64_t last_eviction = 0;  ///< the number of our last Close
+    std::uint64_t last_question = 0;    ///< the number of our last Describe
+    std::uint64_t last_fabricated = 0;  ///< the number of the last Parse that was not sent
+    std::uint64_t last_eviction = 0;    ///< the number of our last Close
     ExpectedReplies replies;
     protocol::TransactionStatus transaction = protocol::TransactionStatus::idle;
     Taint taint;

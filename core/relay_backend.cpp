@@ -102,39 +102,6 @@ Take Relay::stream_from_backend(const MessageInHand& message) {
     return Take::stream;
 }
 
-/// `type` is a part of what was asked about a prepared statement, not about a portal.
-bool Relay::describes_statement(BackendMessage type) {
-    const bool describes = type == BackendMessage::parameter_description ||
-                           type == BackendMessage::row_description ||
-                           type == BackendMessage::no_data;
-    if (!describes) return false;
-    settle_head();
-    if (backend_->replies.empty()) return false;
-    const ExpectedReply& head = backend_->replies.front();
-    return head.request == Request::describe && head.statement;
-}
-
-/// A part of the description of a prepared statement: kept, so that it can be compared with what
-/// another backend will say.
-Take Relay::on_description(const MessageInHand& message) {
-    const auto type = static_cast<BackendMessage>(message.header.type);
-    const bool seen = message.header.length <= limits::description_max;
-    if (seen && !message.complete()) return Take::need_more;
-    const Due answered = due(type);
-    if (answered.head == nullptr) return poison("an answer out of turn");
-    const StatementRef statement = answered.head->statement;
-    if (type == BackendMessage::parameter_description) {
-        backend_->described_types.assign(seen ? message.body() : std::string_view{});
-        backend_->description_seen = seen;
-    } else {
-        const bool rows = type == BackendMessage::row_description;
-        const bool whole = seen && backend_->description_seen;
-        note_shape(statement, !whole ? unseen_result : rows ? result_digest(message.body()) : 0);
-    }
-    if (seen) return pass(message, take(answered));
-    return stream_from_backend(message);
-}
-
 Take Relay::on_inspected(const MessageInHand& message) {
     switch (static_cast<BackendMessage>(message.header.type)) {
         case BackendMessage::notice_response:

@@ -15,6 +15,7 @@
 namespace schemux::core {
 
 namespace sqlstate = protocol::sqlstate;
+using protocol::BackendMessage;
 using protocol::ErrorFields;
 using protocol::make_error;
 using protocol::NamedKind;
@@ -124,6 +125,7 @@ Take Relay::define_named(const StatementRef& statement) {
     reply.statement = statement;
     reply.displaced = statements_.define(statement);
     reply.change = known ? StatementChange::client_defined : StatementChange::both_defined;
+    if (known) backend_->last_fabricated = backend_->replies.last_number();
     if (!known) {
         backend_->statements.add(statement->id, backend_->replies.last_number());
         backend_->added_statements = true;
@@ -169,6 +171,9 @@ bool Relay::undecided(const StatementRef& statement) const {
         return backend_->unnamed_version == statement->version &&
                replies.undecided(backend_->unnamed_request);
     }
+    // A Parse that we answer ourselves can be skipped as well.
+    const bool maybe_skipped = replies.undecided(backend_->last_fabricated);
+    if (maybe_skipped && undecided_name(statement->name)) return true;
     const std::uint64_t request = backend_->statements.request_of(statement->id);
     return replies.undecided(request != 0 ? request : backend_->last_eviction);
 }
@@ -269,6 +274,39 @@ Relay::Copy Relay::ask_for_shape(const StatementRef& statement) {
         protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::flush));
     });
     return Copy::asked;
+}
+
+/// `type` is a part of what was asked about a prepared statement, not about a portal.
+bool Relay::describes_statement(BackendMessage type) {
+    const bool describes = type == BackendMessage::parameter_description ||
+                           type == BackendMessage::row_description ||
+                           type == BackendMessage::no_data;
+    if (!describes) return false;
+    settle_head();
+    if (backend_->replies.empty()) return false;
+    const ExpectedReply& head = backend_->replies.front();
+    return head.request == Request::describe && head.statement;
+}
+
+/// A part of the description of a prepared statement: kept, so that it can be compared with what
+/// another backend will say.
+Take Relay::on_description(const MessageInHand& message) {
+    const auto type = static_cast<BackendMessage>(message.header.type);
+    const bool seen = message.header.length <= limits::description_max;
+    if (seen && !message.complete()) return Take::need_more;
+    const Due answered = due(type);
+    if (answered.head == nullptr) return poison("an answer out of turn");
+    const StatementRef statement = answered.head->statement;
+    if (type == BackendMessage::parameter_description) {
+        backend_->described_types.assign(seen ? message.body() : std::string_view{});
+        backend_->description_seen = seen;
+    } else {
+        const bool rows = type == BackendMessage::row_description;
+        const bool whole = seen && backend_->description_seen;
+        note_shape(statement, !whole ? unseen_result : rows ? result_digest(message.body()) : 0);
+    }
+    if (seen) return pass(message, take(answered));
+    return stream_from_backend(message);
 }
 
 /// PostgreSQL has described the backend's copy of a statement.

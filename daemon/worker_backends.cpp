@@ -1,5 +1,4 @@
-// The worker's half that owns backends: who gets one, what is done to it between leases, how it
-// ends.
+// The worker's half that owns backends: who gets one, what is done between leases, how it ends.
 
 #include "daemon/log.h"
 #include "daemon/worker.h"
@@ -27,11 +26,9 @@ constexpr auto trusted_rest = std::chrono::seconds(1);
 constexpr int closing_ticks_max = 10;
 /// Seconds that a reset or a change of settings may take; temporary tables to drop take their time.
 constexpr int upkeep_ticks_max = 30;
-/// Seconds until what runs for a client that said Terminate and went is cancelled; PostgreSQL
-/// alone would work it off, but a pool has to serve others.
+/// Seconds until what runs behind a Terminate is cancelled: a pool has to serve others.
 constexpr int linger_ticks_max = 60;
-/// Seconds that a cancelled backend may need to come to rest, with a new CancelRequest each second,
-/// before it is closed.
+/// Seconds that a backend may need to come to rest, cancelled each second, before it is closed.
 constexpr int abandoned_ticks_max = 5;
 /// Backends that may end on their way to one waiting client before it is told.
 constexpr int broken_promises_max = 8;
@@ -363,8 +360,7 @@ void Worker::look_at_lingering() {
     }
 }
 
-/// What its client has left behind cannot be ended: PostgreSQL is told to stop, and the slot comes
-/// free when it has.
+/// What its client left cannot be ended: PostgreSQL is told to stop; then the slot comes free.
 void Worker::abort(BackendConnection& backend) {
     if (!backend.state.replies.empty()) {
         control_.send_cancel(backend.address, backend.state.pid, backend.state.secret,

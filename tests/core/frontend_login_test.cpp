@@ -9,6 +9,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -174,7 +175,7 @@ TEST(FrontendLogin, NewerMinorVersionIsNegotiatedDown) {
 }
 
 TEST(FrontendLogin, MinorVersionsUpToTwoAreTakenAsTheyAre) {
-    for (const std::uint16_t minor : {0, 1, 2}) {
+    for (const auto minor : std::to_array<std::uint16_t>({0, 1, 2})) {
         const Outcome outcome = converse(startup({{"user", "ann"}}, minor));
         ASSERT_TRUE(outcome.is<FrontendLogin::Accepted>());
         const auto& accepted = std::get<FrontendLogin::Accepted>(outcome.last);

@@ -185,7 +185,7 @@ TEST(FrontendSasl, BytesBehindTheProofAreLeftForWhatComesNext) {
 
 TEST(FrontendSasl, NegotiationComesBeforeTheRequest) {
     Conversation server;
-    EXPECT_TRUE(server.feed(startup("ann", 2)).starts_with("v\0\0\0\x0c"sv));
+    EXPECT_TRUE(server.feed(startup("ann", 9)).starts_with("v\0\0\0\x0c"sv));
     log_in(server, "ann", "pencil",
            [first = true](Conversation& to, std::string_view bytes) mutable {
                if (std::exchange(first, false))

@@ -218,7 +218,9 @@ TEST(RelayFailures, ViolationBehindABatchWithoutSyncAsksForItsAnswers) {
         .frontend_gets(parse_complete() + bind_complete() + none +
                        own_fatal("08P01", "invalid frontend message type 63"))
         .closes(CloseReason::protocol_violation)
-        .backend_closed();
+        .backend_gets(bound_to_fail() + sync())
+        .backend(error("26000", "no such statement") + ready())
+        .released();
     script.check_whole();
 }
 
@@ -232,7 +234,9 @@ TEST(RelayFailures, ViolationBehindACopyThatBeginsEndsIt) {
                                  "terminating connection because protocol synchronization was "
                                  "lost"))
         .closes(CloseReason::protocol_violation)
-        .backend_closed();
+        .backend_gets(query("copy t from stdin") + copy_fail("client is gone"))
+        .backend(error("57014", "COPY from stdin failed") + ready())
+        .released_after("DISCARD SEQUENCES");
     script.check_whole();
 }
 

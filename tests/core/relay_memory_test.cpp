@@ -39,7 +39,7 @@ struct Bench {
     ServiceCounters counters;
     Settings welcome;
     Backend backend;
-    Relay relay{context, std::make_shared<const Service>(), counters, {}, {1, 2, "p"}};
+    Relay relay{context, std::make_shared<const Service>(), counters, {}, {1, "key", "p"}};
 };
 
 TEST(RelayMemory, SimpleQueriesAllocateNothing) {

@@ -312,6 +312,19 @@ TEST(RelayStatements, NameThatASkippedCloseGivesBackIsTakenByALaterOne) {
     script.check();
 }
 
+TEST(RelayStatements, ParseThatWasSkippedThoughTheBackendHasItsTextMakesNoStatement) {
+    Script script;
+    script.frontend(parse("x", "select 1") + sync() + close_statement("x") + sync())
+        .backend(prepared + ready())
+        .frontend_gets(prepared + close_complete() + ready())
+        .frontend(execute("none") + parse("f", "select 1") + sync() + bind("", "f") + sync())
+        .backend(error("34000", "no portal") + ready())
+        .frontend_gets(error("34000", "no portal") + ready() +
+                       own_error("26000", "prepared statement \"f\" does not exist") + ready())
+        .released();
+    script.check_whole();
+}
+
 TEST(RelayStatements, NameWhoseCloseWasSkippedIsStillTaken) {
     Script script;
     script.frontend(parse("s1", "select 1") + sync())

@@ -27,7 +27,7 @@ void Server::answer_startup() {
             stream.inbound += script::message('R', std::string(4, '\0'));
             stream.inbound += script::parameter_status("client_encoding", "UTF8");
             stream.inbound += script::parameter_status("standard_conforming_strings", "on");
-            protocol::append_backend_key_data(stream.inbound, number_, number_);
+            protocol::append_backend_key_data(stream.inbound, number_, std::string(4, '\7'));
             stream.inbound += script::ready();
             return;
         case Welcome::full:

@@ -37,7 +37,7 @@ Session* Worker::session(core::SessionId id) {
 Session& Worker::open_session(Client& client) {
     context_.now = shared_.now;
     const core::SessionId id{static_cast<std::uint32_t>(sessions_.size()), 1};
-    core::Relay::Identity identity{client.number(), 7,
+    core::Relay::Identity identity{client.number(), std::string("\0\0\0\7", 4),
                                    "private " + std::to_string(client.number())};
     auto relay = std::make_unique<core::Relay>(context_, client.service(), shared_.counters,
                                                client.label(), std::move(identity));
