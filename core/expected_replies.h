@@ -55,6 +55,7 @@ struct ExpectedReply {
     AnswerStage stage = AnswerStage::begun;  ///< how much of its answer has come
     StatementRef statement;  ///< whose text error positions speak of, or what changed
     StatementRef displaced;
+    std::uint64_t unnamed_before = 0;  ///< Backend::unnamed_version, if this Parse replaces it
     std::unique_ptr<protocol::ErrorFields> error;  ///< with replace_error
 
     /// True for what a ReadyForQuery answers.

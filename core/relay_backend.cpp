@@ -288,7 +288,9 @@ void Relay::undo(ExpectedReply& reply, bool failed_itself) {
             return;
     }
     if (unnamed) {
-        if (backend_->unnamed_version == reply.statement->version) backend_->unnamed_version = 0;
+        const bool latest = backend_->unnamed_version == reply.statement->version;
+        // One that was skipped has replaced nothing.
+        if (latest) backend_->unnamed_version = failed_itself ? 0 : reply.unnamed_before;
     } else if (reply.change != StatementChange::client_defined) {
         backend_->statements.remove(reply.statement->id);
     }
@@ -457,6 +459,7 @@ Take Relay::on_parameter_status(const MessageInHand& message) {
     if (!status || !backend_->note_parameter(status->name, status->value)) {
         return poison("a broken ParameterStatus, or too many");
     }
+    settle_head();  // PostgreSQL tells it with the ReadyForQuery, behind the answers that we make
     adopt_parameter(status->name, status->value);
     // A setting changed that the text may not have shown (a function's set_config, say).
     backend_->taint.full_reset = true;

@@ -93,6 +93,7 @@ Take Relay::define_unnamed(const MessageInHand& message, const StatementRef& sta
     reply.change = StatementChange::client_defined;
     reply.statement = statement;
     reply.displaced = statements_.define(statement);
+    reply.unnamed_before = backend_->unnamed_version;
     backend_->unnamed_version = statement->version;
     backend_->unnamed_request = backend_->replies.last_number();
     backend_->unnamed_shape.clear();

@@ -156,6 +156,18 @@ TEST(RelayStatements, FabricatedAnswersDoNotWaitForWhatIsOwedBehindThem) {
     script.check();
 }
 
+TEST(RelayStatements, ChangedSettingIsToldBehindTheAnswersThatWeMakeBeforeIt) {
+    Script script;
+    script
+        .frontend(parse("", "set x to y") + bind("", "") + execute() + close_statement("s") +
+                  sync())
+        .backend(parse_complete() + bind_complete() + command_complete("SET"))
+        .backend(parameter_status("x", "y") + ready())
+        .frontend_gets(parse_complete() + bind_complete() + command_complete("SET") +
+                       close_complete() + parameter_status("x", "y") + ready());
+    script.check_whole();
+}
+
 TEST(RelayStatements, NothingComesBetweenThePartsOfAnAnswer) {
     Script script;
     const std::string described = row_description(std::string(40, 'c'));
@@ -267,8 +279,8 @@ TEST(RelayStatements, SkippedParseLeavesTheOldUnnamedStatement) {
         .backend(bind_complete() + error("22012", "division") + ready())
         .whatever_backend_got()
         .frontend(run(""))
-        .backend_gets(parse("", "select 1") + run(""))
-        .backend(parse_complete() + bind_complete() + none + ready())
+        .backend_gets(run(""))
+        .backend(bind_complete() + none + ready())
         .released();
     script.check();
 }

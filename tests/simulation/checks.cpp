@@ -9,7 +9,8 @@ namespace schemux::simulation {
 namespace {
 
 /// A message that may have to be held whole, and what was read with its last byte.
-constexpr std::size_t held_bound = query_bytes_max + read_max + 64;
+constexpr std::size_t held_bound =
+    query_bytes_max + read_max + core::limits::held_during_cancel_max + 64;
 /// What one batch of bytes read from a backend, or answered here, may become.
 constexpr std::size_t queued_bound = 65'536;
 

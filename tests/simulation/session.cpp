@@ -105,6 +105,16 @@ void Session::on_cancel() {
     }
 }
 
+void Session::on_cancel_end(bool again) {
+    if (again && backend_->state.replies.empty()) perform(relay_->hear_until_cancel());
+    const bool running = backend_ != nullptr && !backend_->state.replies.empty();
+    if (again && running) {
+        worker_.cancel_backend(*backend_);
+    } else if (!closed()) {
+        perform(relay_->on_cancel_end());
+    }
+}
+
 void Session::on_drain() {
     perform(relay_->on_drain());
 }
@@ -184,7 +194,11 @@ void Session::close(CloseReason reason) {
                    "no backend is forgotten");
             break;
         case Disposal::linger:
+            flush();
             backend->server->stream.paused = false;
+            if (relay_->abandoned() && !backend->state.replies.empty()) {
+                worker_.cancel_backend(*backend);
+            }
             return;
         case Disposal::release:
         case Disposal::reset:

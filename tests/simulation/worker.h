@@ -34,6 +34,7 @@ struct Backend {
     Phase phase = Phase::idle;
     core::SessionId session;
     bool has_session = false;
+    bool cancel_again = false;
     int phase_ticks = 0;
     std::uint64_t epoch = 0;
 };
@@ -52,6 +53,7 @@ class Session {
     void on_acquire_failed(protocol::ErrorFields error);
     void on_backend_lost();
     void on_cancel();
+    void on_cancel_end(bool again);
     void on_drain();
     void on_backend_drained();
 

@@ -201,6 +201,7 @@ void Worker::hand_over(Backend& backend, const core::Ticket& ticket) {
 void Worker::release(Backend& backend) {
     backend.phase = Phase::parked;
     if (backend.state.cancels_in_flight > 0) return;
+    backend.cancel_again = false;
     backend.server->lend(nullptr);
     if (backend.state.dying || worn_out(backend) || shared_.pool.over_bound()) {
         return close_backend(backend);
@@ -308,14 +309,23 @@ Backend* Worker::find(const Server* server) {
 }
 
 void Worker::cancel_backend(Backend& backend) {
+    if (backend.state.cancels_in_flight > 0) {
+        backend.cancel_again = true;
+        return;
+    }
     ++shared_.counts.cancels;
     ++backend.state.cancels_in_flight;
     Server* server = backend.server;
     const auto done = [this, server] {
         Backend* target = find(server);
         if (target == nullptr) return;
-        const bool last = --target->state.cancels_in_flight == 0;
-        if (last && target->phase == Phase::parked) release(*target);
+        --target->state.cancels_in_flight;
+        const bool again = std::exchange(target->cancel_again, false);
+        if (target->phase == Phase::parked) {
+            release(*target);
+        } else if (target->phase == Phase::leased) {
+            if (Session* holder = session(target->session)) holder->on_cancel_end(again);
+        }
     };
     shared_.cancels.push_back(
         {server->number(), server->lessee()->number(), false, [this, done] { post(done); }});
