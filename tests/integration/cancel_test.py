@@ -300,6 +300,9 @@ class Deaf:
     def close(self):
         self._listener.close()
         for one in self._sockets:
+            # A thread that still reads it would keep the connection open behind a mere close.
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
             one.close()
 
 
