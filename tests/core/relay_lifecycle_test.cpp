@@ -255,7 +255,7 @@ TEST(RelayLifecycle, WhatWaitsBehindACancelIsBounded) {
         .that([](World& world) { EXPECT_FALSE(world.client(0).relay->wants_frontend_bytes()); })
         .that([](World& world) { world.end_cancel(0); })
         .that([](World& world) { EXPECT_TRUE(world.client(0).relay->wants_frontend_bytes()); });
-    script.check();
+    script.check_whole();
 }
 
 TEST(RelayLifecycle, SecondCancelIsForWhatWaitsBehindTheFirstAndNoMore) {

@@ -2,7 +2,7 @@
 
 #include "protocol/error_response.h"
 #include "tests/fuzz/input.h"
-#include "tests/fuzz/message_walk.h"
+#include "tests/support/message_walk.h"
 
 #include <deque>
 
@@ -64,7 +64,7 @@ bool is_last(Request request, char type) {
 class Listener {
   public:
     explicit Listener(std::string_view asked) {
-        for_each_message(asked, [this](char type, std::string_view whole) {
+        fake::for_each_message(asked, [this](char type, std::string_view whole) {
             const bool portal = type == 'D' && whole.substr(5).starts_with('P');
             requests_.push_back(portal ? 'p' : type);
         });
@@ -135,7 +135,7 @@ class Listener {
 
 void demand_in_turn(std::string_view asked, std::string_view told) {
     Listener listener(asked);
-    for_each_message(
+    fake::for_each_message(
         told, [&listener](char type, std::string_view whole) { listener.hear(type, whole); });
 }
 
