@@ -350,7 +350,9 @@ Disposal Relay::on_frontend_closed() {
         phase_ = RelayPhase::lingering;
         return Disposal::linger;
     }
-    if (backend.dying || !complete_message()) {
+    // Late data of a COPY that has failed: the rest of it would be taken from the next client.
+    const bool cut_off = mid_message && at_batch_end() && backend.owes_nothing();
+    if (backend.dying || cut_off || !complete_message()) {
         drop_backend();
         return Disposal::abort;
     }
