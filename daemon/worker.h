@@ -1,6 +1,7 @@
 // One thread of the data plane: its io_context, its stream engine, its sessions and the backends
 // that are with it now. Other threads reach it through the `post_…` functions only.
 // worker.cpp: the thread, sessions, time. worker_backends.cpp: leases and upkeep.
+// worker_endings.cpp: cancels, clients that went, backends that end.
 #pragma once
 
 #include "core/counters.h"
@@ -104,7 +105,7 @@ class Worker {
     void forget(Session& session);
     void note_closed(Session& session, core::CloseReason reason);
 
-    // worker_backends.cpp
+    // worker_backends.cpp, worker_endings.cpp
     /// A backend for this session, ready now; or nullptr, and it is granted or refused later.
     BackendConnection* acquire(Session& session);
     void release(BackendConnection& backend);
