@@ -60,7 +60,10 @@ void Worker::run(std::function<void()> work) {
 void Worker::post_failure(const core::Ticket& ticket, protocol::ErrorFields error) {
     run([this, ticket, error = std::move(error)]() mutable {
         Session* waiter = session(ticket.session);
-        if (waiter != nullptr && waiter->waiting()) waiter->on_acquire_failed(std::move(error));
+        if (waiter == nullptr || !waiter->waiting()) return;
+        // It may wait for something else by now, with a ticket of its own.
+        stop_waiting(*waiter);
+        waiter->on_acquire_failed(std::move(error));
     });
 }
 
@@ -79,7 +82,7 @@ void Worker::post_drain() {
 }
 
 void Worker::post_give_up_idle() {
-    run([this] { dispatch_idle(); });
+    run([this] { seek_idle(); });
 }
 
 core::ServiceCounters& Worker::counters_for(std::size_t service_index) {

@@ -137,6 +137,7 @@ class Worker {
     void deliver(BackendConnection& backend, const core::Ticket& ticket);
     void hand_over(BackendConnection& backend, const core::Ticket& ticket);
     void dispatch_idle();
+    void seek_idle();
     void start_upkeep(BackendConnection& backend, core::Upkeep upkeep);
     void finish_upkeep(BackendConnection& backend);
     void give_up_upkeep(BackendConnection& backend);

@@ -62,13 +62,18 @@ BackendConnection* Worker::acquire(Session& session) {
     watch_deadline(session);
     if (shared_.pool.may_grow()) control_.wake_connector();
     // Published before looking: either we see the idle one, or its worker sees our ticket.
-    if (!idle_.empty()) {
-        if (!choose_idle(session)) return nullptr;
-        dispatch_idle();
-    } else if (const auto other = shared_.pool.idle_elsewhere(number_)) {
+    if (idle_.empty() || choose_idle(session)) seek_idle();
+    return nullptr;
+}
+
+/// For those who wait, ours or another worker's. A worker that has given all it had passes the word
+/// on: the one who asked it may have come too late.
+void Worker::seek_idle() {
+    dispatch_idle();
+    if (!idle_.empty() || !shared_.pool.contended()) return;
+    if (const auto other = shared_.pool.idle_elsewhere(number_)) {
         peers_[*other]->post_give_up_idle();
     }
-    return nullptr;
 }
 
 /// The place in `idle_` of the one that suits the session best; none: let another be opened.

@@ -160,7 +160,7 @@ void Worker::requeue(core::SessionId id) {
     stop_waiting(*waiter);
     waiter->ticket = shared_.pool.enqueue({number_, waiter->id(), waiter->relay().label().hash()});
     control_.wake_connector();
-    dispatch_idle();
+    seek_idle();
 }
 
 void Worker::refuse_promised(core::SessionId id) {
