@@ -229,6 +229,11 @@ void add_pool(std::vector<Option>& rows) {
                 .range(0, 720 * hour)
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->pool.lifetime; }),
+            row("pool.client_stall_timeout", OptionType::duration,
+                "A frontend that reads nothing of its answers for this long is ended; 0 is never.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.client_stall_timeout; }),
             row("pool.statements_per_backend", OptionType::integer,
                 "Prepared statements kept on one backend; the least used is closed for a new one.")
                 .by_default("400")
@@ -245,7 +250,6 @@ void add_pool(std::vector<Option>& rows) {
             reserved("pool.transaction_timeout", "Longest time for one transaction."),
             reserved("pool.idle_in_transaction_timeout", "Longest idle time in a transaction."),
             reserved("pool.client_idle_timeout", "Longest idle time of a frontend."),
-            reserved("pool.client_stall_timeout", "Ends a frontend that does not read."),
             reserved("pool.max_backend_memory", "Recycles a backend that grew beyond this."),
         });
 }

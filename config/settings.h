@@ -48,6 +48,7 @@ struct Pool {
     std::chrono::milliseconds connect_timeout = std::chrono::seconds(5);
     std::chrono::milliseconds idle_timeout = std::chrono::minutes(10);  ///< 0: never
     std::chrono::milliseconds lifetime = std::chrono::hours(1);         ///< 0: never
+    std::chrono::milliseconds client_stall_timeout{0};                  ///< 0: never
     std::uint32_t statements_per_backend = 400;
     bool rotate_backends = false;  ///< for tests: no frontend has a backend twice in a row
 };

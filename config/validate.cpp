@@ -157,6 +157,9 @@ class Validator {
                                         " can read the metrics and status page");
     }
 
+    /// Below it a network that loses a packet would do.
+    static constexpr std::chrono::milliseconds shortest_stall = std::chrono::seconds(1);
+
     void check_pool() {
         const Pool& pool = settings_.pool;
         if (pool.min_connections > pool.max_connections)
@@ -170,6 +173,10 @@ class Validator {
                     "has no effect: pool.lifetime (" + format_duration(pool.lifetime) +
                         ") is not longer",
                     "pool.lifetime");
+        const bool stalls = pool.client_stall_timeout.count() > 0;
+        if (stalls && pool.client_stall_timeout < shortest_stall)
+            error("pool.client_stall_timeout",
+                  "must be 0 or at least " + format_duration(shortest_stall));
         if (settings_.limits.max_clients < pool.max_connections)
             warning("limits.max_clients",
                     std::to_string(settings_.limits.max_clients) +

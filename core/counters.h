@@ -83,6 +83,7 @@ struct ServiceCounters {
     Counter scrubs;
     Counter cancels;
     Counter acquire_timeouts;
+    Counter stall_timeouts;
     std::array<Counter, error_class_count> errors;
     DurationHistogram wait;
     DurationHistogram query;

@@ -1,6 +1,8 @@
 #include "daemon/epoll_engine.h"
 
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,7 +20,8 @@ struct Stream {
     StreamHandler* handler = nullptr;  ///< null: closed, perhaps still flushing
     std::string queued;                ///< bytes the kernel did not take
     std::size_t queued_at = 0;
-    std::size_t index = 0;  ///< in EpollEngine::streams_
+    std::uint64_t sent = 0;  ///< bytes the kernel took
+    std::size_t index = 0;   ///< in EpollEngine::streams_
     int reaps = 0;
     bool readable = false;
     bool peer_closed = false;  ///< the kernel said so; there may be bytes in front of the end
@@ -195,6 +198,7 @@ bool EpollEngine::send(Stream& stream, const core::Output& output) {
         // A broken connection shows itself on the reading side, with everything still to be read.
         if (took < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) return true;
         sent = took > 0 ? static_cast<std::size_t>(took) : 0;
+        stream.sent += sent;
         if (sent == output.size()) return true;
     }
     for (std::size_t at = 0; at < output.count(); ++at) {
@@ -216,6 +220,7 @@ void EpollEngine::flush(Stream& stream) {
             break;  // broken: what is queued reaches nobody
         }
         stream.queued_at += static_cast<std::size_t>(took);
+        stream.sent += static_cast<std::size_t>(took);
     }
     stream.queued = std::string{};
     stream.queued_at = 0;
@@ -229,6 +234,14 @@ void EpollEngine::flush(Stream& stream) {
 
 std::size_t EpollEngine::queued_bytes(const Stream& stream) const {
     return stream.queued.size() - stream.queued_at;
+}
+
+/// A socket counts as writable only when a third of its buffer is free, which may be megabytes: a
+/// slow reader shows itself in what the kernel still holds.
+std::uint64_t EpollEngine::progress(const Stream& stream) const {
+    int held = 0;
+    if (::ioctl(stream.fd, SIOCOUTQ, &held) != 0) held = 0;
+    return stream.sent - static_cast<std::uint64_t>(held);
 }
 
 void EpollEngine::pause(Stream& stream) {
@@ -249,6 +262,12 @@ void EpollEngine::shut_down(Stream& stream) {
 void EpollEngine::close(Stream* stream) {
     stream->handler = nullptr;
     if (stream->queued.empty()) retire(*stream);
+}
+
+void EpollEngine::drop(Stream* stream) {
+    const linger at_once{1, 0};
+    ::setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    retire(*stream);
 }
 
 int EpollEngine::release(Stream* stream) {

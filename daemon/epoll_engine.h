@@ -31,10 +31,12 @@ class EpollEngine final : public StreamEngine {
     Stream* add(int fd, StreamHandler& handler) override;
     bool send(Stream& stream, const core::Output& output) override;
     std::size_t queued_bytes(const Stream& stream) const override;
+    std::uint64_t progress(const Stream& stream) const override;
     void pause(Stream& stream) override;
     void resume(Stream& stream) override;
     void shut_down(Stream& stream) override;
     void close(Stream* stream) override;
+    void drop(Stream* stream) override;
     int release(Stream* stream) override;
     bool has_news(const Stream& stream) const override;
 

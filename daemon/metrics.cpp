@@ -127,6 +127,8 @@ const std::array counter_rows{
                MetricType::Counter, &core::ServiceCounters::cancels},
     CounterRow{"schemux_acquire_timeouts_total", "Clients that waited for a backend in vain.",
                MetricType::Counter, &core::ServiceCounters::acquire_timeouts},
+    CounterRow{"schemux_client_stall_timeouts_total", "Clients ended since they did not read.",
+               MetricType::Counter, &core::ServiceCounters::stall_timeouts},
 };
 
 struct HistogramRow {

@@ -174,6 +174,7 @@ void Session::perform(Step step) {
 void Session::apply_backpressure() {
     StreamEngine& engine = worker_.engine();
     const bool frontend_full = stream_ != nullptr && engine.queued_bytes(*stream_) > 0;
+    if (frontend_full) worker_.watch_reading(*this);
     const bool backend_full = backend_ != nullptr && engine.queued_bytes(*backend_->stream) > 0;
     if (backend_ != nullptr) {
         frontend_full ? engine.pause(*backend_->stream) : engine.resume(*backend_->stream);
@@ -190,9 +191,35 @@ void Session::close(CloseReason reason) {
         worker_.forget(*this);
         return;
     }
-    worker_.stop_waiting(*this);
     worker_.engine().close(std::exchange(stream_, nullptr));
-    worker_.note_closed(*this, reason);
+    leave(reason == CloseReason::client_terminated ? "" : core::name_of(reason));
+}
+
+/// What waits for a client that does not read would keep its backend, and memory, for ever.
+void Session::end_stalled() {
+    relay_->counters().stall_timeouts.add();
+    worker_.engine().drop(std::exchange(stream_, nullptr));
+    leave("client_stalled");
+}
+
+void Session::begin_reading(core::TimePoint now) {
+    last_progress_ = now;
+    progress_ = worker_.engine().progress(*stream_);
+}
+
+Session::Reading Session::reading(core::TimePoint now, std::chrono::milliseconds limit) {
+    const StreamEngine& engine = worker_.engine();
+    if (stream_ == nullptr || engine.queued_bytes(*stream_) == 0) return Reading::all;
+    const std::uint64_t progress = engine.progress(*stream_);
+    if (progress != std::exchange(progress_, progress)) last_progress_ = now;
+    const bool stalled = limit.count() > 0 && now - last_progress_ >= limit;
+    return stalled ? Reading::nothing : Reading::some;
+}
+
+/// Its stream is closed; `why` is for the log, empty where there is nothing to tell.
+void Session::leave(std::string_view why) {
+    worker_.stop_waiting(*this);
+    worker_.note_closed(*this, why);
     BackendConnection* backend = backend_;
     switch (relay_->on_frontend_closed()) {
         case Disposal::none:

@@ -40,6 +40,13 @@ class Session final : public StreamHandler {
     /// … and if it does not end, the backend is closed.
     void give_up();
     bool lingers() const { return relay_->phase() == core::RelayPhase::lingering; }
+    /// Whether it has read nothing of what waits for it for `limit` (0: however long).
+    enum class Reading : std::uint8_t { all, some, nothing };
+    Reading reading(core::TimePoint now, std::chrono::milliseconds limit);
+    /// Its time to read begins.
+    void begin_reading(core::TimePoint now);
+    /// It does not read: as one that has gone.
+    void end_stalled();
     /// The backend's socket has taken everything.
     void on_backend_drained();
 
@@ -51,6 +58,7 @@ class Session final : public StreamHandler {
 
     core::TicketHandle ticket;
     bool listed_as_waiting = false;  ///< the worker's deadline list has it
+    bool listed_as_behind = false;   ///< the worker's list of those with unread answers has it
     int broken_promises = 0;         ///< backends that ended before this wait's lease began
     std::uint32_t last_backend_pid = 0;
 
@@ -60,12 +68,15 @@ class Session final : public StreamHandler {
     void flush();
     void apply_backpressure();
     void close(core::CloseReason reason);
+    void leave(std::string_view why);
 
     Worker& worker_;
     core::SessionId id_;
     std::unique_ptr<core::Relay> relay_;
     Stream* stream_ = nullptr;
     BackendConnection* backend_ = nullptr;
+    core::TimePoint last_progress_{};  ///< of a client with unread answers, as far as looked at
+    std::uint64_t progress_ = 0;
 };
 
 }  // namespace schemux::daemon

@@ -34,8 +34,9 @@ struct Policy {
     std::set<std::string, std::less<>> users;  ///< empty: any name may log in, under trust
     std::shared_ptr<Credentials> credentials = std::make_shared<Credentials>();
     std::chrono::milliseconds login_timeout{10'000};
-    std::chrono::milliseconds idle_timeout{600'000};  ///< 0: never
-    std::chrono::milliseconds lifetime{3'600'000};    ///< 0: never
+    std::chrono::milliseconds idle_timeout{600'000};    ///< 0: never
+    std::chrono::milliseconds lifetime{3'600'000};      ///< 0: never
+    std::chrono::milliseconds client_stall_timeout{0};  ///< 0: never
     std::uint32_t max_clients = 10'000;
     std::uint32_t min_connections = 0;
     std::uint32_t statements_per_backend = core::limits::backend_statements_max;

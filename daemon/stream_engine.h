@@ -7,6 +7,7 @@
 #include "core/output.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string_view>
 
@@ -38,6 +39,9 @@ class StreamEngine {
     /// One send for the whole output. False: some of it is queued, `on_drained` will tell.
     virtual bool send(Stream& stream, const core::Output& output) = 0;
     virtual std::size_t queued_bytes(const Stream& stream) const = 0;
+    /// Changes when the peer takes something of what was sent, even where that does not yet make
+    /// room for more: to be compared with an earlier one, no number of bytes.
+    virtual std::uint64_t progress(const Stream& stream) const = 0;
     /// No `on_bytes` until `resume`; the kernel keeps what arrives, and slows the peer down.
     virtual void pause(Stream& stream) = 0;
     virtual void resume(Stream& stream) = 0;
@@ -45,6 +49,8 @@ class StreamEngine {
     virtual void shut_down(Stream& stream) = 0;
     /// Closes behind what is queued (for a bounded time). The handler hears nothing more.
     virtual void close(Stream* stream) = 0;
+    /// Closes at once, by a reset where there is one: nobody reads what is queued.
+    virtual void drop(Stream* stream) = 0;
     /// Gives the socket back, to be added to another engine. Nothing may be queued.
     virtual int release(Stream* stream) = 0;
     /// True when the peer has closed or sent something that has not been delivered yet.

@@ -89,6 +89,7 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     policy->login_timeout = settings.limits.login_timeout;
     policy->idle_timeout = settings.pool.idle_timeout;
     policy->lifetime = settings.pool.lifetime;
+    policy->client_stall_timeout = settings.pool.client_stall_timeout;
     policy->max_clients = settings.limits.max_clients;
     policy->min_connections = settings.pool.min_connections;
     policy->statements_per_backend = settings.pool.statements_per_backend;

@@ -133,12 +133,11 @@ void Worker::stop_waiting(Session& session) {
     session.ticket = {};
 }
 
-void Worker::note_closed(Session& session, core::CloseReason reason) {
+void Worker::note_closed(Session& session, std::string_view why) {
     session.relay().counters().clients.subtract();
-    if (reason != core::CloseReason::client_terminated) {
-        log_event(LogLevel::info, "client_closed",
-                  {{"service", session.relay().service().name}, {"reason", core::name_of(reason)}});
-    }
+    if (why.empty()) return;
+    log_event(LogLevel::info, "client_closed",
+              {{"service", session.relay().service().name}, {"reason", why}});
 }
 
 /// Its memory goes when this turn is over: calls of its own may be on the stack.
@@ -177,6 +176,7 @@ void Worker::tick() {
         engine_.reap();
         recycle_idle();
         look_at_lingering();
+        look_at_unread();
     }
     // A ticket that arrived while a backend was on its way elsewhere finds it here at the latest.
     dispatch_idle();
@@ -205,6 +205,35 @@ void Worker::expire_waiting() {
     });
     for (const core::SessionId id : expired) {
         if (Session* waiter = session(id)) refuse_waiter(*waiter);
+    }
+}
+
+void Worker::watch_reading(Session& session) {
+    if (std::exchange(session.listed_as_behind, true)) return;
+    behind_.push_back(session.id());
+    session.begin_reading(context_.now);
+}
+
+/// Ends the clients that do not read.
+void Worker::look_at_unread() {
+    std::vector<core::SessionId> stalled;
+    std::erase_if(behind_, [&](core::SessionId id) {
+        Session* reader = session(id);
+        if (reader == nullptr) return true;
+        switch (reader->reading(context_.now, policy_->client_stall_timeout)) {
+            case Session::Reading::some:
+                return false;
+            case Session::Reading::nothing:
+                stalled.push_back(id);
+                return true;
+            case Session::Reading::all:
+                break;
+        }
+        reader->listed_as_behind = false;
+        return true;
+    });
+    for (const core::SessionId id : stalled) {
+        if (Session* reader = session(id)) reader->end_stalled();
     }
 }
 

@@ -103,7 +103,10 @@ class Worker {
     void settle();
     void stop_waiting(Session& session);
     void forget(Session& session);
-    void note_closed(Session& session, core::CloseReason reason);
+    /// `why`: for the log, empty where there is nothing to tell.
+    void note_closed(Session& session, std::string_view why);
+    /// A client with answers that it has not read yet.
+    void watch_reading(Session& session);
 
     // worker_backends.cpp, worker_endings.cpp
     /// A backend for this session, ready now; or nullptr, and it is granted or refused later.
@@ -124,6 +127,7 @@ class Worker {
     void schedule_tick();
     void watch_deadline(Session& session);
     void expire_waiting();
+    void look_at_unread();
     void refuse_waiter(Session& waiter);
     core::ServiceCounters& counters_for(std::size_t service_index);
     void run(std::function<void()> work);
@@ -168,6 +172,7 @@ class Worker {
     std::vector<std::pair<core::SessionId, BackendConnection*>> grants_;
     std::vector<std::pair<core::SessionId, BackendConnection*>> granting_;
     std::vector<core::SessionId> waiting_;
+    std::vector<core::SessionId> behind_;
     std::vector<std::unique_ptr<Session>> dead_sessions_;
     std::vector<std::unique_ptr<BackendConnection>> dead_backends_;
     std::shared_ptr<const Policy> policy_;

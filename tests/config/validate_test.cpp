@@ -98,6 +98,12 @@ const std::vector<Rule> listener_rules{
     {"SecretUnderTrust",
      [](Settings& s) { s.auth.users = {{.name = "a", .password = "x"}}; },
      {"warning auth.users[0]: the password is never asked for: auth.method is trust"}},
+    {"ShortestStall",
+     [](Settings& s) { s.pool.client_stall_timeout = std::chrono::seconds(1); },
+     {}},
+    {"StallThatAnyClientHas",
+     [](Settings& s) { s.pool.client_stall_timeout = std::chrono::milliseconds(999); },
+     {"pool.client_stall_timeout: must be 0 or at least 1s"}},
     {"WaysToLogIn",
      [](Settings& s) {
          s.backend.require_auth = {"none", "password", "md5", "scram-sha-256"};

@@ -31,8 +31,8 @@ import harness  # noqa: E402  (found through the path above)
 # In this order: what is basic first, so that a broken build shows soon.
 MODULES = ["startup_test", "auth_test", "psql_test", "isolation_test", "wire_test",
            "hostile_startup_test", "hostile_client_test", "cancel_test", "gone_test",
-           "psycopg3_test", "psycopg2_test", "asyncpg_test", "session_test", "pgbench_test",
-           "http_test",
+           "stall_test", "psycopg3_test", "psycopg2_test", "asyncpg_test", "session_test",
+           "pgbench_test", "http_test",
            "config_test", "dev_test", "ownership_test", "failure_test", "hostile_server_test",
            "jdbc_test", "node_test"]
 NOT_IN_SMOKE = {"jdbc_test", "node_test", "failure_test", "psycopg2_test"}
