@@ -61,20 +61,6 @@ FrontendLogin::Action on_fault(protocol::PacketFault fault) {
     return FrontendLogin::Close{};
 }
 
-/// What PostgreSQL says to a `replication` value, or that schemux has no replication.
-std::optional<FrontendLogin::Refuse> judge_replication(const std::string& value) {
-    if (value.empty()) return {};
-    const bool of_database = value == "database";
-    const std::optional<bool> wanted = protocol::read_boolean(value);
-    if (!of_database && !wanted)
-        return refuse(sqlstate::invalid_parameter_value,
-                      "invalid value for parameter \"replication\": \"" + value + '"',
-                      R"(Valid values are: "false", 0, "true", 1, "database".)");
-    if (!of_database && !*wanted) return {};
-    return refuse(sqlstate::feature_not_supported, "replication connections are not supported",
-                  "Connect to the PostgreSQL server directly for replication.");
-}
-
 }  // namespace
 
 FrontendLogin::Step FrontendLogin::on_bytes(std::string_view bytes) {
@@ -169,7 +155,9 @@ FrontendLogin::Action FrontendLogin::on_startup(const protocol::StartupMessage& 
     auto interpreted = protocol::interpret(message);
     if (auto* error = std::get_if<ErrorFields>(&interpreted)) return refuse(std::move(*error));
     auto& parameters = std::get<protocol::StartupParameters>(interpreted);
-    if (auto refusal = judge_replication(parameters.replication)) return std::move(*refusal);
+    if (parameters.wants_replication())
+        return refuse(sqlstate::feature_not_supported, "replication connections are not supported",
+                      "Connect to the PostgreSQL server directly for replication.");
 
     std::string negotiation;
     const bool too_new = parameters.minor > newest_minor;

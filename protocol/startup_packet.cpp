@@ -19,6 +19,9 @@ constexpr std::uint16_t ssl_request_minor = 5679;
 constexpr std::uint16_t gss_encryption_request_minor = 5680;
 constexpr std::uint16_t supported_major = 3;
 
+/// The one word for `replication` that is no boolean.
+constexpr std::string_view replication_of_database = "database";
+
 constexpr std::uint32_t version(std::uint16_t major, std::uint16_t minor) {
     return static_cast<std::uint32_t>(major) << 16 | minor;
 }
@@ -104,6 +107,14 @@ ErrorFields bad_argument(std::string_view word) {
         fatal(sqlstate::syntax_error,
               "invalid command-line argument for server process: " + std::string(word));
     error.hint = "Only -c name=value and --name=value are accepted in \"options\".";
+    return error;
+}
+
+ErrorFields bad_replication(std::string_view value) {
+    ErrorFields error =
+        fatal(sqlstate::invalid_parameter_value,
+              "invalid value for parameter \"replication\": \"" + std::string(value) + '"');
+    error.hint = R"(Valid values are: "false", 0, "true", 1, "database".)";
     return error;
 }
 
@@ -219,6 +230,8 @@ std::variant<StartupParameters, ErrorFields> interpret(const StartupMessage& mes
         } else if (name == "options") {
             options = value;
         } else if (name == "replication") {
+            if (value != replication_of_database && !read_boolean(value))
+                return bad_replication(value);
             result.replication = value;
         } else if (name.starts_with("_pq_.")) {
             result.unknown_options.emplace_back(name);
@@ -239,6 +252,10 @@ std::variant<StartupParameters, ErrorFields> interpret(const StartupMessage& mes
     if (result.settings.size() > startup_settings_max)
         return fatal(sqlstate::program_limit_exceeded, "too many settings in startup packet");
     return result;
+}
+
+bool StartupParameters::wants_replication() const {
+    return replication == replication_of_database || read_boolean(replication).value_or(false);
 }
 
 std::optional<bool> read_boolean(std::string_view text) {

@@ -75,12 +75,15 @@ struct StartupParameters {
     /// In the order in which the server applies them: those of `options`, then the packet's own.
     /// Names are lower case and occur once: the last value wins.
     std::vector<Setting> settings;
-    std::string replication;  ///< the parameter's text, '' when absent
+    std::string replication;  ///< the parameter's text, the last one's; '' when absent
     std::uint16_t minor = 0;
     std::vector<std::string> unknown_options;  ///< names that start with `_pq_.`
+
+    bool wants_replication() const;  ///< physical or of a database; false, off … are neither
 };
 
-/// FATAL 28000 without a user, 42601 for a broken `options`, 54000 for too many settings.
+/// FATAL 22023 for a broken `replication`, 28000 without a user, 42601 for a broken `options`,
+/// 54000 for too many settings.
 std::variant<StartupParameters, ErrorFields> interpret(const StartupMessage& message);
 
 /// The settings in the text of an `options` parameter: words are split at white space, a backslash

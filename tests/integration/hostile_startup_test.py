@@ -74,7 +74,6 @@ def broken_packets(database):
         ("10004 bytes", padded(10_004), "E8"),
         ("10005 bytes", padded(10_005), None),
         ("invalid bytes", say("application_name", b"\xff\xfe"), "E34"),
-        ("replication", say("replication", "nonsense"), None),
         ("http", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", None),
         ("tls", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 200, None),
         ("typed query", wire.query("SELECT 1"), None),
@@ -90,7 +89,22 @@ def broken_packets(database):
         ("-c work_mem=7MB -c", "E34"), ("-c role=postgres", None), ("-W 1", "E34"),
         ("-c session_authorization=postgres", None), ("--search-path=x", None),
         ("-c search_path=x -c=", "E34"), ("-c " + "a=" * 3000, None))]
+    cases += [(f"replication {values!r}", say(*[text for value in values
+                                                for text in ("replication", value)]), row)
+              for values, row in (
+                  *(([value], None) for value in (
+                      "off", "of", "OFF", "false", "f", "no", "n", "0", "", "o", "00", "2", " off",
+                      "offf", "nonsense", "DATABASE", "databas", b"\xff")),
+                  *(([value], "E7") for value in (
+                      "on", "ON", "true", "t", "yes", "y", "1", "database")),
+                  (["nonsense", "off"], None), (["off", ""], None), (["database", "off"], None),
+                  (["off", "database"], "E7"), (["database", "on"], "E7"))]
     cases += [
+        ("replication without a user", packet(three + pairs("replication", "x") + b"\0"), None),
+        ("replication and broken options", say("options", "-c work_mem=x", "replication", "x"),
+         None),
+        ("replication in a newer version", version(3, 9999, base + pairs("replication", "x")
+                                                   + b"\0"), None),
         ("ssl", wire.SSL_REQUEST, None),
         ("gss", wire.GSS_REQUEST, None),
         ("ssl with a body", packet(wire.SSL_REQUEST[4:] + b"x"), "E8"),

@@ -189,11 +189,21 @@ class Startup(harness.Case):
         self.assertEqual(len({one.secret for one in clients}), 20)
         self.assertGreater(len({one.secret >> 24 for one in clients}), 5)
 
-    def test_replication_is_refused_cleanly(self):
-        for value in ("true", "database"):
+    def test_replication_is_refused_with_a_hint(self):
+        """E7."""
+        for value in ("true", "on", "yes", "1", "database"):
             error = self.refused(wire.startup({"user": "a", "database": "users",
                                                "replication": value}))
             self.assertEqual((error["S"], error["C"]), ("FATAL", "0A000"))
+            self.assertEqual(error["M"], "replication connections are not supported")
+            self.assertIn("directly", error["H"])
+
+    def test_client_that_asks_for_no_replication_is_as_any_other(self):
+        for value in ("false", "off", "no", "0"):
+            client = self.wire("orders", replication=value)
+            self.assertEqual(client.rows("SELECT service FROM {{tables.who}}"), [["orders"]])
+            self.assertEqual(self.psycopg("users", replication=value).execute(
+                "SELECT service FROM {{tables.who}}").fetchall(), [("users",)])
 
     def test_long_parameters_within_the_startup_limit(self):
         client = self.wire(application_name="x" * 6000)

@@ -200,6 +200,33 @@ TEST(StartupParameters, ProtocolOptionsAndReplicationAreNoSettings) {
     EXPECT_TRUE(parameters.settings.empty());
 }
 
+TEST(StartupParameters, ReplicationIsWantedOnlyByTheLastValue) {
+    const auto wants = [](std::initializer_list<std::string_view> values) {
+        std::vector<ParameterView> parameters{{"user", "a"}};
+        for (const std::string_view value : values)
+            parameters.push_back({"replication", value});
+        return accepted(parameters).wants_replication();
+    };
+    EXPECT_FALSE(wants({}));
+    EXPECT_FALSE(wants({"off"}));
+    EXPECT_FALSE(wants({"database", "0"}));
+    EXPECT_TRUE(wants({"1"}));
+    EXPECT_TRUE(wants({"no", "database"}));
+}
+
+TEST(StartupParameters, WordsThatAreNoReplicationAreRefusedWhereverTheyStand) {
+    for (const auto value : {"", "maybe", "o", "DATABASE", "databas", " off", "00"}) {
+        const ErrorFields error =
+            refused({{"user", "a"}, {"replication", value}, {"replication", "off"}});
+        EXPECT_EQ(error.sqlstate, "22023") << value;
+        EXPECT_EQ(error.message,
+                  "invalid value for parameter \"replication\": \"" + std::string(value) + '"');
+        EXPECT_EQ(error.hint, R"(Valid values are: "false", 0, "true", 1, "database".)");
+    }
+    // Before anything else that is wrong.
+    EXPECT_EQ(refused({{"replication", "x"}, {"options", "x"}}).sqlstate, "22023");
+}
+
 TEST(StartupParameters, DriversValuesAreKeptAsTheyAre) {
     // asyncpg quotes its encoding, lib/pq puts a comma in the date style.
     EXPECT_EQ(accepted({{"user", "a"}, {"client_encoding", "'utf-8'"}, {"datestyle", "ISO, MDY"}})
