@@ -8,6 +8,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <cerrno>
@@ -285,6 +286,16 @@ bool EpollEngine::has_news(const Stream& stream) const {
     char byte = 0;
     const ssize_t got = ::recv(stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
     return got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+/// Of a peer that has sent more than one buffer nothing is told.
+std::string EpollEngine::unread_tail(const Stream& stream, std::size_t size) const {
+    std::string bytes(buffer_bytes, '\0');
+    const ssize_t got = ::recv(stream.fd, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
+    const auto count = static_cast<std::size_t>(got > 0 ? got : 0);
+    if (count == buffer_bytes) return {};
+    bytes.resize(count);
+    return bytes.substr(count - std::min(count, size));
 }
 
 /// Out of the set at once; freed after the batch, since events of it may be still to come.

@@ -39,6 +39,7 @@ class EpollEngine final : public StreamEngine {
     void drop(Stream* stream) override;
     int release(Stream* stream) override;
     bool has_news(const Stream& stream) const override;
+    std::string unread_tail(const Stream& stream, std::size_t size) const override;
 
     /// Once a second or so: gives up on closed streams whose peer does not read.
     void reap();

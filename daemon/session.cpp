@@ -2,6 +2,7 @@
 
 #include "daemon/backend_connection.h"
 #include "daemon/worker.h"
+#include "protocol/message_header.h"
 
 #include <unistd.h>
 
@@ -13,6 +14,12 @@ using core::CloseReason;
 using core::Disposal;
 using core::Next;
 using core::Step;
+
+namespace {
+
+constexpr std::string_view terminate("X\0\0\0\4", protocol::header_bytes);
+
+}  // namespace
 
 Session::Session(Worker& worker, core::SessionId id, std::unique_ptr<core::Relay> relay)
     : worker_(worker), id_(id), relay_(std::move(relay)) {}
@@ -26,10 +33,12 @@ void Session::start(int fd, std::string_view first_bytes) {
     }
     const std::shared_ptr<const core::Settings> welcome = worker_.welcomes().find(relay_->label());
     perform(relay_->start(welcome.get()));
+    remember_tail(first_bytes);
     if (!closed() && !first_bytes.empty()) perform(relay_->on_frontend_bytes(first_bytes));
 }
 
 void Session::on_bytes(std::string_view bytes) {
+    remember_tail(bytes);
     perform(relay_->on_frontend_bytes(bytes));
     worker_.settle();
 }
@@ -39,9 +48,10 @@ void Session::on_drained() {
     worker_.settle();
 }
 
-/// A client that goes while it waits needs no backend any more.
+/// A client that goes while it waits needs no backend any more; unless it has said goodbye:
+/// PostgreSQL runs what comes before a Terminate.
 void Session::on_hang_up() {
-    if (waiting()) close(CloseReason::client_disconnected);
+    if (waiting() && !said_terminate()) close(CloseReason::client_disconnected);
     worker_.settle();
 }
 
@@ -168,6 +178,21 @@ void Session::perform(Step step) {
                 return;
         }
     }
+}
+
+void Session::remember_tail(std::string_view bytes) {
+    if (bytes.size() < terminate.size()) {
+        tail_.append(bytes);
+    } else {
+        tail_ = bytes.substr(bytes.size() - terminate.size());
+    }
+    if (tail_.size() > terminate.size()) tail_.erase(0, tail_.size() - terminate.size());
+}
+
+/// By its last bytes, heard or not. If they are of some other message, it waits in vain, no more.
+bool Session::said_terminate() const {
+    const std::string end = tail_ + worker_.engine().unread_tail(*stream_, terminate.size());
+    return end.ends_with(terminate);
 }
 
 /// Reading stops on the side whose bytes could not be passed on.

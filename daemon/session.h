@@ -69,12 +69,15 @@ class Session final : public StreamHandler {
     void apply_backpressure();
     void close(core::CloseReason reason);
     void leave(std::string_view why);
+    void remember_tail(std::string_view bytes);
+    bool said_terminate() const;
 
     Worker& worker_;
     core::SessionId id_;
     std::unique_ptr<core::Relay> relay_;
     Stream* stream_ = nullptr;
     BackendConnection* backend_ = nullptr;
+    std::string tail_;  ///< the last bytes it was heard to send, as many as Terminate has
     core::TimePoint last_progress_{};  ///< of a client with unread answers, as far as looked at
     std::uint64_t progress_ = 0;
 };

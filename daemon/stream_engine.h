@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace schemux::daemon {
@@ -55,6 +56,8 @@ class StreamEngine {
     virtual int release(Stream* stream) = 0;
     /// True when the peer has closed or sent something that has not been delivered yet.
     virtual bool has_news(const Stream& stream) const = 0;
+    /// The last bytes that the peer has sent, at most `size`, of those that were not delivered yet.
+    virtual std::string unread_tail(const Stream& stream, std::size_t size) const = 0;
 };
 
 }  // namespace schemux::daemon

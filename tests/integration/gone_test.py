@@ -138,6 +138,27 @@ class Gone(harness.Case):
         holder.ask("COMMIT")
         self.assert_reused()
 
+    def test_while_it_waits_with_a_terminate_behind_its_statement(self):
+        """What comes before a Terminate runs, as by PostgreSQL."""
+        with self.temporary_table("n int") as table:
+            statement = wire.query(f"INSERT INTO {table} VALUES (1)")
+            for number, parts in enumerate(((statement + wire.TERMINATE,),
+                                            (statement, wire.TERMINATE),
+                                            (statement, wire.TERMINATE[:2], wire.TERMINATE[2:]),
+                                            (statement + wire.TERMINATE[:3], wire.TERMINATE[3:]))):
+                holder, waiter = self.wire(), self.wire()
+                holder.ask("BEGIN")
+                for part in parts:
+                    waiter.send(part)
+                    self.wait_until(lambda: self.schemux.metric("schemux_clients_waiting") == 1)
+                waiter.close()
+                # Whoever is heard behind it: its end has been heard as well.
+                self.assertEqual([holder.rows("SELECT 1") for _ in range(3)], [[["1"]]] * 3)
+                holder.ask("COMMIT")
+                self.wait_until(lambda wanted=number + 1: len(self.postgres.run(
+                    f"SELECT * FROM users.{table}")) == wanted, f"the statement of {parts}")
+                self.assert_reused()
+
     @harness.full_only
     def test_statement_that_takes_no_cancel_costs_its_backend(self):
         stubborn = ("DO $$ BEGIN FOR i IN 1..100 LOOP BEGIN PERFORM pg_sleep(1); "
