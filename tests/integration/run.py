@@ -34,7 +34,7 @@ MODULES = ["startup_test", "auth_test", "psql_test", "isolation_test", "wire_tes
            "stall_test", "psycopg3_test", "psycopg2_test", "asyncpg_test", "session_test",
            "pgbench_test", "http_test",
            "config_test", "dev_test", "ownership_test", "failure_test", "hostile_server_test",
-           "jdbc_test", "node_test"]
+           "edges_test", "jdbc_test", "node_test"]
 NOT_IN_SMOKE = {"jdbc_test", "node_test", "failure_test", "psycopg2_test"}
 # A test that takes longer hangs: harness.Watchdog ends its schemux.
 TEST_SECONDS_MAX = 200
