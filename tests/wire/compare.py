@@ -80,9 +80,6 @@ class Comparer:
         if wanted[0] != "E":
             return False
         ours, theirs = fields_of(got[1]), fields_of(wanted[1])
-        moved = script.moves.get(theirs.get("P", b"").decode())
-        if moved:
-            theirs["P"] = moved.encode()
         if not {"F", "L", "R"} & set(ours):
             same = {name: value for name, value in theirs.items() if name not in "FLR"} == ours
             if same:
@@ -104,6 +101,11 @@ class Comparer:
     def difference(self, script, wanted, got):
         """None, or (index, what was wanted, what came) of the first message that differs."""
         wanted, got = _once_closed(wanted), _once_closed(got)
+        said, (wanted, right) = wanted, _with_moved_positions(wanted, script.moves)
+        if not right:
+            where = [fields_of(one[1]).get("P", b"") for one in said
+                     if one[0] in "EN" and len(one) > 1]
+            return 0, ("positions", b" ".join(where)), ("moves", repr(script.moves).encode())
         if "E44" in script.rows:
             wanted = [one for one in wanted if one[0] != "N" or not self._cut_off(script, one)]
         for index in range(max(len(wanted), len(got))):
@@ -118,6 +120,21 @@ class Comparer:
                 return None  # nor is what the rest of the batch does
             return index, there, here
         return None
+
+
+def _with_moved_positions(transcript, moves):
+    """What PostgreSQL said with the positions of the client's own text, each in its turn; and
+    whether `moves` are those that it said. Before anything is compared, lest PostgreSQL's own
+    positions pass for right."""
+    out, left, right = [], list(moves), True
+    for one in transcript if moves else ():
+        fields = fields_of(one[1]) if one[0] in "EN" and len(one) > 1 else {}
+        if "P" in fields:
+            said, meant = left.pop(0) if left else ("none", "")
+            right = right and fields["P"] == said.encode()
+            one = (one[0], body_of({**fields, "P": meant.encode()}))
+        out.append(one)
+    return (out if moves else transcript), right and not left
 
 
 def _once_closed(transcript):

@@ -30,7 +30,7 @@ class Script:
         self.rows = set(rows)
         self.service = service
         self.where = where
-        self.moves = moves or {}
+        self.moves = moves or []
 
     def text(self):
         head = f"== {self.name}"
@@ -39,7 +39,7 @@ class Script:
         if self.rows:
             head += " rows=" + ",".join(sorted(self.rows))
         if self.moves:
-            head += " moves=" + ",".join(f"{a}>{b}" for a, b in self.moves.items())
+            head += " moves=" + ",".join(f"{a}>{b}" for a, b in self.moves)
         return "\n".join([head, *self.lines])
 
 
@@ -55,7 +55,7 @@ def read_scripts(text, where):
                     options[name] = value
                 else:
                     words.append(word)
-            moves = dict(pair.split(">") for pair in options.get("moves", "").split(",") if pair)
+            moves = [pair.split(">") for pair in options.get("moves", "").split(",") if pair]
             rows = [row for row in options.get("rows", "").split(",") if row]
             scripts.append(Script(" ".join(words), [], rows, options.get("service", "wire"),
                                   f"{where}:{number}", moves))

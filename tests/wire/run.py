@@ -227,6 +227,9 @@ def run(arguments, place):
                 passed += good
                 failed += bad
                 merge(used, rows)
+            # Leaving the block ends workers by the signal that stops this program.
+            pool.close()
+            pool.join()
         print(f"  {time.monotonic() - began:.0f} s for the random ones", flush=True)
     for fault in place.faults():
         print(f"FAILED {fault}", flush=True)

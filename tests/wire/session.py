@@ -219,7 +219,7 @@ class Session:
         return transcript
 
 
-SCHEMAS_OF = {"wire": b"wire", "short": b"Sp", "long": b"shopping"}
+SCHEMAS_OF = {"wire": b"wire", "short": b"Sp", "long": b"shopping_lists"}
 
 
 def run(script, sessions):
