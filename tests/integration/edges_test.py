@@ -3,6 +3,7 @@ all): settings changed under live statements, logins beside what the server does
 what it says unasked.
 """
 
+import signal
 import time
 
 import psycopg
@@ -130,6 +131,114 @@ class Welcome(harness.Case):
         self.assertEqual(client.rows("SELECT 1"), [["1"]])
 
 
+class Leaving(harness.Case):
+    """Connections that come to nothing."""
+
+    config = {"limits": {"max_clients": 4, "login_timeout": "300ms"},
+              "auth": {"method": "trust", "users": [{"name": "alice"}, {"name": "bob"}]},
+              "services": [{"name": "users", "schema": "users", "users": ["alice"]}]}
+
+    def counted(self):
+        return (self.schemux.metric("schemux_client_connections"),
+                self.schemux.metric("schemux_logins_in_progress"))
+
+    def test_each_failed_login_is_counted_off_once(self):
+        alice = {"user": "alice", "database": "users"}
+        failures = (
+            ("3D000", wire.startup({**alice, "database": "nowhere"})),
+            ("28000", wire.startup({"database": "users"})),
+            ("28000", wire.startup({**alice, "user": "mallory"})),
+            ("42501", wire.startup({**alice, "user": "bob"})),
+            ("0A000", wire.startup({**alice, "replication": "true"})),
+            ("0A000", wire.startup(alice, 2 << 16)),
+            ("22023", wire.startup({**alice, "DateStyle": "nonsense"})),
+            ("42704", wire.startup({**alice, "nonsense": "1"})),
+            ("08P01", wire.startup(alice)[:-1] + b"x"),
+        )
+        for _ in range(3):  # more than there is room for at once
+            for sqlstate, packet in failures:
+                client = self.raw()
+                client.send(packet)
+                self.assertEqual(wire.sqlstates(client.read_to_end()), [sqlstate], packet)
+        self.wait_until(lambda: self.counted() == (0, 0), "those that failed to be forgotten")
+        clients = [self.wire() for _ in range(4)]
+        self.assertEqual(self.counted(), (4, 0))
+        fifth = self.raw()
+        fifth.send(wire.startup(alice))
+        self.assertEqual(wire.sqlstates(fifth.read_to_end()), ["53300"])
+        for client in clients:
+            client.send(wire.TERMINATE)
+        self.wait_until(lambda: self.counted() == (0, 0))
+
+    def test_probes_of_the_port_leave_no_trace_in_the_log(self):
+        before = len(self.schemux.log_lines())
+        for _ in range(10):
+            self.raw().close()
+            self.raw().vanish()
+            begun = self.raw()
+            begun.send(wire.SSL_REQUEST[:3])
+            begun.close()
+        self.assertEqual(self.raw().read_to_end(), [])  # closed after login_timeout
+        self.wait_until(lambda: self.counted() == (0, 0), "the probes to be forgotten")
+        # What comes behind them is logged: they have not just been slow.
+        self.wire().vanish()
+        self.wait_until(lambda: len(self.schemux.log_lines()) > before, "a client to be logged")
+        said = [line["event"] for line in self.schemux.log_lines()[before:]]
+        self.assertEqual(said, ["client_closed"])
+
+
+class Settings(harness.Case):
+    config = {"pool": {"max_connections": 1}}
+
+    def test_other_spelling_of_a_value_is_set_once(self):
+        """The server tells `ISO, MDY` of what the client wrote as `iso`."""
+        client = self.wire(DateStyle="iso", TimeZone="utc", client_encoding="utf-8")
+        self.assertEqual(client.rows("SHOW DateStyle"), [["ISO, MDY"]])
+
+        def switches():
+            return self.schemux.metric("schemux_label_switches_total")
+
+        before = switches()
+        for _ in range(10):
+            self.assertEqual(client.rows("SELECT 1"), [["1"]])
+        self.assertEqual(switches(), before)
+        self.assertEqual(self.wire().rows("SELECT 1"), [["1"]])
+        self.assertGreater(switches(), before)
+
+
+class Minimum(harness.Case):
+    config = {"pool": {"max_connections": 3, "min_connections": 2}}
+
+    def test_backends_are_there_without_any_client(self):
+        for _ in range(2):
+            self.wait_until(lambda: len(self.postgres.backends()) == 2, "the minimum to be there")
+            self.assertEqual(self.schemux.metric("schemux_client_connections"), 0)
+            for pid in self.postgres.backends():
+                self.postgres.run("SELECT pg_terminate_backend(%s)", (pid,))
+        clients = [self.wire(service) for service in ("users", "orders", "users")]
+        for client in clients:
+            client.ask("BEGIN")
+        self.assertEqual(self.schemux.metric("schemux_backend_connections"), 3)
+
+
+class Draining(harness.Case):
+    own_schemux = False
+
+    def test_reload_does_not_end_the_drain(self):
+        instance = self.start_schemux({"drain_timeout": "20s"})
+        busy, idle = self.wire("users", instance), self.wire("orders", instance)
+        busy.ask("BEGIN")
+        instance.signal(signal.SIGTERM)
+        self.assertEqual(wire.sqlstates(idle.read_to_end()), ["57P01"])
+        instance.signal(signal.SIGHUP)
+        # The transaction is heard to its end, and then schemux goes.
+        self.assertEqual(busy.rows("SELECT service FROM who"), [["users"]])
+        self.assertIsNone(instance.process.poll())
+        self.assertEqual(wire.kinds(busy.ask("COMMIT")), "CZ")
+        self.assertEqual(wire.sqlstates(busy.read_to_end()), ["57P01"])
+        self.assertEqual(instance.wait(), 0)
+
+
 class Returning(harness.Case):
     """Logins at the server, again and again."""
 
@@ -187,6 +296,34 @@ class Counting(harness.Case):
         simple, extended, count, seconds = self.counted()
         self.assertEqual((simple, extended, count), (before[0] + 1, before[1], before[2] + 1))
         self.assertTrue(before[3] <= seconds <= before[3] + elapsed, seconds)
+
+    def waits(self):
+        metrics = {name: value for (name, labels), value in self.schemux.metrics().items()
+                   if dict(labels).get("service") == "users"}
+        return (metrics["schemux_wait_duration_seconds_count"],
+                metrics["schemux_wait_duration_seconds_sum"])
+
+    def test_wait_is_measured_from_its_begin_in_the_login_too(self):
+        holders = [self.wire("orders"), self.wire("orders")]
+        for holder in holders:
+            holder.ask("BEGIN")
+        new = self.raw()
+        for waiter in (self.wire(), new):
+            count, seconds = self.waits()
+            if waiter is new:  # what it is to be told of its settings is not known yet
+                waiter.send(wire.startup({"user": "alice", "database": "users",
+                                          "application_name": wire.nonce()}))
+            else:
+                waiter.send(wire.query("SELECT 1"))
+            self.wait_until(lambda: self.schemux.metric("schemux_clients_waiting") == 1)
+            began = time.monotonic()
+            self.wait_until(lambda at=began: time.monotonic() - at > 0.2)
+            waited = time.monotonic() - began
+            holders.pop().send(wire.TERMINATE)
+            waiter.read_ready()
+            self.wait_until(lambda before=count: self.waits()[0] > before)
+            self.assertEqual(self.waits()[0], count + 1)
+            self.assertGreaterEqual(self.waits()[1], seconds + waited)
 
     def test_pipelined_queries_are_timed_one_by_one(self):
         client = self.wire()

@@ -11,6 +11,8 @@ import re
 import sys
 from pathlib import Path
 
+from edges import check_edges_have_tests  # noqa: F401  (run with those of this file)
+
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("protocol", "core", "config", "daemon")
 NOT_OURS = {"build", ".git", "node_modules", "__pycache__"}
