@@ -109,6 +109,7 @@ void World::check_end() {
         demand(client.closed(), "everybody is served in the end");
         demand(sessions_[at]->forgotten, "nobody lingers for ever");
         demand(client.reason() != core::CloseReason::none, "everybody is closed for a reason");
+        client.check_parting();
     }
     for (const auto& worker : workers_) {
         for (const auto& backend : worker->backends()) {

@@ -12,6 +12,7 @@ using core::CloseReason;
 namespace {
 
 constexpr std::string_view tag_begin = "tag";
+constexpr std::size_t terminate_bytes = 5;
 
 core::TemplateContext templates_of(const core::Service& service) {
     core::TemplateContext context;
@@ -45,6 +46,7 @@ void Client::send(std::string_view bytes) {
         asked_ += whole;
         ends_.push_back(asked_.size());
         leaves_copy_ = leaves_copy_ || (type == 'X' && planned_->fake().copying());
+        leaves_batch_ = leaves_batch_ || (type == 'X' && !planned_->fake().nothing_open());
     });
     stream.inbound += bytes;
     planned_->feed(asked_, asked_.size());
@@ -139,6 +141,11 @@ void Client::on_closed(CloseReason reason) {
               received_.size() >= direct_->told().size();
     closed_ = true;
     reason_ = reason;
+    const bool by_itself =
+        reason == CloseReason::client_terminated || reason == CloseReason::client_disconnected;
+    // The Terminate may be held until all is answered; what waits for a backend is held as well.
+    parted_ =
+        by_itself && planned_->fake().closed() && consumed_ + terminate_bytes >= asked_.size();
     switch (reason) {
         case CloseReason::backend_lost:
             demand(backend_killed_ || planned_->fake().died(), "only a backend that went is lost");
@@ -194,6 +201,21 @@ void Client::check() {
     for (std::size_t i = 0; i < partial_.size(); ++i) {
         demand(byte_at(matched_ + i) == static_cast<unsigned char>(partial_[i]),
                "a client is told what PostgreSQL would have told it");
+    }
+}
+
+void Client::check_parting() const {
+    if (!parted_ || disturbed_ || leaves_copy_) return;
+    if (backend_killed_ || cancel_asked_ || !interventions_.refusals.empty()) return;
+    // What is open is undone; until then PostgreSQL may have been asked to hurry.
+    if (!interventions_.cancelled.empty() && leaves_batch_) return;
+    demand(interventions_.cancelled.empty(), "a Terminate cancels nothing before it");
+    for (const auto& [statement, wanted] : direct_->all_runs()) {
+        if (statement == "deallocate") continue;  // may be answered by schemux alone
+        const auto found = runs_.find(statement);
+        const unsigned done = found == runs_.end() ? 0 : found->second;
+        if (done >= wanted) continue;
+        throw Broken("what came before a Terminate has run: " + statement);
     }
 }
 

@@ -35,10 +35,19 @@ class Client {
     void on_run(const std::string& statement, bool cancelled);
     void on_closed(core::CloseReason reason);
     void on_backend_killed() { backend_killed_ = true; }
+    void on_cancel_asked() { cancel_asked_ = true; }
 
     // ---- what must hold ----
     /// Everything it was told is what its shadow says.
     void check();
+    /// It went without a Terminate, or in the middle of what is undone then; or a cancel is about.
+    bool may_be_cut_off() const {
+        return !parted_ || leaves_batch_ || leaves_copy_ || backend_killed_ || disturbed_ ||
+               cancel_asked_;
+    }
+    /// In the end, when nothing is under way any more: what it sent in front of its Terminate has
+    /// run, though it did not stay for the answers.
+    void check_parting() const;
     /// Everything was sent, dealt with and answered.
     bool caught_up() const;
     bool settled() const { return closed_ || caught_up(); }
@@ -94,9 +103,12 @@ class Client {
     bool last_word_ = false;
     bool closed_ = false;
     bool left_ = false;
-    bool leaves_copy_ = false;  ///< it says Terminate in a COPY
+    bool leaves_copy_ = false;   ///< it says Terminate in a COPY
+    bool leaves_batch_ = false;  ///< or in anything else that is not at its end
+    bool parted_ = false;        ///< it said Terminate, and all before that was dealt with
     bool served_ = false;
     bool backend_killed_ = false;
+    bool cancel_asked_ = false;
     bool disturbed_ = false;  ///< its shadow has died of what the client sent
 };
 

@@ -99,6 +99,7 @@ bool World::client_cancels() {
         return workers_[i]->session(sessions_[at]->id()) == sessions_[at];
     });
     if (worker == workers_.size()) return false;
+    clients_[at]->on_cancel_asked();
     workers_[worker]->post([target = workers_[worker].get(), id = sessions_[at]->id()] {
         if (Session* session = target->session(id)) session->on_cancel();
     });

@@ -188,7 +188,12 @@ void Session::close(CloseReason reason) {
     client_.on_closed(reason);
     client_.stream.closed = true;
     Backend* backend = backend_;
-    switch (relay_->on_frontend_closed()) {
+    const bool owed = backend != nullptr && !backend->state.replies.empty();
+    const Disposal disposal = relay_->on_frontend_closed();
+    const bool hurried =
+        disposal == Disposal::abort || (disposal == Disposal::linger && relay_->abandoned());
+    demand(!owed || !hurried || client_.may_be_cut_off(), "a Terminate cuts off nothing before it");
+    switch (disposal) {
         case Disposal::none:
             demand(backend == nullptr || reason == CloseReason::backend_lost,
                    "no backend is forgotten");

@@ -48,6 +48,7 @@ class Shadow {
     const std::string& told() const { return told_; }
     std::string unflushed() const;
     unsigned runs(const std::string& statement) const;
+    const std::map<std::string, unsigned, std::less<>>& all_runs() const { return runs_; }
     fake::FakePostgres& fake() { return *fake_; }
     const fake::FakePostgres& fake() const { return *fake_; }
 
