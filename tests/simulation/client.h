@@ -81,7 +81,6 @@ class Client {
     void check_tag(std::string_view whole) const;
     void replay();
     std::size_t seen() const;
-    bool name_was_taken() const;
 
     std::uint32_t number_;
     std::shared_ptr<const core::Service> service_;
