@@ -62,7 +62,7 @@ class Endpoint:
         client = wire.Wire(self.port)
         parameters = {"user": "app", **startup}
         if self.direct:
-            parameters["search_path"] = SEARCH_PATHS[service]
+            parameters.setdefault("search_path", SEARCH_PATHS[service])
         try:
             welcome = client.login(self.database or service, **parameters)
         except BaseException:
