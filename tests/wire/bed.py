@@ -15,10 +15,10 @@ sys.path.insert(0, str(HERE.parent / "integration"))
 import server  # noqa: E402  (found through the path above)
 import wire  # noqa: E402
 
-SCHEMAS = ("wire", "Sp", "shopping_lists")
-SERVICES = {"wire": "wire", "short": "Sp", "long": "shopping_lists"}
-SEARCH_PATHS = {"wire": '"wire", public', "short": '"Sp", public',
-                "long": '"shopping_lists", public'}
+# "even": what is written for a template there has as many characters as the template.
+SERVICES = {"wire": "wire", "short": "Sp", "long": "shopping_lists", "even": "shopping"}
+SCHEMAS = tuple(SERVICES.values())
+SEARCH_PATHS = {service: f'"{schema}", public' for service, schema in SERVICES.items()}
 
 SETUP_SQL = """
 CREATE SCHEMA "{schema}";

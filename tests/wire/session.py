@@ -8,6 +8,7 @@ import collections
 import socket
 import struct
 
+import bed
 import notation
 import wire
 
@@ -219,7 +220,7 @@ class Session:
         return transcript
 
 
-SCHEMAS_OF = {"wire": b"wire", "short": b"Sp", "long": b"shopping_lists"}
+SCHEMAS_OF = {service: schema.encode() for service, schema in bed.SERVICES.items()}
 
 
 def run(script, sessions):
