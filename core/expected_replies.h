@@ -37,25 +37,12 @@ enum class Answer : std::uint8_t {
     replace_error,  ///< we sent something that must fail; the client sees our error instead
 };
 
-/// What the request changed in the client's or the backend's statement maps ahead of its answer,
-/// to be undone when the backend skips it.
-enum class StatementChange : std::uint8_t {
-    none,
-    client_defined,   ///< `statement` was put into the client's map (`displaced` was there before)
-    client_removed,   ///< `displaced` was taken out of the client's map
-    backend_added,    ///< `statement` was sent to the backend
-    backend_removed,  ///< `statement` was closed on the backend
-    both_defined,     ///< client_defined and backend_added in one
-};
-
 struct ExpectedReply {
     Request request = Request::query;
     Answer answer = Answer::forward;
-    StatementChange change = StatementChange::none;
-    AnswerStage stage = AnswerStage::begun;  ///< how much of its answer has come
-    StatementRef statement;  ///< whose text error positions speak of, or what changed
-    StatementRef displaced;
-    std::uint64_t unnamed_before = 0;  ///< Backend::unnamed_version, if this Parse replaces it
+    AnswerStage stage = AnswerStage::begun;        ///< how much of its answer has come
+    std::uint64_t number = 0;                      ///< from 1 on, in the order of requests
+    StatementRef statement;                        ///< whose text errors speak of
     std::unique_ptr<protocol::ErrorFields> error;  ///< with replace_error
 
     /// True for what a ReadyForQuery answers.
@@ -82,8 +69,9 @@ class ExpectedReplies {
         ring_.back().request = request;
         ring_.back().answer = answer;
         if (answer != Answer::fabricate && request != Request::copy_end) ++owed_;
-        ++last_number_;
+        ring_.back().number = ++last_number_;
         if (request == Request::sync) last_sync_ = last_number_;
+        if (ring_.back().ends_with_ready()) last_ready_ = last_number_;
         return ring_.back();
     }
 
@@ -94,10 +82,6 @@ class ExpectedReplies {
     void pop() {
         forget(ring_.front());
         ring_.pop_front();
-    }
-    void pop_back() {
-        forget(ring_.back());
-        ring_.pop_back();
     }
     void erase(std::size_t index) {
         forget(ring_[index]);
@@ -111,16 +95,16 @@ class ExpectedReplies {
     /// Replies that must still come from the backend.
     std::size_t owed() const { return owed_; }
 
-    /// Requests are numbered as they are pushed, from 1 on.
     std::uint64_t last_number() const { return last_number_; }
-    std::uint64_t number_at(std::size_t index) const {
-        return last_number_ - ring_.size() + 1 + index;
+    /// True while request `number` waits for its answer.
+    bool pending(std::uint64_t number) const {
+        return !ring_.empty() && number >= ring_.front().number;
     }
+    /// True while a ReadyForQuery is due, so that PostgreSQL tells what it has without being asked.
+    bool ready_is_due() const { return pending(last_ready_); }
     /// True while it is open whether request `number` takes effect, and a Sync went out behind it:
     /// after an error before it PostgreSQL skips it, but not what follows that Sync.
-    bool undecided(std::uint64_t number) const {
-        return !ring_.empty() && number >= number_at(0) && last_sync_ > number;
-    }
+    bool undecided(std::uint64_t number) const { return pending(number) && last_sync_ > number; }
 
     /// Index of the first Sync at or behind `from`, or size() when there is none.
     std::size_t next_sync(std::size_t from) const {
@@ -139,6 +123,7 @@ class ExpectedReplies {
     std::size_t owed_ = 0;
     std::uint64_t last_number_ = 0;
     std::uint64_t last_sync_ = 0;
+    std::uint64_t last_ready_ = 0;
 };
 
 }  // namespace schemux::core

@@ -23,6 +23,15 @@ inline constexpr std::size_t description_max = 16'384;
 /// Prepared statements one client may have defined.
 inline constexpr std::size_t client_statements_max = 65'536;
 
+/// Prepared statements that one text may speak of; each may have to be prepared again ahead of it.
+inline constexpr std::size_t names_in_text_max = 1'000;
+
+/// Named portals of such texts that are followed in one transaction; the oldest is forgotten first.
+inline constexpr std::size_t naming_portals_max = 64;
+
+/// A lone DEALLOCATE is looked for in texts up to this size: keyword, PREPARE, a name, comments.
+inline constexpr std::size_t lone_deallocate_max = 1'024;
+
 /// Portal and statement name together at the front of a Bind. PostgreSQL truncates such names to
 /// 63 bytes; nobody needs more than this.
 inline constexpr std::size_t name_prefix_max = 16'384;

@@ -5,40 +5,76 @@
 
 namespace schemux::core {
 
-Statement* ClientStatements::find(std::string_view name) const {
-    if (name.empty()) return unnamed_ ? &*unnamed_ : nullptr;
+const StatementRef* ClientStatements::certain(std::string_view name) const {
+    if (name.empty()) return unnamed_ ? &unnamed_ : nullptr;
     const auto found = named_.find(name);
-    return found == named_.end() ? nullptr : &*found->second;
+    return found == named_.end() ? nullptr : &found->second;
 }
 
-StatementRef ClientStatements::get(std::string_view name) const {
-    if (name.empty()) return unnamed_;
-    const auto found = named_.find(name);
-    return found == named_.end() ? StatementRef{} : found->second;
+ClientStatements::Found ClientStatements::find(std::string_view name) const {
+    const Log::Change* change = log_.empty() ? nullptr : log_.last(name);
+    const StatementRef* statement = certain(name);
+    if (change == nullptr) return {statement == nullptr ? StatementRef{} : *statement, 0, false};
+    // What goes need not be waited for if it is not there.
+    const bool absent =
+        !change->value && statement == nullptr && log_.last(name, change) == nullptr;
+    if (absent) return {};
+    return {change->value.value_or(StatementRef{}), change->request,
+            change->when == When::one_of_commands};
 }
 
-StatementRef ClientStatements::define(const StatementRef& statement) {
-    StatementRef before = get(statement->name);
-    if (statement->name.empty()) {
-        unnamed_ = statement;
-    } else {
-        named_.insert_or_assign(statement->name, statement);
-    }
-    return before;
+void ClientStatements::define(std::uint64_t request, When when, const StatementRef& statement) {
+    log_.push({request, when, statement->name, statement});
 }
 
-StatementRef ClientStatements::remove(std::string_view name) {
-    StatementRef before = get(name);
+void ClientStatements::remove(std::uint64_t request, When when, std::string_view name) {
+    log_.push({request, when, std::string(name), {}});
+}
+
+void ClientStatements::remove_all(std::uint64_t request, When when) {
+    log_.push({request, when, {}, {}});
+}
+
+void ClientStatements::remove_now(std::string_view name) {
     if (name.empty()) {
         unnamed_ = StatementRef{};
     } else if (const auto found = named_.find(name); found != named_.end()) {
         named_.erase(found);
     }
-    return before;
 }
 
-void ClientStatements::clear_named() {
-    named_.clear();
+void ClientStatements::replace(const StatementRef& statement, const StatementRef& with) {
+    if (statement->name.empty()) {
+        if (unnamed_ == statement) unnamed_ = with;
+    } else if (const auto found = named_.find(statement->name);
+               found != named_.end() && found->second == statement) {
+        found->second = with;
+    }
+    log_.each([&](Log::Change& change) {
+        if (change.value == statement) change.value = with;
+    });
+}
+
+void ClientStatements::apply(const Log::Change& change) {
+    if (!change.key) return named_.clear();
+    if (!change.value) return remove_now(*change.key);
+    if (change.key->empty()) {
+        unnamed_ = *change.value;
+    } else {
+        named_.insert_or_assign(*change.key, *change.value);
+    }
+}
+
+void ClientStatements::succeeded(std::uint64_t request) {
+    log_.succeeded(request, [this](const Log::Change& change) { apply(change); });
+}
+
+void ClientStatements::failed(std::uint64_t request) {
+    log_.failed(request, [this](const Log::Change& change) { apply(change); });
+}
+
+bool ClientStatements::command(std::uint64_t request) {
+    return log_.command(request, [this](const Log::Change& change) { apply(change); });
 }
 
 StatementId StatementNamer::identify(std::string_view text, std::string_view types,
@@ -50,6 +86,10 @@ StatementId StatementNamer::identify(std::string_view text, std::string_view typ
         settings.append(value).push_back('\0');
     }
     return protocol::keyed_digest(key_, {text, types, service, settings, private_to});
+}
+
+StatementId StatementNamer::identify_own(std::string_view name, std::string_view private_to) const {
+    return protocol::keyed_digest(key_, {"PREPARE", name, private_to});
 }
 
 protocol::ErrorFields broken_message(char type, std::string_view body) {

@@ -1,7 +1,8 @@
 // A client's prepared statements by its own names, and the names under which backends know them.
-// It must not know which backend has which: that is BackendStatements in backend.h.
+// It must not know which backend has which: that is BackendStatements.
 #pragma once
 
+#include "core/change_log.h"
 #include "core/label.h"
 #include "core/statement.h"
 #include "protocol/error_response.h"
@@ -22,23 +23,45 @@ struct TextHash {
     }
 };
 
-/// The names a client has defined. The unnamed statement (name "") is kept like any other.
+/// The names a client has defined, or will have when what it sent has run. The unnamed statement
+/// (name "") is one of them.
 class ClientStatements {
   public:
-    Statement* find(std::string_view name) const;
-    StatementRef get(std::string_view name) const;
+    /// `request`: the number of one whose answer will tell whether it is so; 0 if that is certain.
+    struct Found {
+        StatementRef statement;  ///< null: the name is free
+        std::uint64_t request = 0;
+        bool in_query = false;  ///< that request is a Query, which may fail in the middle
+    };
+    Found find(std::string_view name) const;
     bool full() const { return named_.size() >= limits::client_statements_max; }
 
-    /// Defines `statement` under its own name; returns what had that name before.
-    StatementRef define(const StatementRef& statement);
-    /// Takes the name away; returns what had it.
-    StatementRef remove(std::string_view name);
-    /// Takes all named statements away, as DEALLOCATE ALL does; the unnamed one stays.
-    void clear_named();
+    /// `statement` is to have its own name.
+    void define(std::uint64_t request, When when, const StatementRef& statement);
+    void remove(std::uint64_t request, When when, std::string_view name);
+    void remove_all(std::uint64_t request, When when);
+    /// What needs no backend happens at once; nothing may be under way then.
+    void remove_now(std::string_view name);
+    /// DEALLOCATE ALL ran: only names defined behind it remain, and the unnamed statement.
+    void remove_all_now() { named_.clear(); }
+    /// The same statement, spelled otherwise.
+    void replace(const StatementRef& statement, const StatementRef& with);
+
+    void succeeded(std::uint64_t request);
+    void failed(std::uint64_t request);
+    void skipped(std::uint64_t request) { log_.skipped(request); }
+    bool command(std::uint64_t request);
+    /// What is under way will not be answered.
+    void forget_changes() { log_.clear(); }
 
   private:
+    using Log = ChangeLog<std::string, StatementRef>;
+    void apply(const Log::Change& change);
+    const StatementRef* certain(std::string_view name) const;
+
     boost::unordered_flat_map<std::string, StatementRef, TextHash, std::equal_to<>> named_;
     StatementRef unnamed_;
+    Log log_;
 };
 
 /// Gives named statements their identity on backends. One per process; its key is random, so that
@@ -52,6 +75,9 @@ class StatementNamer {
     /// `private_to`: empty, or what makes the statement one client's own.
     StatementId identify(std::string_view text, std::string_view types, std::string_view service,
                          const Label& label, std::string_view private_to) const;
+
+    /// For a name that a client gives with SQL's PREPARE.
+    StatementId identify_own(std::string_view name, std::string_view private_to) const;
 
     /// After a change of the tables beneath them, statements of `epoch` are stale on every backend:
     /// what is identified from now on is another statement. Once an epoch, whoever asks.

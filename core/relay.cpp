@@ -70,6 +70,8 @@ void Relay::end_waiting() {
 }
 
 void Relay::drop_backend() {
+    statements_.forget_changes();
+    own_batch_ = {};
     backend_ = nullptr;
     counters_.leases_active.subtract();
 }
@@ -406,37 +408,31 @@ void Relay::wind_up() {
     });
 }
 
-/// As a simple query would have done that the backend does not get.
-void Relay::close_unnamed_portal() {
-    portal_ = {};
-    backend_->replies.push(Request::close, Answer::discard);
-    backend_->replies.push(Request::sync, Answer::discard);
-    worker_.to_backend.generate([](std::string& out) {
-        protocol::append_close(out, protocol::NamedKind::portal, "");
-        protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
-    });
-}
-
 void Relay::emit_error(const ErrorFields& error) {
     worker_.to_frontend.generate([&](std::string& out) { protocol::append_error(out, error); });
 }
 
 namespace {
 
-/// PostgreSQL's words about a named statement, with the client's name for it; empty if they do not
-/// tell its name.
-std::string with_clients_name(std::string_view body, const Statement& statement) {
+/// PostgreSQL's words with the client's name for a statement in the place of ours; empty if they
+/// do not have that.
+std::string with_clients_name(std::string_view body, const StatementId& id, std::string_view name) {
     std::array<char, backend_name_bytes> storage{};
-    std::string_view ours = backend_name(statement.id, storage);
-    std::string_view theirs = statement.name;
-    if (!statement.deallocates.empty()) {
-        ours = std::string_view{statement.text}.substr(statement.text.find('"') + 1, ours.size());
-        theirs = statement.deallocates;
-    }
-    const std::size_t at = body.find(ours);
-    if (theirs.empty() || at == body.npos) return {};
+    const std::string_view ours = backend_name(id, storage);
+    const std::size_t at = id == unnamed_statement ? body.npos : body.find(ours);
+    if (at == body.npos) return {};
     std::string changed(body.substr(0, at));
-    return changed.append(theirs).append(body.substr(at + ours.size()));
+    return changed.append(name).append(body.substr(at + ours.size()));
+}
+
+std::string with_clients_names(std::string_view body, const Statement& statement) {
+    if (body.find("sx_") == body.npos) return {};
+    std::string changed = with_clients_name(body, statement.id, statement.name);
+    for (const SpelledName& spelled : statement.names) {
+        if (!changed.empty()) break;
+        changed = with_clients_name(body, spelled.id, spelled.reference.name);
+    }
+    return changed;
 }
 
 }  // namespace
@@ -450,7 +446,7 @@ void Relay::emit_diagnostic(const MessageInHand& message) {
         statement = &*backend_->replies.front().statement;
     }
     if (statement != nullptr) {
-        const std::string named = with_clients_name(message.body(), *statement);
+        const std::string named = with_clients_names(message.body(), *statement);
         if (!named.empty()) {
             worker_.to_frontend.generate([&](std::string& out) {
                 protocol::WireWriter(out)
@@ -461,11 +457,14 @@ void Relay::emit_diagnostic(const MessageInHand& message) {
             return;
         }
     }
-    if (!error || !error->position || statement == nullptr || statement->positions.empty()) {
+    const bool mapped = statement != nullptr &&
+                        !(statement->positions.empty() && statement->spelled_positions.empty());
+    if (!error || !error->position || !mapped) {
         worker_.to_frontend.forward(message.bytes);
         return;
     }
-    const std::uint32_t position = statement->positions.to_original(*error->position);
+    const std::uint32_t position = statement->positions.to_original(
+        statement->spelled_positions.to_original(*error->position));
     worker_.to_frontend.generate([&](std::string& out) {
         protocol::append_with_position(out, message.header.type, message.body(), position);
     });

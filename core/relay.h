@@ -29,6 +29,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace schemux::core {
 
@@ -84,7 +85,7 @@ struct WorkerContext {
     Carry backend_carry;
     std::string rewritten;  ///< scratch
     const StatementNamer* namer = nullptr;
-    std::uint64_t last_unnamed_version = 0;  ///< the worker's number in the upper bits
+    std::uint64_t last_version = 0;  ///< of a statement; the worker's number in the upper bits
     TimePoint now{};
 
     /// After the outputs were flushed: nothing refers to the last batch any more.
@@ -161,6 +162,8 @@ class Relay {
     Take visit_frontend(const MessageInHand& message);
     Take dispatch(const MessageInHand& message);
     Take on_query(const MessageInHand& message);
+    Take send_query(const MessageInHand& message, const StatementRef& statement,
+                    const StatementEffects& effects, std::string_view text);
     Take on_execute(const MessageInHand& message);
     Take on_sync(const MessageInHand& message);
     Take on_flush(const MessageInHand& message);
@@ -176,11 +179,10 @@ class Relay {
     Take violate(const MessageInHand& message, std::string why);
     Step end_violated();
     Take on_oversized(const MessageInHand& message);
-    Take on_deallocate(const std::string& name);
-    void close_unnamed_portal();
     Take stall();
     StatementEffects effects_of(std::string_view text) const;
     void note_effects(const StatementEffects& effects);
+    bool strings_certain() const;
     TemplateContext template_context() const;
 
     // relay_statements.cpp
@@ -191,25 +193,47 @@ class Relay {
     Take define_unnamed(const MessageInHand& message, const StatementRef& statement,
                         bool rewritten);
     Take define_named(const StatementRef& statement);
-    void make_room_on_backend();
+    void identify(Statement& statement);
+    void make_room_on_backend(std::uint64_t mark);
     enum class Copy : std::uint8_t {
-        ready,    ///< the backend has it, or will when it reads what comes next
-        asked,    ///< it depends on an answer under way: stall
-        differs,  ///< it gives another result than the client was told
+        ready,     ///< the backend has it, or will when it reads what comes next
+        asked,     ///< it depends on an answer under way: stall
+        differs,   ///< it gives another result than the client was told
+        too_many,  ///< a text speaks of too many statements
     };
-    Copy ensure_on_backend(const StatementRef& statement);
+    Copy ensure_on_backend(const StatementRef& statement, std::uint64_t mark);
+    Copy ready_on_backend(StatementRef& statement);
     Copy compare(const StatementRef& statement);
     Copy ask_for_shape(const StatementRef& statement);
+    Take unready(const MessageInHand& message, Copy copy, const Statement& statement);
     void close_on_backend(const StatementId& id);
+    void drop_unnamed(When when);
     void note_shape(const StatementRef& statement, std::uint64_t result);
-    Take refuse_changed(const MessageInHand& message, const StatementRef& statement);
-    bool name_for_backend(Statement& statement) const;
-    bool undecided(const StatementRef& statement) const;
-    bool undecided_name(std::string_view name) const;
-    bool may_be_forgotten() const;
-    Take refuse_unless_undecided(const MessageInHand& message, std::string_view name,
-                                 protocol::ErrorFields error);
     void send_parse(const Statement& statement, std::string_view types);
+    template <class Found>
+    bool is_open(const Found& found) const;
+
+    // relay_names.cpp
+    struct NameTargets {
+        std::vector<StatementId> ids;       ///< what each name is spelled as
+        std::vector<StatementRef> present;  ///< what the backend must have
+        std::vector<StatementId> absent;    ///< and must not have
+    };
+    enum class Lookup : std::uint8_t { found, open, too_many };
+    bool read_names(Statement& statement);
+    Lookup look_up_names(const Statement& statement, NameTargets& targets) const;
+    void spell(Statement& statement, const NameTargets& targets) const;
+    Copy ready_targets(const NameTargets& targets);
+    Copy ready_names(StatementRef& statement);
+    Copy ready_query_names(Statement& statement);
+    void answer_query_unsent();
+    void log_names(const StatementRef& statement, When when);
+    void note_target_effects(const SpelledName& spelled);
+    StatementRef prepared_by(const Statement& text, const SpelledName& spelled);
+    void prepare_by_sql(const StatementRef& statement);
+    bool answer_deallocate(std::string_view text);
+    void note_portal(std::string_view portal, const StatementRef& statement);
+    StatementRef statement_of_portal(std::string_view portal) const;
 
     // relay_backend.cpp
     Take visit_backend(const MessageInHand& message);
@@ -234,11 +258,11 @@ class Relay {
     void on_last_word();
     void on_error_told();
     void fail_extended();
-    void undo(ExpectedReply& reply, bool failed_itself);
-    void undefine(const ExpectedReply& reply, bool failed_itself);
-    bool removed_later(std::string_view name) const;
+    void note_success(std::uint64_t request);
+    void note_failure(std::uint64_t request);
+    void note_skip(std::uint64_t request);
+    void note_names(std::uint64_t request, std::string_view tag);
     void end_copy_unheard();
-    void forget_all_statements();
     void settle_head();
     void count_error(std::string_view code);
 
@@ -306,6 +330,17 @@ class Relay {
     /// Syncs sent into a COPY that PostgreSQL reads and ignores; or answers, if it failed before.
     std::uint32_t loose_syncs_ = 0;
     StatementRef portal_;  ///< what was last bound to the unnamed portal
+    struct NamingPortal {
+        std::string name;
+        StatementRef statement;
+    };
+    std::vector<NamingPortal> naming_portals_;  ///< others, of texts that name statements
+    struct RequestRange {
+        std::uint64_t first = 0;
+        std::uint64_t last = 0;
+    };
+    RequestRange own_batch_;       ///< what we sent ahead of a Query that waits for it
+    bool query_answered_ = false;  ///< by the error of that batch: the Query is not sent
 
     EncodingClass encoding_ = EncodingClass::utf8;
     bool standard_strings_ = true;

@@ -78,6 +78,7 @@ Relay::Due Relay::due(BackendMessage type) {
 Answer Relay::take(const Due& due) {
     const Answer answer = due.head->answer;
     if (due.stage == AnswerStage::over) {
+        note_success(due.head->number);
         backend_->replies.pop();
     } else {
         due.head->stage = due.stage;
@@ -167,6 +168,7 @@ void Relay::settle_head() {
                                                              : BackendMessage::close_complete;
             worker_.to_frontend.generate(
                 [type](std::string& out) { protocol::append_empty(out, static_cast<char>(type)); });
+            note_success(head.number);
         }
         replies.pop();
     }
@@ -208,7 +210,7 @@ Take Relay::on_error(const MessageInHand& message) {
         // PostgreSQL's words speak of the name that it knows.
         emit_error(unknown_statement(head->statement->name));
         count_error(error->sqlstate);
-        backend_->statements.remove(head->statement->id);
+        backend_->statements.remove_now(head->statement->id);
     } else {
         emit_diagnostic(message);
         count_error(error->sqlstate);
@@ -218,7 +220,8 @@ Take Relay::on_error(const MessageInHand& message) {
                        head->statement && head->is_extended();
     if (stale) worker_.namer->renew(head->statement->epoch);
     // The backend has a statement that we do not know of: the reset puts that right.
-    if (error->sqlstate == sqlstate::duplicate_prepared_statement)
+    const bool own_prepare = head != nullptr && head->statement && head->statement->names.empty();
+    if (error->sqlstate == sqlstate::duplicate_prepared_statement && own_prepare)
         backend_->taint.full_reset = true;
     on_error_told();
     if (is_last_word) on_last_word();
@@ -229,6 +232,7 @@ Take Relay::on_error(const MessageInHand& message) {
 void Relay::on_last_word() {
     last_word_ = true;
     backend_->replies.clear();
+    statements_.forget_changes();
     copy_in_ = false;
     batch_open_ = false;
     if (phase_ != RelayPhase::lingering) step_ = {Next::close, CloseReason::backend_lost};
@@ -241,91 +245,53 @@ void Relay::on_error_told() {
     // else gets a backend that may have one answer too many.
     if (loose_syncs_ > 0) backend_->dying = true;
     ExpectedReplies& replies = backend_->replies;
-    if (!replies.empty() && replies.front().is_extended()) fail_extended();
+    if (replies.empty()) return;
+    if (replies.front().is_extended()) return fail_extended();
+    if (replies.front().request != Request::sync) note_failure(replies.front().number);
 }
 
 void Relay::fail_extended() {
     ExpectedReplies& replies = backend_->replies;
-    const std::size_t skipped = replies.next_sync(0);
-    // Backwards, so that a name defined twice gets back what it had first.
-    for (std::size_t index = skipped; index > 0; --index) {
-        undo(replies.at(index - 1), index == 1);
-    }
-    const bool sync_is_out = skipped < replies.size();
-    for (std::size_t index = 0; index < skipped; ++index)
+    const std::uint64_t failed = replies.front().number;
+    note_failure(failed);
+    replies.pop();
+    while (!replies.empty() && replies.front().request != Request::sync) {
+        note_skip(replies.front().number);
         replies.pop();
-    if (sync_is_out) return;
+    }
+    if (!replies.empty()) return;
+    if (failed >= own_batch_.first && failed <= own_batch_.last) return answer_query_unsent();
     skip_until_sync_ = true;
     batch_open_ = true;  // a Query that ended the batch was skipped with it
 }
 
-/// `failed_itself`: PostgreSQL began the request and failed; otherwise it skipped it unread.
-void Relay::undo(ExpectedReply& reply, bool failed_itself) {
-    const bool unnamed = reply.statement && reply.statement->name.empty();
-    switch (reply.change) {
-        case StatementChange::none:
-            return;
-        case StatementChange::client_defined:
-        case StatementChange::both_defined:
-            undefine(reply, failed_itself);
-            break;
-        case StatementChange::client_removed:
-            if (reply.request == Request::execute) {
-                backend_->statements.add(reply.displaced->id, 0);
-            }
-            // A later definition of the name stands. A Query that failed has dropped the unnamed
-            // statement nevertheless, a DEALLOCATE that failed nothing.
-            if ((!failed_itself || reply.request == Request::execute) &&
-                statements_.find(reply.displaced->name) == nullptr &&
-                !removed_later(reply.displaced->name)) {
-                statements_.define(reply.displaced);
-            }
-            return;
-        case StatementChange::backend_added:
-            break;
-        case StatementChange::backend_removed:
-            backend_->statements.add(reply.statement->id, 0);
-            return;
-    }
-    if (unnamed) {
-        const bool latest = backend_->unnamed_version == reply.statement->version;
-        // One that was skipped has replaced nothing.
-        if (latest) backend_->unnamed_version = failed_itself ? 0 : reply.unnamed_before;
-    } else if (reply.change != StatementChange::client_defined) {
-        backend_->statements.remove(reply.statement->id);
-    }
+void Relay::note_success(std::uint64_t request) {
+    statements_.succeeded(request);
+    backend_->statements.succeeded(request);
 }
 
-/// Whether what was sent behind the next Sync takes the name away, which had gone already then.
-bool Relay::removed_later(std::string_view name) const {
-    ExpectedReplies& replies = backend_->replies;
-    for (std::size_t index = replies.next_sync(0); index < replies.size(); ++index) {
-        const ExpectedReply& reply = replies.at(index);
-        const bool query = reply.request == Request::query && name.empty();
-        const bool close = reply.request == Request::close && reply.statement &&
-                           reply.change == StatementChange::none && reply.statement->name == name;
-        if (query || close) return true;
-    }
-    return false;
+/// PostgreSQL began the request and failed.
+void Relay::note_failure(std::uint64_t request) {
+    statements_.failed(request);
+    backend_->statements.failed(request);
 }
 
-/// Takes a definition back, also out of what was sent behind a later Sync.
-void Relay::undefine(const ExpectedReply& reply, bool failed_itself) {
-    // A failed Parse of the unnamed statement has dropped the old one, a skipped one not.
-    const bool dropped = reply.statement->name.empty() && failed_itself;
-    const StatementRef before = dropped ? StatementRef{} : reply.displaced;
-    if (statements_.get(reply.statement->name) == reply.statement) {
-        statements_.remove(reply.statement->name);
-        if (before) statements_.define(before);
-        return;
-    }
-    for (std::size_t index = 0; index < backend_->replies.size(); ++index) {
-        ExpectedReply& later = backend_->replies.at(index);
-        if (!(later.displaced == reply.statement)) continue;
-        later.displaced = before;
-        if (!before && later.change == StatementChange::client_removed) {
-            later.change = StatementChange::none;
-        }
+/// PostgreSQL passed over it, behind an error.
+void Relay::note_skip(std::uint64_t request) {
+    statements_.skipped(request);
+    backend_->statements.skipped(request);
+}
+
+/// A command is complete that changes names, foreseen or not.
+void Relay::note_names(std::uint64_t request, std::string_view tag) {
+    const bool foreseen = backend_->statements.command(request);
+    statements_.command(request);
+    if (foreseen) return;
+    if (tag == "DEALLOCATE ALL" || tag == "DISCARD ALL") {
+        statements_.remove_all_now();
+        backend_->statements.remove_all_now();
+    } else {
+        backend_->taint.full_reset = true;
     }
 }
 
@@ -349,6 +315,9 @@ Take Relay::on_ready(const MessageInHand& message) {
     copy_in_ = false;
     counters_.query.observe(worker_.now - query_began_);
     query_began_ = worker_.now;
+    const bool portals_gone =
+        *status == protocol::TransactionStatus::idle && backend_->replies.empty();
+    if (portals_gone) naming_portals_.clear();
     const Take taken = pass(message, answer);
     if (label_lost_ && answer == Answer::forward) restore_label();
     return taken;
@@ -363,47 +332,15 @@ Take Relay::on_command_complete(const MessageInHand& message) {
     if (answered.head == nullptr || early) return poison("a CommandComplete out of turn");
     // Evidence on the wire of what the text did not show, or did not show clearly enough.
     if (*tag == "SET" || *tag == "RESET") backend_->saw_set = true;
-    if (*tag == "DEALLOCATE ALL" || *tag == "DISCARD ALL") forget_all_statements();
-    if (*tag == "DO" || *tag == "CALL" || *tag == "LOAD" || *tag == "LISTEN" || *tag == "PREPARE") {
+    if (*tag == "DEALLOCATE ALL" || *tag == "DISCARD ALL" || *tag == "DEALLOCATE" ||
+        *tag == "PREPARE") {
+        note_names(answered.head->number, *tag);
+    }
+    if (*tag == "DO" || *tag == "CALL" || *tag == "LOAD" || *tag == "LISTEN") {
         backend_->taint.full_reset = true;
     }
     loose_syncs_ = 0;
     return pass(message, take(answered));
-}
-
-/// DEALLOCATE ALL or DISCARD ALL ran: only what was defined behind it in the pipeline remains, as
-/// far as it was not removed there again. The unnamed statement is not concerned.
-void Relay::forget_all_statements() {
-    statements_.clear_named();
-    backend_->statements.clear();
-    for (std::size_t index = 0; index < backend_->replies.size(); ++index) {
-        ExpectedReply& reply = backend_->replies.at(index);
-        const std::uint64_t number = backend_->replies.number_at(index);
-        switch (reply.change) {
-            case StatementChange::client_defined:
-                if (!reply.statement->name.empty()) statements_.define(reply.statement);
-                break;
-            case StatementChange::client_removed:
-                if (reply.displaced->name.empty()) break;
-                // One from before is gone for good: there is nothing to undo.
-                if (!statements_.remove(reply.displaced->name)) {
-                    reply.change = StatementChange::none;
-                }
-                break;
-            case StatementChange::both_defined:
-                statements_.define(reply.statement);
-                backend_->statements.add(reply.statement->id, number);
-                break;
-            case StatementChange::backend_added:
-                if (!reply.statement->name.empty()) {
-                    backend_->statements.add(reply.statement->id, number);
-                }
-                break;
-            case StatementChange::none:
-            case StatementChange::backend_removed:
-                break;
-        }
-    }
 }
 
 Take Relay::on_copy_in(const MessageInHand& message) {
@@ -435,7 +372,7 @@ Take Relay::on_copy_in(const MessageInHand& message) {
     if (request == Request::execute && !sync_is_out) batch_open_ = true;
     if (copy_in_ && terminated_) end_copy_unheard();
     // The last word came ahead of this, when a Sync still seemed to bring the answers.
-    if (terminated_ || !violation_.empty()) ask_for_answers();
+    if (terminated_ || abandoned_ || !violation_.empty()) ask_for_answers();
     return pass(message, answer);
 }
 

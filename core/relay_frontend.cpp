@@ -1,7 +1,6 @@
 // The relay's half that reads the client: what each message needs, becomes, and will be answered
 // by. Table of the messages: protocol/message_type.h. What the backend answers: relay_backend.cpp.
 
-#include "core/deallocate.h"
 #include "core/relay.h"
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
@@ -230,13 +229,11 @@ Take Relay::refuse(const MessageInHand& message, ErrorFields error, bool readabl
     // Even one that fails drops the unnamed statement (exec_simple_query, exec_parse_message).
     const bool unnamed_parse =
         type == FrontendMessage::parse && !message.body().empty() && message.body().front() == '\0';
-    StatementRef dropped;
-    if (readable && (type == FrontendMessage::query || unnamed_parse)) {
-        dropped = statements_.remove("");
-    }
+    const bool drops = readable && (type == FrontendMessage::query || unnamed_parse);
     // A backend at rest need not know: nothing of it depends on the message.
     const bool unheard = !has_backend() || (backend_->at_rest() && at_batch_end());
     if (unheard) {
+        if (drops) statements_.remove_now("");
         emit_error(error);
         count_error(error.sqlstate);
         if (simple) {
@@ -252,11 +249,10 @@ Take Relay::refuse(const MessageInHand& message, ErrorFields error, bool readabl
     ExpectedReply& reply =
         backend_->replies.push(simple ? Request::query : Request::bind, Answer::replace_error);
     reply.error = std::make_unique<ErrorFields>(std::move(error));
-    if (dropped) {
-        reply.change = StatementChange::client_removed;
-        reply.displaced = std::move(dropped);
+    if (drops) statements_.remove(reply.number, When::attempted, "");
+    if (simple) {
+        backend_->statements.remove(reply.number, When::attempted, unnamed_statement);
     }
-    if (simple) backend_->unnamed_version = 0;
     worker_.to_backend.generate([simple](std::string& out) {
         if (simple) {
             protocol::append_query(out, unparsable_text);
@@ -276,12 +272,15 @@ TemplateContext Relay::template_context() const {
     context.angles = service_->angles;
     context.literals = service_->literals;
     context.encoding = encoding_;
-    // A SET in the pipeline may not have been answered yet: then neither reading is certain.
-    const bool certain = !has_backend() || !backend_->saw_set || at_rest();
-    context.standard_conforming_strings = !certain            ? ConformingStrings::unknown
+    context.standard_conforming_strings = !strings_certain()  ? ConformingStrings::unknown
                                           : standard_strings_ ? ConformingStrings::on
                                                               : ConformingStrings::off;
     return context;
+}
+
+/// A SET in the pipeline may not have been answered yet: then it is open how strings read.
+bool Relay::strings_certain() const {
+    return !has_backend() || !backend_->saw_set || at_rest();
 }
 
 StatementEffects Relay::effects_of(std::string_view text) const {
@@ -312,13 +311,13 @@ Take Relay::on_query(const MessageInHand& message) {
     }
     const auto text = protocol::read_text(message.body());
     if (!text) return refuse_broken(message);
-    if (const auto name = deallocated_name(*text, standard_strings_)) {
-        if (undecided_name(*name)) return stall();
-        const bool ours = statements_.find(*name) != nullptr && !batch_open_ && !copy_in_;
-        if (ours) return on_deallocate(*name);
+    // The batch that was to prepare it has failed in its place.
+    if (std::exchange(query_answered_, false)) {
+        statements_.remove_now("");
+        return discard(message);
     }
     // The text is looked at once, when there is a backend to tell which settings hold.
-    if (phase_ == RelayPhase::idle) return acquire();
+    if (phase_ == RelayPhase::idle) return answer_deallocate(*text) ? Take::consumed : acquire();
     worker_.rewritten.clear();
     PositionMap positions;
     RewriteResult result =
@@ -328,53 +327,41 @@ Take Relay::on_query(const MessageInHand& message) {
         return refuse(message, std::move(*result.error));
     }
     const bool changed = result.outcome == RewriteResult::Outcome::rewritten;
-    const std::string_view sent = changed ? std::string_view{worker_.rewritten} : *text;
-    const StatementEffects effects = effects_of(sent);
-    note_effects(effects);
-    note_lost_settings(effects, sent);
-    counters_.queries_simple.add();
-    if (backend_->replies.empty()) query_began_ = worker_.now;
-    ExpectedReply& reply = backend_->replies.push(Request::query, Answer::forward);
-    // A simple query drops the unnamed statement (PostgreSQL manual, 55.2.3).
-    reply.displaced = statements_.remove("");
-    if (reply.displaced) reply.change = StatementChange::client_removed;
-    backend_->unnamed_version = 0;
-    batch_open_ = false;
-    if (!changed) {
-        worker_.to_backend.forward(message.bytes);
-        return Take::consumed;
+    StatementEffects effects = effects_of(changed ? std::string_view{worker_.rewritten} : *text);
+    StatementRef statement;
+    if (changed || effects.names_statements) {
+        statement = worker_.statements.make();
+        statement->text = changed ? std::string_view{worker_.rewritten} : *text;
+        statement->positions = std::move(positions);
+        statement->effects = effects;
     }
-    counters_.rewrites.add();
-    reply.statement = worker_.statements.make();
-    reply.statement->positions = std::move(positions);
-    worker_.to_backend.generate(
-        [&](std::string& out) { protocol::append_query(out, worker_.rewritten); });
-    return Take::consumed;
+    if (effects.names_statements) {
+        if (!read_names(*statement)) return stall();
+        const Copy copy = statement->names.empty() ? Copy::ready : ready_query_names(*statement);
+        if (copy != Copy::ready) return unready(message, copy, *statement);
+        effects = statement->effects;
+    }
+    if (changed) counters_.rewrites.add();
+    return send_query(message, statement, effects, statement ? statement->text : *text);
 }
 
-/// SQL's DEALLOCATE of a statement that was made with Parse: PostgreSQL does not know it under the
-/// client's name. Answered here, when all that came before it is, since the answer depends on the
-/// transaction's state; the backend's copy stays, as with Close.
-Take Relay::on_deallocate(const std::string& name) {
-    if (has_backend() && (!backend_->replies.empty() || amid_answer())) return stall();
-    const TransactionStatus status =
-        has_backend() ? backend_->transaction : TransactionStatus::idle;
-    statements_.remove("");
-    if (status == TransactionStatus::in_transaction && portal_) close_unnamed_portal();
-    if (status == TransactionStatus::failed) {
-        emit_error(make_error(sqlstate::in_failed_sql_transaction,
-                              "current transaction is aborted, commands ignored until end of "
-                              "transaction block"));
-        count_error(sqlstate::in_failed_sql_transaction);
+/// `statement`: of a text that is not the client's own any more; or null.
+Take Relay::send_query(const MessageInHand& message, const StatementRef& statement,
+                       const StatementEffects& effects, std::string_view text) {
+    note_effects(effects);
+    note_lost_settings(effects, text);
+    counters_.queries_simple.add();
+    if (backend_->replies.empty()) query_began_ = worker_.now;
+    backend_->replies.push(Request::query, Answer::forward).statement = statement;
+    if (statement) log_names(statement, When::one_of_commands);
+    drop_unnamed(When::attempted);
+    batch_open_ = false;
+    if (statement) {
+        worker_.to_backend.generate(
+            [text](std::string& out) { protocol::append_query(out, text); });
     } else {
-        statements_.remove(name);
+        worker_.to_backend.forward(message.bytes);
     }
-    worker_.to_frontend.generate([status](std::string& out) {
-        if (status != TransactionStatus::failed) {
-            protocol::append_command_complete(out, "DEALLOCATE");
-        }
-        protocol::append_ready_for_query(out, status);
-    });
     return Take::consumed;
 }
 
@@ -394,12 +381,10 @@ Take Relay::on_oversized(const MessageInHand& message) {
     if (phase_ == RelayPhase::idle) return acquire();
     backend_->taint.full_reset = true;
     backend_->saw_set = true;
-    backend_->unnamed_version = 0;
     batch_open_ = false;
     if (backend_->replies.empty()) query_began_ = worker_.now;
-    ExpectedReply& reply = backend_->replies.push(Request::query, Answer::forward);
-    reply.displaced = statements_.remove("");
-    if (reply.displaced) reply.change = StatementChange::client_removed;
+    backend_->replies.push(Request::query, Answer::forward);
+    drop_unnamed(When::attempted);
     worker_.to_backend.forward(message.bytes.substr(0, protocol::header_bytes));
     return stream_body(message, StreamPosition::Mode::forward);
 }
@@ -410,17 +395,9 @@ Take Relay::on_execute(const MessageInHand& message) {
     counters_.queries_extended.add();
     if (backend_->replies.empty()) query_began_ = worker_.now;
     ExpectedReply& reply = backend_->replies.push(Request::execute, Answer::forward);
-    const bool unnamed_portal = !message.body().empty() && message.body().front() == '\0';
-    if (unnamed_portal) reply.statement = portal_;
-    // A DEALLOCATE: the name is free for what the client has sent behind it, the copy gone.
-    if (reply.statement && !reply.statement->deallocates.empty()) {
-        reply.displaced = statements_.remove(reply.statement->deallocates);
-    }
-    if (reply.displaced) {
-        reply.change = StatementChange::client_removed;
-        backend_->statements.remove(reply.displaced->id);
-        backend_->last_eviction = backend_->replies.last_number();
-    }
+    const std::string_view body = message.body();
+    reply.statement = statement_of_portal(body.substr(0, body.find('\0')));
+    if (reply.statement) log_names(reply.statement, When::command);
     worker_.to_backend.forward(message.bytes);
     return Take::consumed;
 }

@@ -45,8 +45,8 @@ void Relay::restore_label() {
     if (!quiet || backend_->transaction == protocol::TransactionStatus::failed) return;
     label_lost_ = false;
     if (label_.is_base() || phase_ != RelayPhase::leased || last_word_) return;
-    backend_->unnamed_version = 0;
-    backend_->replies.push(Request::query, Answer::discard);
+    const ExpectedReply& reply = backend_->replies.push(Request::query, Answer::discard);
+    backend_->statements.remove(reply.number, When::attempted, unnamed_statement);
     worker_.to_backend.generate([this](std::string& out) {
         std::string sql;
         append_restore_sql(sql, label_);

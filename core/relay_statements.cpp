@@ -1,9 +1,8 @@
 // The relay's part that keeps prepared statements: each client's names, on whichever backend it
 // has. A statement that a backend lacks is parsed there again, ahead of the message that needs it.
-// Names change hands when the message passes, not when it is answered; relay_backend.cpp takes back
-// what PostgreSQL refused or skipped.
+// Names change hands when the answer comes; until then the change is in a log (change_log.h). Where
+// it matters whether a change of an earlier batch happens, the message waits.
 
-#include "core/deallocate.h"
 #include "core/relay.h"
 #include "protocol/message_header.h"
 #include "protocol/messages.h"
@@ -37,12 +36,11 @@ Take Relay::on_parse(const MessageInHand& message) {
     }
     const auto parse = protocol::read_parse(message.body());
     if (!parse) return refuse_broken(message);
-    if (!parse->name.empty() && statements_.find(parse->name) != nullptr) {
-        if (may_be_forgotten()) return stall();
-        return refuse_unless_undecided(message, parse->name, duplicate_statement(parse->name));
+    if (!parse->name.empty()) {
+        const ClientStatements::Found known = statements_.find(parse->name);
+        if (is_open(known)) return stall();
+        if (known.statement) return refuse(message, duplicate_statement(parse->name));
     }
-    // A Close of it may yet turn out to have been skipped: then the name is taken.
-    if (!parse->name.empty() && undecided_name(parse->name)) return stall();
     if (statements_.full()) {
         return refuse(message, make_error(sqlstate::program_limit_exceeded,
                                           "too many prepared statements in this session"));
@@ -64,25 +62,35 @@ Take Relay::on_parse(const MessageInHand& message) {
     statement->types = parse->types;
     statement->positions = std::move(positions);
     statement->effects = effects_of(statement->text);
-    statement->version = ++worker_.last_unnamed_version;
+    statement->version = ++worker_.last_version;
+    if (!read_names(*statement)) return stall();
+    // PostgreSQL looks already here what an EXECUTE will return.
+    StatementRef spelled = statement;
+    const Copy copy = ready_names(spelled);
+    if (copy != Copy::ready) return unready(message, copy, *statement);
     if (changed) counters_.rewrites.add();
-    const bool replaced = name_for_backend(*statement);
-    return parse->name.empty() ? define_unnamed(message, statement, changed || replaced)
-                               : define_named(statement);
+    const bool replaced = changed || !statement->names.empty();
+    return parse->name.empty() ? define_unnamed(message, spelled, replaced) : define_named(spelled);
 }
 
-/// A DEALLOCATE of a statement that was made with Parse must name it as the backend does. True when
-/// the text was changed. What it changes is known, so that it is no reason for a reset.
-bool Relay::name_for_backend(Statement& statement) const {
-    const auto name = deallocated_name(statement.text, standard_strings_);
-    const Statement* target = name ? statements_.find(*name) : nullptr;
-    if (target == nullptr || name->empty()) return false;
-    std::array<char, backend_name_bytes> storage{};
-    statement.text = "DEALLOCATE \"";
-    statement.text.append(backend_name(target->id, storage)).append("\"");
-    statement.deallocates = *name;
-    statement.effects = StatementEffects{};
-    return true;
+/// Something is in the way of a message that needs `statement`.
+Take Relay::unready(const MessageInHand& message, Copy copy, const Statement& statement) {
+    switch (copy) {
+        case Copy::ready:
+        case Copy::asked:
+            return stall();
+        case Copy::differs:
+            // As PostgreSQL words it when a plan is made anew (plancache.c).
+            worker_.namer->renew(statement.epoch);
+            return refuse(message, make_error(sqlstate::feature_not_supported,
+                                              "cached plan must not change result type"));
+        case Copy::too_many:
+            return refuse(message, make_error(sqlstate::program_limit_exceeded,
+                                              "a query names more than " +
+                                                  std::to_string(limits::names_in_text_max) +
+                                                  " prepared statements"));
+    }
+    return stall();
 }
 
 Take Relay::define_unnamed(const MessageInHand& message, const StatementRef& statement,
@@ -90,13 +98,9 @@ Take Relay::define_unnamed(const MessageInHand& message, const StatementRef& sta
     if (backend_->replies.empty()) query_began_ = worker_.now;
     batch_open_ = true;
     ExpectedReply& reply = backend_->replies.push(Request::parse, Answer::forward);
-    reply.change = StatementChange::client_defined;
     reply.statement = statement;
-    reply.displaced = statements_.define(statement);
-    reply.unnamed_before = backend_->unnamed_version;
-    backend_->unnamed_version = statement->version;
-    backend_->unnamed_request = backend_->replies.last_number();
-    backend_->unnamed_shape.clear();
+    statements_.define(reply.number, When::attempted, statement);
+    backend_->statements.add(reply.number, When::attempted, unnamed_statement, statement->version);
     if (rewritten) {
         send_parse(*statement, statement->types);
     } else {
@@ -105,30 +109,35 @@ Take Relay::define_unnamed(const MessageInHand& message, const StatementRef& sta
     return Take::consumed;
 }
 
-Take Relay::define_named(const StatementRef& statement) {
+void Relay::identify(Statement& statement) {
     // A SET before it makes the label untrue, and literals such as 'now' freeze at each Parse: such
     // a statement is shared with nobody, not even with this client's next one of the same text.
     const bool shareable =
-        !statement->effects.frozen_literal && !backend_->saw_set && !service_->keeps_backend;
+        !statement.effects.frozen_literal && !backend_->saw_set && !service_->keeps_backend;
     const std::string private_to =
-        shareable ? std::string{}
-                  : identity_.private_key + '/' + std::to_string(statement->version);
-    statement->epoch = worker_.namer->epoch();
-    statement->id = worker_.namer->identify(statement->text, statement->types, service_->name,
-                                            label_, private_to);
-    if (undecided(statement)) return stall();
+        shareable ? std::string{} : identity_.private_key + '/' + std::to_string(statement.version);
+    statement.epoch = worker_.namer->epoch();
+    statement.id = worker_.namer->identify(statement.text, statement.types, service_->name, label_,
+                                           private_to);
+}
+
+Take Relay::define_named(const StatementRef& statement) {
+    identify(*statement);
+    const BackendStatements::Found copy = backend_->statements.find(statement->id);
+    if (is_open(copy)) return stall();
     if (backend_->replies.empty()) query_began_ = worker_.now;
     batch_open_ = true;
-    const bool known = backend_->statements.touch(statement->id);
-    if (!known) make_room_on_backend();
+    if (copy.there) {
+        backend_->statements.touch(statement->id);
+    } else {
+        make_room_on_backend(backend_->statements.mark());
+    }
     ExpectedReply& reply =
-        backend_->replies.push(Request::parse, known ? Answer::fabricate : Answer::forward);
+        backend_->replies.push(Request::parse, copy.there ? Answer::fabricate : Answer::forward);
     reply.statement = statement;
-    reply.displaced = statements_.define(statement);
-    reply.change = known ? StatementChange::client_defined : StatementChange::both_defined;
-    if (known) backend_->last_fabricated = backend_->replies.last_number();
-    if (!known) {
-        backend_->statements.add(statement->id, backend_->replies.last_number());
+    statements_.define(reply.number, When::done, statement);
+    if (!copy.there) {
+        backend_->statements.add(reply.number, When::done, statement->id, 0);
         backend_->added_statements = true;
         send_parse(*statement, statement->types);
     }
@@ -138,126 +147,97 @@ Take Relay::define_named(const StatementRef& statement) {
 void Relay::send_parse(const Statement& statement, std::string_view types) {
     worker_.to_backend.generate([&](std::string& out) {
         std::array<char, backend_name_bytes> storage{};
-        const std::string_view name =
-            statement.name.empty() ? std::string_view{} : backend_name(statement.id, storage);
+        const std::string_view name = statement.id == unnamed_statement
+                                          ? std::string_view{}
+                                          : backend_name(statement.id, storage);
         protocol::append_parse(out, name, statement.text, types);
     });
 }
 
-/// Closes the least recently used statement on a backend that is full of them.
-void Relay::make_room_on_backend() {
-    const std::optional<StatementId> victim = backend_->statements.victim();
+/// Closes the least recently used statement on a backend that is full of them, if it was last used
+/// before `mark`.
+void Relay::make_room_on_backend(std::uint64_t mark) {
+    const std::optional<StatementId> victim = backend_->statements.victim(mark);
     if (victim) close_on_backend(*victim);
 }
 
 void Relay::close_on_backend(const StatementId& id) {
-    const StatementRef closed = worker_.statements.make();
-    closed->id = id;
-    ExpectedReply& reply = backend_->replies.push(Request::close, Answer::discard);
-    reply.change = StatementChange::backend_removed;
-    reply.statement = closed;
-    backend_->last_eviction = backend_->replies.last_number();
-    backend_->statements.remove(id);
+    const ExpectedReply& reply = backend_->replies.push(Request::close, Answer::discard);
+    backend_->statements.remove(reply.number, When::done, id);
     worker_.to_backend.generate([&](std::string& out) {
         std::array<char, backend_name_bytes> storage{};
         protocol::append_close(out, NamedKind::statement, backend_name(id, storage));
     });
 }
 
-/// True while it is open whether the backend will have the statement when it reads what we would
-/// send now: its Parse (or a Close of ours) may yet be skipped, and what is sent now will not.
-bool Relay::undecided(const StatementRef& statement) const {
+/// With the message that is sent now the unnamed statement goes, if there is one.
+void Relay::drop_unnamed(When when) {
+    const std::uint64_t request = backend_->replies.last_number();
+    const ClientStatements::Found named = statements_.find("");
+    if (named.statement || named.request != 0) statements_.remove(request, when, "");
+    const BackendStatements::Found copy = backend_->statements.find(unnamed_statement);
+    if (copy.there || copy.request != 0) {
+        backend_->statements.remove(request, when, unnamed_statement);
+    }
+}
+
+/// True while it is open whether what was found is so when the backend reads what we would send
+/// now: what it depends on may yet be skipped, and what is sent now will not.
+template <class Found>
+bool Relay::is_open(const Found& found) const {
+    if (found.request == 0 || !has_backend()) return false;
     const ExpectedReplies& replies = backend_->replies;
-    if (statement->name.empty()) {
-        return backend_->unnamed_version == statement->version &&
-               replies.undecided(backend_->unnamed_request);
-    }
-    // A Parse that we answer ourselves can be skipped as well.
-    const bool maybe_skipped = replies.undecided(backend_->last_fabricated);
-    if (maybe_skipped && undecided_name(statement->name)) return true;
-    const std::uint64_t request = backend_->statements.request_of(statement->id);
-    return replies.undecided(request != 0 ? request : backend_->last_eviction);
+    return found.in_query ? replies.pending(found.request) : replies.undecided(found.request);
 }
 
-/// The same for what the client calls `name`. Looks at all that is owed, if a Sync is among it.
-bool Relay::undecided_name(std::string_view name) const {
-    if (!has_backend()) return false;
-    ExpectedReplies& replies = backend_->replies;
-    if (!replies.undecided(replies.number_at(0))) return false;
-    for (std::size_t index = 0; index < replies.size(); ++index) {
-        const ExpectedReply& reply = replies.at(index);
-        const bool defines = reply.change == StatementChange::client_defined ||
-                             reply.change == StatementChange::both_defined;
-        const bool removes = reply.change == StatementChange::client_removed;
-        const bool concerns = (defines && reply.statement->name == name) ||
-                              (removes && reply.displaced->name == name);
-        if (concerns && replies.undecided(replies.number_at(index))) return true;
-    }
-    return false;
-}
-
-/// True while something is to be answered that may be a DEALLOCATE ALL or DISCARD ALL.
-bool Relay::may_be_forgotten() const {
-    if (!has_backend() || copy_in_) return false;
-    ExpectedReplies& replies = backend_->replies;
-    for (std::size_t index = 0; index < replies.size(); ++index) {
-        const Request request = replies.at(index).request;
-        if (request == Request::query) return true;
-        if (request == Request::execute && replies.undecided(replies.number_at(index))) return true;
-    }
-    return false;
-}
-
-Take Relay::refuse_unless_undecided(const MessageInHand& message, std::string_view name,
-                                    ErrorFields error) {
-    return undecided_name(name) ? stall() : refuse(message, std::move(error));
-}
+template bool Relay::is_open(const ClientStatements::Found& found) const;
+template bool Relay::is_open(const BackendStatements::Found& found) const;
 
 /// Makes sure that the backend of this lease has the client's statement, as the client was told of
-/// it, sending its Parse again ahead of the message that needs it. With the types that its
-/// parameters were found to have: after a change of the tables others might be inferred.
-Relay::Copy Relay::ensure_on_backend(const StatementRef& statement) {
+/// it, preparing it again ahead of the message that needs it. With the types that its parameters
+/// were found to have: after a change of the tables others might be inferred. It is not open
+/// whether the backend has it.
+Relay::Copy Relay::ensure_on_backend(const StatementRef& statement, std::uint64_t mark) {
     batch_open_ = true;
     if (backend_->replies.empty()) query_began_ = worker_.now;
-    const bool unnamed = statement->name.empty();
-    const bool there = unnamed ? backend_->unnamed_version == statement->version
-                               : backend_->statements.touch(statement->id);
-    if (there) {
+    const bool unnamed = statement->id == unnamed_statement;
+    const BackendStatements::Found copy = backend_->statements.find(statement->id);
+    if (copy.there && copy.version == statement->copy_version()) {
+        backend_->statements.touch(statement->id);
         const Copy found = compare(statement);
-        const bool fresh =
-            unnamed || backend_->statements.request_of(statement->id) > requests_before_;
-        if (found != Copy::differs || fresh) return found;
+        if (found != Copy::differs || unnamed || copy.made > requests_before_) return found;
         // It may be older than what the client prepared: PostgreSQL is asked anew.
+    }
+    if (copy.there && !unnamed) {
         close_on_backend(statement->id);
     } else if (!unnamed) {
-        make_room_on_backend();
+        make_room_on_backend(mark);
     }
     counters_.statements_reprepared.add();
-    ExpectedReply& reply = backend_->replies.push(Request::parse, Answer::discard);
-    reply.change = StatementChange::backend_added;
-    reply.statement = statement;
-    if (unnamed) {
-        backend_->unnamed_version = statement->version;
-        backend_->unnamed_request = backend_->replies.last_number();
-        backend_->unnamed_shape.clear();
-    } else {
-        backend_->statements.add(statement->id, backend_->replies.last_number());
-        backend_->added_statements = true;
-    }
     const StatementShape& shape = statement->shape;
-    send_parse(*statement, shape.known ? shape.parameter_types : statement->types);
+    if (statement->origin == Origin::sql_prepare) {
+        prepare_by_sql(statement);
+    } else {
+        ExpectedReply& reply = backend_->replies.push(Request::parse, Answer::discard);
+        reply.statement = statement;
+        const When when = unnamed ? When::attempted : When::done;
+        backend_->statements.add(reply.number, when, statement->id, statement->copy_version());
+        if (!unnamed) backend_->added_statements = true;
+        send_parse(*statement, shape.known ? shape.parameter_types : statement->types);
+    }
     return shape.known ? ask_for_shape(statement) : Copy::ready;
 }
 
 /// Whether the copy of a statement that the backend has is what the client was told.
 Relay::Copy Relay::compare(const StatementRef& statement) {
     if (!statement->shape.known) return Copy::ready;
-    const ExpectedReplies& replies = backend_->replies;
-    const StatementShape& there = statement->name.empty()
-                                      ? backend_->unnamed_shape
-                                      : *backend_->statements.shape_of(statement->id);
-    if (there.known) return there == statement->shape ? Copy::ready : Copy::differs;
-    const bool under_way = !replies.empty() && backend_->last_question >= replies.number_at(0);
+    // A copy whose Parse is under way has been described yet less.
+    const bool pending = backend_->statements.find(statement->id).request != 0;
+    const StatementShape* there = pending ? nullptr : backend_->statements.shape_of(statement->id);
+    if (there != nullptr && there->known) {
+        return *there == statement->shape ? Copy::ready : Copy::differs;
+    }
+    const bool under_way = backend_->replies.pending(backend_->last_question);
     return under_way ? Copy::asked : ask_for_shape(statement);
 }
 
@@ -269,8 +249,9 @@ Relay::Copy Relay::ask_for_shape(const StatementRef& statement) {
     backend_->last_question = backend_->replies.last_number();
     worker_.to_backend.generate([&](std::string& out) {
         std::array<char, backend_name_bytes> storage{};
-        const std::string_view name =
-            statement->name.empty() ? std::string_view{} : backend_name(statement->id, storage);
+        const std::string_view name = statement->id == unnamed_statement
+                                          ? std::string_view{}
+                                          : backend_name(statement->id, storage);
         protocol::append_describe(out, NamedKind::statement, name);
         protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::flush));
     });
@@ -312,23 +293,22 @@ Take Relay::on_description(const MessageInHand& message) {
 
 /// PostgreSQL has described the backend's copy of a statement.
 void Relay::note_shape(const StatementRef& statement, std::uint64_t result) {
-    StatementShape* shape = nullptr;
-    if (!statement->name.empty()) {
-        shape = backend_->statements.shape_of(statement->id);
-    } else if (backend_->unnamed_version == statement->version) {
-        shape = &backend_->unnamed_shape;
-    }
+    const BackendStatements::Found copy = backend_->statements.find(statement->id);
+    const bool same = copy.there && copy.version == statement->copy_version();
+    StatementShape* shape = same ? backend_->statements.shape_of(statement->id) : nullptr;
     StatementShape described{true, {}, result};
     if (result != unseen_result) std::swap(described.parameter_types, backend_->described_types);
     if (!statement->shape.known && result != unseen_result) statement->shape = described;
     if (shape != nullptr) *shape = std::move(described);
 }
 
-/// As PostgreSQL words it when a plan is made anew (plancache.c).
-Take Relay::refuse_changed(const MessageInHand& message, const StatementRef& statement) {
-    worker_.namer->renew(statement->epoch);
-    return refuse(message, make_error(sqlstate::feature_not_supported,
-                                      "cached plan must not change result type"));
+/// Everything that a Bind or Describe of the statement needs. May spell it anew.
+Relay::Copy Relay::ready_on_backend(StatementRef& statement) {
+    const std::uint64_t mark = backend_->statements.mark();
+    const Copy names = ready_names(statement);
+    if (names != Copy::ready) return names;
+    if (is_open(backend_->statements.find(statement->id))) return Copy::asked;
+    return ensure_on_backend(statement, mark);
 }
 
 Take Relay::on_bind(const MessageInHand& message) {
@@ -341,36 +321,23 @@ Take Relay::on_bind(const MessageInHand& message) {
         }
         return Take::need_more;
     }
-    const StatementRef statement = statements_.get(prefix->statement);
-    if (!statement) {
-        return refuse_unless_undecided(message, prefix->statement,
-                                       unknown_statement(prefix->statement));
-    }
+    const ClientStatements::Found known = statements_.find(prefix->statement);
+    if (is_open(known)) return stall();
+    if (!known.statement) return refuse(message, unknown_statement(prefix->statement));
     // Our own name for the statement may be longer than the client's.
     if (message.header.length > protocol::large_message_max - backend_name_bytes) {
         return refuse(message, make_error(sqlstate::program_limit_exceeded, "message is too long"));
     }
     if (phase_ == RelayPhase::idle) return acquire();
-    if (undecided(statement)) return stall();
-    if (const StatementRef target = statements_.get(statement->deallocates);
-        target && !statement->deallocates.empty()) {
-        if (undecided(target)) return stall();
-        ensure_on_backend(target);
-    }
-    switch (ensure_on_backend(statement)) {
-        case Copy::ready:
-            break;
-        case Copy::asked:
-            return stall();
-        case Copy::differs:
-            return refuse_changed(message, statement);
-    }
+    StatementRef statement = known.statement;
+    const Copy copy = ready_on_backend(statement);
+    if (copy != Copy::ready) return unready(message, copy, *statement);
     note_effects(statement->effects);
     note_lost_settings(statement->effects, statement->text);
-    if (prefix->portal.empty()) portal_ = statement;
+    note_portal(prefix->portal, statement);
     ExpectedReply& reply = backend_->replies.push(Request::bind, Answer::forward);
     reply.statement = statement;
-    if (statement->name.empty()) {
+    if (statement->id == unnamed_statement) {
         worker_.to_backend.forward(message.bytes.substr(0, protocol::header_bytes));
         return stream_body(message, StreamPosition::Mode::forward);
     }
@@ -391,27 +358,22 @@ Take Relay::on_bind(const MessageInHand& message) {
 Take Relay::on_describe(const MessageInHand& message) {
     const auto named = protocol::read_named(message.body());
     if (!named) return refuse_broken(message);
-    const StatementRef statement =
-        named->kind == NamedKind::statement ? statements_.get(named->name) : StatementRef{};
-    if (named->kind == NamedKind::statement && !statement) {
-        return refuse_unless_undecided(message, named->name, unknown_statement(named->name));
+    StatementRef statement;
+    if (named->kind == NamedKind::statement) {
+        const ClientStatements::Found known = statements_.find(named->name);
+        if (is_open(known)) return stall();
+        if (!known.statement) return refuse(message, unknown_statement(named->name));
+        statement = known.statement;
     }
     if (phase_ == RelayPhase::idle) return acquire();
-    if (statement && undecided(statement)) return stall();
-    switch (statement ? ensure_on_backend(statement) : Copy::ready) {
-        case Copy::ready:
-            break;
-        case Copy::asked:
-            return stall();
-        case Copy::differs:
-            return refuse_changed(message, statement);
-    }
+    const Copy copy = statement ? ready_on_backend(statement) : Copy::ready;
+    if (copy != Copy::ready) return unready(message, copy, *statement);
     batch_open_ = true;
     if (backend_->replies.empty()) query_began_ = worker_.now;
     ExpectedReply& reply = backend_->replies.push(Request::describe, Answer::forward);
     reply.statement = statement;
     if (named->kind == NamedKind::portal) reply.stage = AnswerStage::described;
-    if (!statement || statement->name.empty()) {
+    if (!statement || statement->id == unnamed_statement) {
         worker_.to_backend.forward(message.bytes);
         return Take::consumed;
     }
@@ -433,8 +395,8 @@ Take Relay::on_close(const MessageInHand& message) {
         return Take::consumed;
     }
     // The backend's copy stays: others may share it, and the least used goes first anyway.
-    StatementRef removed = statements_.remove(named->name);
     if (!has_backend()) {
+        statements_.remove_now(named->name);
         worker_.to_frontend.generate([](std::string& out) {
             protocol::append_empty(out,
                                    static_cast<char>(protocol::BackendMessage::close_complete));
@@ -442,15 +404,10 @@ Take Relay::on_close(const MessageInHand& message) {
         return Take::consumed;
     }
     batch_open_ = true;
-    const bool undecided = !removed && undecided_name(named->name);
-    ExpectedReply& reply = backend_->replies.push(Request::close, Answer::fabricate);
-    if (removed) {
-        reply.change = StatementChange::client_removed;
-        reply.displaced = std::move(removed);
-    } else if (undecided) {
-        // The name may come back, to be gone again here: see removed_later.
-        reply.statement = worker_.statements.make();
-        reply.statement->name = named->name;
+    const ExpectedReply& reply = backend_->replies.push(Request::close, Answer::fabricate);
+    const ClientStatements::Found known = statements_.find(named->name);
+    if (known.statement || known.request != 0) {
+        statements_.remove(reply.number, When::done, named->name);
     }
     return Take::consumed;
 }

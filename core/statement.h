@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/limits.h"
+#include "core/name_references.h"
 #include "core/position_map.h"
 #include "core/statement_effects.h"
 #include "core/statement_shape.h"
@@ -18,9 +19,19 @@
 
 namespace schemux::core {
 
-/// The content-addressed identity of a named statement on a backend: a keyed digest of everything
-/// that parse analysis depends on. All zero means "no identity" (the unnamed statement).
+/// The identity of a named statement on a backend. Of one that was made with Parse: a keyed digest
+/// of everything that parse analysis depends on; of one of SQL's PREPARE: of its client and its
+/// name.
 using StatementId = std::array<std::uint8_t, 16>;
+inline constexpr StatementId unnamed_statement{};
+
+enum class Origin : std::uint8_t { parse, sql_prepare };
+
+/// A name of a statement in a text, and the one that stands for it on backends.
+struct SpelledName {
+    NameReference reference;
+    StatementId id{};
+};
 
 class StatementPool;
 
@@ -28,24 +39,37 @@ struct Statement {
     std::string name;   ///< the client's; empty for the unnamed statement
     std::string text;   ///< rewritten, as PostgreSQL gets it
     std::string types;  ///< the raw tail of the Parse: parameter type ids
-    StatementId id{};
-    std::string deallocates;    ///< it is a DEALLOCATE of this statement of the client's
+    StatementId id = unnamed_statement;
+    Origin origin = Origin::parse;
     std::uint64_t epoch = 0;    ///< of the namer that gave the id
-    std::uint64_t version = 0;  ///< tells one unnamed statement from the next; never 0 in use
-    PositionMap positions;      ///< from the rewritten text back to the client's
+    std::uint64_t version = 0;  ///< tells one statement from the next; never 0 in use
+    PositionMap positions;      ///< from the text with templates expanded back to the client's
     StatementEffects effects{};
     StatementShape shape;  ///< what the client was told of it; may stay unknown
+
+    // Of a text that speaks of prepared statements (relay_names.cpp).
+    std::string unspelled;           ///< the text with the client's names
+    std::vector<SpelledName> names;  ///< in the order of the text
+    PositionMap spelled_positions;   ///< from `text` to `unspelled`
+
+    /// Tells its copies on a backend from those of others under the same id.
+    std::uint64_t copy_version() const {
+        return id == unnamed_statement || origin == Origin::sql_prepare ? version : 0;
+    }
 
     void clear() {
         name.clear();
         text.clear();
         types.clear();
-        id = {};
-        deallocates.clear();
+        id = unnamed_statement;
+        origin = Origin::parse;
         version = 0;
         positions = {};
         effects = {};
         shape.clear();
+        unspelled.clear();
+        names.clear();
+        spelled_positions = {};
     }
 
   private:

@@ -1,6 +1,7 @@
 #include "core/statement_effects.h"
 
 #include "core/call_scanner.h"
+#include "core/name_references.h"
 #include "core/statement_cursor.h"
 
 namespace schemux::core {
@@ -61,8 +62,9 @@ bool is_plain_object(std::uint64_t key) {
 
 class Classifier {
   public:
-    Classifier(std::string_view text, bool standard_conforming_strings)
-        : cursor_(text, standard_conforming_strings, effects_) {}
+    /// `names`: where to note names of prepared statements, or null.
+    Classifier(std::string_view text, bool standard_conforming_strings, NameReferences* names)
+        : cursor_(text, standard_conforming_strings, effects_), names_(names) {}
 
     StatementEffects run();
 
@@ -84,6 +86,11 @@ class Classifier {
     void scan(CallScanner::Mode mode) { CallScanner(cursor_, effects_, mode).run(); }
     Next query();
     Next skip_to_as();
+    Next deallocate();
+    Next discard();
+    void refer(NameUse use);
+    void refer(NameUse use, const protocol::Token& token);
+    void end_prepare();
     Next add(Effect effect) {
         effects_.add(effect);
         return Next::done;
@@ -91,6 +98,7 @@ class Classifier {
 
     StatementEffects effects_;
     StatementCursor cursor_;
+    NameReferences* names_;
 };
 
 StatementEffects Classifier::run() {
@@ -105,6 +113,7 @@ StatementEffects Classifier::run() {
         while (statement() == Next::statement) {
         }
         cursor_.skip_to_end();
+        end_prepare();
     }
     effects_.single_statement = statements == 1;
     return effects_;
@@ -159,6 +168,8 @@ Next Classifier::statement() {
             return Next::done;
         case word_key("execute"):
             effects_.add(Effect::prepare);
+            cursor_.advance();
+            refer(NameUse::execute);
             while (!cursor_.at_end() && !cursor_.is('('))
                 cursor_.advance();
             return query();
@@ -199,13 +210,15 @@ Next Classifier::simple_statement() {
             cursor_.advance();
             return cursor_.key() == word_key("all") ? add(Effect::opaque) : Next::done;
         case word_key("deallocate"):
-            return add(Effect::prepare);
+            return deallocate();
+        case word_key("discard"):
+            return discard();
         case word_key("listen"):
         case word_key("unlisten"):
             return add(Effect::listen);
         case word_key("load"):
             return add(Effect::load);
-        default:  // DO, CALL, DISCARD, and whatever a later version brings
+        default:  // DO, CALL, and whatever a later version brings
             return add(Effect::opaque);
     }
 }
@@ -290,12 +303,70 @@ Next Classifier::skip_to_as() {
 
 Next Classifier::prepare() {
     cursor_.advance();
-    if (cursor_.word_is("transaction")) {
+    const protocol::Token name = cursor_.token();
+    const bool may_be_two_phase = cursor_.word_is("transaction");
+    cursor_.advance();
+    // PREPARE TRANSACTION 'id', and not a statement of that name.
+    if (may_be_two_phase && cursor_.key() != word_key("as") && !cursor_.is('(')) {
         effects_.ends_transaction = true;
         return Next::done;
     }
     effects_.add(Effect::prepare);
+    refer(NameUse::prepare, name);
     return skip_to_as();
+}
+
+Next Classifier::deallocate() {
+    cursor_.advance();
+    protocol::Token name = cursor_.token();
+    if (cursor_.word_is("prepare")) {
+        cursor_.advance();
+        if (!cursor_.at_end()) name = cursor_.token();
+    }
+    if (cursor_.word_is("all")) {
+        refer(NameUse::deallocate_all);
+    } else {
+        refer(NameUse::deallocate, name);
+    }
+    return add(Effect::prepare);
+}
+
+Next Classifier::discard() {
+    cursor_.advance();
+    if (cursor_.word_is("all")) refer(NameUse::deallocate_all);
+    return add(Effect::opaque);
+}
+
+void Classifier::refer(NameUse use) {
+    refer(use, cursor_.token());
+}
+
+void Classifier::refer(NameUse use, const protocol::Token& token) {
+    using protocol::TokenKind;
+    effects_.names_statements = true;
+    if (names_ == nullptr) return;
+    NameReference reference{use, {}, token.begin, token.length, 0};
+    if (use != NameUse::deallocate_all) {
+        const std::string_view inside = cursor_.name_of(token);
+        const bool quoted = token.kind == TokenKind::quoted_identifier;
+        if (token.kind == TokenKind::unicode_identifier) names_->complete = false;
+        if (token.kind != TokenKind::identifier && !quoted) return;
+        for (std::size_t at = 0; at < inside.size(); ++at) {
+            const char c = inside[at];
+            reference.name.push_back(!quoted && c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20)
+                                                                     : c);
+            if (quoted && c == '"') ++at;  // doubled
+        }
+        if (reference.name.size() > sql_name_bytes_max) names_->complete = false;
+    }
+    names_->found.push_back(std::move(reference));
+}
+
+/// A statement ends here: how far a PREPARE in it went.
+void Classifier::end_prepare() {
+    if (names_ == nullptr || names_->found.empty()) return;
+    NameReference& last = names_->found.back();
+    if (last.use == NameUse::prepare && last.end == 0) last.end = cursor_.token().begin;
 }
 
 Next Classifier::declare() {
@@ -398,7 +469,13 @@ Next Classifier::alter() {
 }  // namespace
 
 StatementEffects classify_effects(std::string_view text, bool standard_conforming_strings) {
-    return Classifier(text, standard_conforming_strings).run();
+    return Classifier(text, standard_conforming_strings, nullptr).run();
+}
+
+NameReferences find_names(std::string_view text, bool standard_conforming_strings) {
+    NameReferences names;
+    Classifier(text, standard_conforming_strings, &names).run();
+    return names;
 }
 
 }  // namespace schemux::core

@@ -36,6 +36,7 @@ struct StatementEffects {
     bool frozen_literal = false;      ///< a literal that may be 'now', 'today' …: fixed at Parse
     bool copy = false;                ///< COPY
     bool single_statement = false;    ///< exactly one that is not empty
+    bool names_statements = false;    ///< find_names will find something (name_references.h)
 
     bool none() const { return bits == 0; }
     bool has(Effect effect) const { return (bits & static_cast<std::uint16_t>(effect)) != 0; }

@@ -37,7 +37,7 @@ Upkeep Upkeep::relabel(Backend& backend, const Label& target, std::string& out) 
         upkeep.state_ = UpkeepState::done;
         return upkeep;
     }
-    backend.unnamed_version = 0;  // a simple query drops the unnamed statement
+    backend.statements.forget_unnamed();  // a simple query drops it
     protocol::append_query(out, sql);
     return upkeep;
 }
@@ -57,7 +57,7 @@ Upkeep Upkeep::reset(Backend& backend, std::string& out) {
         upkeep.state_ = UpkeepState::done;
         return upkeep;
     }
-    backend.unnamed_version = 0;
+    backend.statements.forget_unnamed();
     protocol::append_query(out, sql);
     return upkeep;
 }

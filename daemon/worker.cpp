@@ -28,7 +28,7 @@ Worker::Worker(std::uint32_t number, SharedState& shared, ControlPlane& control)
       engine_(io_, [this] { context_.now = std::chrono::steady_clock::now(); }),
       policy_(shared.policy.get()) {
     context_.namer = &shared.namer;
-    context_.last_unnamed_version = std::uint64_t{number} << version_bits;
+    context_.last_version = std::uint64_t{number} << version_bits;
     context_.now = std::chrono::steady_clock::now();
 }
 

@@ -202,6 +202,13 @@ void append_describe(std::string& out, NamedKind kind, std::string_view name) {
     append_named(out, FrontendMessage::describe, kind, name);
 }
 
+void append_execute(std::string& out, std::string_view portal) {
+    constexpr std::uint32_t all_rows = 0;
+    WireWriter writer(out);
+    begin(writer, FrontendMessage::execute);
+    writer.cstring(portal).u32(all_rows).end_message();
+}
+
 void append_negotiate_protocol_version(std::string& out, std::uint32_t newest_minor,
                                        const std::vector<std::string>& unknown_options) {
     WireWriter writer(out);

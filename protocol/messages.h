@@ -75,6 +75,8 @@ void append_cancel_request(std::string& out, std::uint32_t pid, std::string_view
 void append_close(std::string& out, NamedKind kind, std::string_view name);
 void append_command_complete(std::string& out, std::string_view tag);
 void append_describe(std::string& out, NamedKind kind, std::string_view name);
+/// For all rows.
+void append_execute(std::string& out, std::string_view portal);
 void append_negotiate_protocol_version(std::string& out, std::uint32_t newest_minor,
                                        const std::vector<std::string>& unknown_options);
 void append_parameter_status(std::string& out, std::string_view name, std::string_view value);

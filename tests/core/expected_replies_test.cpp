@@ -22,7 +22,7 @@ TEST(ExpectedReplies, CountsWhatTheBackendOwes) {
     EXPECT_EQ(replies.owed(), 1U);
     replies.erase(0);
     EXPECT_EQ(replies.owed(), 1U);
-    replies.pop_back();
+    replies.pop();
     EXPECT_EQ(replies.owed(), 0U);
     EXPECT_TRUE(replies.empty());
 }
@@ -89,14 +89,29 @@ TEST(ExpectedReplies, RequestIsUndecidedOnlyBeforeASyncThatIsOut) {
     EXPECT_FALSE(replies.undecided(parse));
 }
 
-TEST(ExpectedReplies, NumbersFollowTheIndex) {
+TEST(ExpectedReplies, NumbersStayWhenAnotherIsTakenOut) {
     ExpectedReplies replies;
     for (int i = 0; i < 5; ++i)
         replies.push(Request::bind, Answer::forward);
     replies.pop();
+    replies.erase(1);
+    EXPECT_EQ(replies.front().number, 2U);
+    EXPECT_EQ(replies.at(1).number, 4U);
+    EXPECT_EQ(replies.back().number, replies.last_number());
+    EXPECT_TRUE(replies.pending(2));
+    EXPECT_FALSE(replies.pending(1));
+}
+
+TEST(ExpectedReplies, ReadyIsDueUntilItComes) {
+    ExpectedReplies replies;
+    replies.push(Request::parse, Answer::forward);
+    EXPECT_FALSE(replies.ready_is_due());
+    replies.push(Request::query, Answer::forward);
+    replies.push(Request::bind, Answer::forward);
+    EXPECT_TRUE(replies.ready_is_due());
     replies.pop();
-    EXPECT_EQ(replies.number_at(0), 3U);
-    EXPECT_EQ(replies.number_at(2), replies.last_number());
+    replies.pop();
+    EXPECT_FALSE(replies.ready_is_due());
 }
 
 TEST(ExpectedReplies, ReferencesGoWhenTheEntryGoes) {

@@ -15,32 +15,89 @@ StatementRef named(StatementPool& pool, std::string name) {
     return statement;
 }
 
-TEST(ClientStatements, DefineReturnsWhatHadTheName) {
+void define(ClientStatements& statements, std::uint64_t request, const StatementRef& statement) {
+    statements.define(request, When::done, statement);
+    statements.succeeded(request);
+}
+
+TEST(ClientStatements, NameIsKnownBeforeItIsCertain) {
     StatementPool pool;
     ClientStatements statements;
     const StatementRef first = named(pool, "s");
-    const StatementRef second = named(pool, "s");
-    EXPECT_FALSE(statements.define(first));
-    EXPECT_EQ(statements.define(second), first);
-    EXPECT_EQ(statements.get("s"), second);
-    EXPECT_EQ(statements.find("s"), &*second);
-    EXPECT_EQ(statements.remove("s"), second);
-    EXPECT_FALSE(statements.get("s"));
-    EXPECT_FALSE(statements.remove("s"));
+    statements.define(1, When::done, first);
+    EXPECT_EQ(statements.find("s").statement, first);
+    EXPECT_EQ(statements.find("s").request, 1U);
+    statements.succeeded(1);
+    EXPECT_EQ(statements.find("s").statement, first);
+    EXPECT_EQ(statements.find("s").request, 0U);
 }
 
-TEST(ClientStatements, UnnamedIsOneOfItsOwn) {
+TEST(ClientStatements, WhatFailsOrIsSkippedLeavesEverythingAsItWas) {
+    StatementPool pool;
+    ClientStatements statements;
+    const StatementRef first = named(pool, "s");
+    define(statements, 1, first);
+    statements.remove(2, When::done, "s");
+    statements.define(3, When::done, named(pool, "s"));
+    EXPECT_NE(statements.find("s").statement, first);
+    statements.failed(2);
+    statements.skipped(3);
+    EXPECT_EQ(statements.find("s").statement, first);
+    EXPECT_EQ(statements.find("s").request, 0U);
+}
+
+TEST(ClientStatements, FailedParseOfTheUnnamedStatementDropsTheOldOneAndASkippedOneDoesNot) {
+    StatementPool pool;
+    ClientStatements statements;
+    const StatementRef old = named(pool, "");
+    define(statements, 1, old);
+    statements.define(2, When::attempted, named(pool, ""));
+    statements.skipped(2);
+    EXPECT_EQ(statements.find("").statement, old);
+    statements.define(3, When::attempted, named(pool, ""));
+    statements.failed(3);
+    EXPECT_FALSE(statements.find("").statement);
+}
+
+TEST(ClientStatements, AllButTheUnnamedGoTogether) {
     StatementPool pool;
     ClientStatements statements;
     const StatementRef unnamed = named(pool, "");
-    statements.define(unnamed);
-    statements.define(named(pool, "s"));
-    EXPECT_EQ(statements.get(""), unnamed);
-    statements.clear_named();
-    EXPECT_EQ(statements.get(""), unnamed);
-    EXPECT_EQ(statements.find("s"), nullptr);
-    EXPECT_EQ(statements.remove(""), unnamed);
-    EXPECT_EQ(statements.find(""), nullptr);
+    const StatementRef later = named(pool, "b");
+    define(statements, 1, unnamed);
+    define(statements, 2, named(pool, "a"));
+    statements.remove_all(3, When::command);
+    statements.define(4, When::done, later);
+    EXPECT_FALSE(statements.find("a").statement);
+    EXPECT_EQ(statements.find("a").request, 3U);
+    EXPECT_EQ(statements.find("").statement, unnamed);
+    EXPECT_TRUE(statements.command(3));
+    EXPECT_FALSE(statements.find("a").statement);
+    EXPECT_EQ(statements.find("a").request, 0U);
+    statements.succeeded(4);
+    EXPECT_EQ(statements.find("b").statement, later);
+    EXPECT_EQ(statements.find("").statement, unnamed);
+}
+
+TEST(ClientStatements, NameThatIsNotThereNeedNotBeWaitedFor) {
+    ClientStatements statements;
+    statements.remove_all(1, When::one_of_commands);
+    EXPECT_EQ(statements.find("s").request, 0U);
+}
+
+TEST(ClientStatements, CommandsOfAQueryComeTrueOneByOne) {
+    StatementPool pool;
+    ClientStatements statements;
+    const StatementRef first = named(pool, "a");
+    statements.define(1, When::one_of_commands, first);
+    statements.define(1, When::one_of_commands, named(pool, "b"));
+    statements.remove(1, When::attempted, "");
+    EXPECT_TRUE(statements.find("a").in_query);
+    EXPECT_TRUE(statements.command(1));
+    statements.failed(1);
+    EXPECT_EQ(statements.find("a").statement, first);
+    EXPECT_FALSE(statements.find("b").statement);
+    EXPECT_FALSE(statements.command(1));
 }
 
 TEST(ClientStatements, NumberIsBounded) {
@@ -48,7 +105,7 @@ TEST(ClientStatements, NumberIsBounded) {
     ClientStatements statements;
     for (std::size_t i = 0; i < limits::client_statements_max; ++i) {
         ASSERT_FALSE(statements.full());
-        statements.define(named(pool, std::to_string(i)));
+        define(statements, i + 1, named(pool, std::to_string(i)));
     }
     EXPECT_TRUE(statements.full());
 }
@@ -104,37 +161,74 @@ TEST(StatementNamer, NameIsTheIdentityInHex) {
     EXPECT_EQ(backend_name(id, storage), "sx_0f0000000000000000000000000000a0");
 }
 
-TEST(BackendStatements, LeastRecentlyUsedGoesFirst) {
-    BackendStatements statements;
-    const auto id = [](std::size_t number) {
-        StatementId made{};
-        made[0] = static_cast<std::uint8_t>(number);
-        made[1] = static_cast<std::uint8_t>(number >> 8);
-        return made;
-    };
-    for (std::size_t i = 0; i < limits::backend_statements_max; ++i) {
-        EXPECT_FALSE(statements.victim());
-        statements.add(id(i), i + 1);
-    }
-    EXPECT_EQ(statements.victim(), id(0));
-    EXPECT_TRUE(statements.touch(id(0)));
-    EXPECT_EQ(statements.victim(), id(1));
-    EXPECT_EQ(statements.request_of(id(1)), 2U);
-    statements.remove(id(1));
-    EXPECT_FALSE(statements.touch(id(1)));
-    EXPECT_EQ(statements.request_of(id(1)), 0U);
-    EXPECT_FALSE(statements.victim());
+StatementId numbered(std::size_t number) {
+    StatementId id{};
+    id[0] = static_cast<std::uint8_t>(number);
+    id[1] = static_cast<std::uint8_t>(number >> 8);
+    return id;
 }
 
-TEST(BackendStatements, ThereMayBeFewerOfThem) {
+void add(BackendStatements& statements, std::uint64_t request) {
+    statements.add(request, When::done, numbered(request), 0);
+    statements.succeeded(request);
+}
+
+TEST(BackendStatements, LeastRecentlyUsedGoesFirst) {
+    BackendStatements statements;
+    for (std::size_t i = 1; i <= limits::backend_statements_max; ++i) {
+        EXPECT_FALSE(statements.victim(statements.mark()));
+        add(statements, i);
+    }
+    EXPECT_EQ(statements.victim(statements.mark()), numbered(1));
+    statements.touch(numbered(1));
+    EXPECT_EQ(statements.victim(statements.mark()), numbered(2));
+    EXPECT_EQ(statements.find(numbered(2)).made, 2U);
+    statements.remove(1'000, When::done, numbered(2));
+    EXPECT_FALSE(statements.find(numbered(2)).there);
+    EXPECT_FALSE(statements.victim(statements.mark())) << "one is about to go";
+    statements.succeeded(1'000);
+    EXPECT_FALSE(statements.victim(statements.mark()));
+}
+
+TEST(BackendStatements, WhatWasUsedBehindTheMarkIsNoVictim) {
     BackendStatements statements;
     statements.set_maximum(2);
-    const StatementId first{1};
-    const StatementId second{2};
-    statements.add(first, 1);
-    EXPECT_FALSE(statements.victim());
-    statements.add(second, 2);
-    EXPECT_EQ(statements.victim(), first);
+    add(statements, 1);
+    const std::uint64_t mark = statements.mark();
+    EXPECT_FALSE(statements.victim(mark));
+    statements.add(2, When::done, numbered(2), 0);
+    EXPECT_EQ(statements.victim(mark), numbered(1));
+    statements.touch(numbered(1));
+    EXPECT_FALSE(statements.victim(mark));
+    EXPECT_EQ(statements.victim(statements.mark()), numbered(1));
+    statements.remove(3, When::done, numbered(1));
+    statements.add(4, When::done, numbered(3), 0);
+    EXPECT_EQ(statements.victim(statements.mark()), numbered(2)) << "also one under way";
+}
+
+TEST(BackendStatements, VersionTellsCopiesUnderOneIdApart) {
+    BackendStatements statements;
+    statements.add(1, When::attempted, unnamed_statement, 7);
+    EXPECT_EQ(statements.find(unnamed_statement).version, 7U);
+    statements.succeeded(1);
+    EXPECT_EQ(statements.find(unnamed_statement).version, 7U);
+    EXPECT_EQ(statements.size(), 0U) << "only named ones count";
+    statements.add(2, When::attempted, unnamed_statement, 8);
+    statements.failed(2);
+    EXPECT_FALSE(statements.find(unnamed_statement).there);
+}
+
+TEST(BackendStatements, ShapeIsThatOfTheCopyThatIsThere) {
+    BackendStatements statements;
+    add(statements, 1);
+    statements.shape_of(numbered(1))->known = true;
+    statements.remove(2, When::done, numbered(1));
+    statements.add(3, When::done, numbered(1), 0);
+    statements.succeeded(2);
+    EXPECT_EQ(statements.shape_of(numbered(1)), nullptr);
+    statements.succeeded(3);
+    ASSERT_NE(statements.shape_of(numbered(1)), nullptr);
+    EXPECT_FALSE(statements.shape_of(numbered(1))->known);
 }
 
 }  // namespace

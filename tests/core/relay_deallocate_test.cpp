@@ -26,7 +26,7 @@ TEST(RelayDeallocate, DeallocateAllForgetsTheClientsStatementsOnly) {
         .frontend(query("deallocate all"))
         .backend(command_complete("DEALLOCATE ALL") + ready())
         .frontend_gets(command_complete("DEALLOCATE ALL") + ready())
-        .released_after(full_reset)
+        .released()
         .frontend(run("s1"))
         .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready())
         .client(2)
@@ -41,26 +41,28 @@ TEST(RelayDeallocate, DeallocateAllForgetsTheClientsStatementsOnly) {
 
 TEST(RelayDeallocate, ParseBehindDeallocateAllInTheSameWriteSurvives) {
     Script script;
+    const std::string gone = command_complete("DEALLOCATE ALL") + ready();
+    const std::string ran = parse_complete() + bind_complete() + none + ready();
     script.frontend(parse("s0", "select 1") + sync())
         .backend(prepared)
         .frontend_gets(prepared)
         .whatever_backend_got()
         .frontend(query("deallocate all") + parse("s1", "select 1") + run("s1"))
         // Not the copy that is about to go.
-        .backend_gets(query("deallocate all") + parse("@2", "select 1") + run("@2"))
-        .backend(command_complete("DEALLOCATE ALL") + ready() + parse_complete() + bind_complete() +
-                 none + ready())
-        .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + parse_complete() +
-                       bind_complete() + none + ready())
-        .released_after(full_reset)
+        .backend_gets(query("deallocate all"))
+        .backend(gone)
+        .backend_gets(parse("@1", "select 1") + run("@1"))
+        .backend(ran)
+        .frontend_gets(gone + ran)
+        .released()
         .frontend(run("s0"))
         .frontend_gets(own_error("26000", "prepared statement \"s0\" does not exist") + ready())
         .whatever_backend_got()
         .frontend(run("s1"))
-        .backend_gets(parse("@2", "select 1") + run("@2"))
-        .backend(parse_complete() + bind_complete() + none + ready())
+        .backend_gets(run("@1"))
+        .backend(bind_complete() + none + ready())
         .frontend_gets(bind_complete() + none + ready());
-    script.check();
+    script.check_whole();
 }
 
 TEST(RelayDeallocate, NameIsFreeBehindDeallocateAllInTheSameWrite) {
@@ -87,7 +89,7 @@ TEST(RelayDeallocate, WhatIsRemovedBehindDeallocateAllInTheSameWriteStaysRemoved
                  parse_complete() + ready() + none + ready())
         .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + parse_complete() +
                        close_complete() + parse_complete() + ready() + none + ready())
-        .released_after(full_reset)
+        .released()
         .frontend(run("s1") + run(""))
         .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready() +
                        own_error("26000", "unnamed prepared statement does not exist") + ready());
@@ -104,7 +106,7 @@ TEST(RelayDeallocate, SkippedCloseBehindDeallocateAllBringsNothingBack) {
                  ready())
         .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + error("34000", "no portal") +
                        ready())
-        .released_after(full_reset)
+        .released()
         .frontend(run("s1"))
         .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready());
     script.check();
@@ -118,9 +120,9 @@ TEST(RelayDeallocate, DeallocateAllThroughTheExtendedProtocolKeepsItsOwnUnnamedS
         .backend(bind_complete() + command_complete("DEALLOCATE ALL") + ready())
         .whatever_backend_got()
         .frontend(run(""))
-        .backend_gets(parse("", "deallocate all") + run(""))
-        .backend(parse_complete() + bind_complete() + command_complete("DEALLOCATE ALL") + ready())
-        .that([](World& world) { EXPECT_FALSE(world.client(0).closed); });
+        .backend_gets(run(""))
+        .backend(bind_complete() + command_complete("DEALLOCATE ALL") + ready())
+        .released();
     script.check();
 }
 
@@ -144,7 +146,8 @@ TEST(RelayDeallocate, SqlDeallocateWaitsForItsTurn) {
     script.frontend(parse("s1", "select 1") + sync() + query("select 2") + query("deallocate s1"))
         .backend(prepared)
         .backend(none + ready())
-        .backend_gets(parse("@1", "select 1") + sync() + query("select 2"))
+        .backend_gets(parse("@1", "select 1") + sync() + query("select 2") + query("deallocate @1"))
+        .backend(command_complete("DEALLOCATE") + ready())
         .frontend_gets(prepared + none + ready() + command_complete("DEALLOCATE") + ready())
         .released();
     script.check();
@@ -254,7 +257,7 @@ TEST(RelayDeallocate, ExtendedFormNamesTheStatementAsTheBackendDoes) {
         .frontend_gets(prepared)
         .whatever_backend_got()
         .frontend(parse("", "DEALLOCATE s1") + run(""))
-        .backend_gets(parse("", "DEALLOCATE \"@1\"") + run(""))
+        .backend_gets(parse("", "DEALLOCATE @1") + run(""))
         .backend(gone)
         .frontend_gets(gone)
         .released()
@@ -272,7 +275,7 @@ TEST(RelayDeallocate, ExtendedFormFreesTheNameForWhatFollowsInTheSameWrite) {
         .whatever_backend_got()
         .frontend(parse("", "deallocate s1") + bind("", "") + execute() + parse("s1", "select 2") +
                   sync())
-        .backend_gets(parse("", "DEALLOCATE \"@1\"") + bind("", "") + execute() +
+        .backend_gets(parse("", "deallocate @1") + bind("", "") + execute() +
                       parse("@2", "select 2") + sync())
         .backend(answer + parse_complete() + ready())
         .frontend_gets(answer + parse_complete() + ready())
@@ -289,7 +292,7 @@ TEST(RelayDeallocate, ExtendedFormTakesTheCopyFromWhatFollowsInTheSameWrite) {
         .whatever_backend_got()
         .frontend(parse("", "deallocate s1") + bind("", "") + execute() + parse("s1", "select 1") +
                   bind("", "s1") + sync())
-        .backend_gets(parse("", "DEALLOCATE \"@1\"") + bind("", "") + execute() +
+        .backend_gets(parse("", "deallocate @1") + bind("", "") + execute() +
                       parse("@1", "select 1") + bind("", "@1") + sync())
         .backend(answer + parse_complete() + bind_complete() + ready())
         .frontend_gets(answer + parse_complete() + bind_complete() + ready())
@@ -327,7 +330,7 @@ TEST(RelayDeallocate, ExtendedFormFirstPreparesOnABackendThatLacksTheStatement) 
         .whatever_backend_got()
         .on_backend(2)
         .frontend(parse("", "DEALLOCATE s1") + run(""))
-        .backend_gets(parse("", "DEALLOCATE \"@1\"") + parse("@1", "select 1") + run(""))
+        .backend_gets(parse("@1", "select 1") + parse("", "DEALLOCATE @1") + run(""))
         .backend(parse_complete() + gone)
         .frontend_gets(gone)
         .released();
@@ -343,26 +346,12 @@ TEST(RelayDeallocate, WaitsToKnowWhetherACloseBeforeItWasSkipped) {
         .frontend_gets(prepared)
         .whatever_backend_got()
         .frontend(execute("none") + close_statement("s1") + sync() + query("deallocate s1"))
+        .backend_gets(execute("none") + sync())
         .backend(failed)
+        .backend_gets(query("deallocate @1"))
+        .backend(told)
         .frontend_gets(failed + told)
         .released();
-    script.check_whole();
-}
-
-TEST(RelayDeallocate, InATransactionClosesTheUnnamedPortal) {
-    Script script;
-    const std::string bound = bind_complete() + ready('T');
-    script.frontend(parse("s1", "select 1") + query("begin"))
-        .backend(parse_complete() + command_complete("BEGIN") + ready('T'))
-        .frontend_gets(parse_complete() + command_complete("BEGIN") + ready('T'))
-        .frontend(bind("", "s1") + sync())
-        .backend(bound)
-        .frontend_gets(bound)
-        .whatever_backend_got()
-        .frontend(query("deallocate s1"))
-        .backend_gets(close_portal("") + sync())
-        .backend(close_complete() + ready('T'))
-        .frontend_gets(command_complete("DEALLOCATE") + ready('T'));
     script.check_whole();
 }
 
@@ -396,6 +385,7 @@ TEST(RelayDeallocate, WaitsUntilItIsKnownWhatAnEarlierOneDid) {
         // The portal went with its transaction.
         .frontend(execute() + sync() + query("deallocate s1"))
         .backend(error("34000", "portal \"\" does not exist") + ready())
+        .backend(command_complete("DEALLOCATE") + ready())
         .frontend_gets(error("34000", "portal \"\" does not exist") + ready() +
                        command_complete("DEALLOCATE") + ready())
         .released();
@@ -406,6 +396,7 @@ TEST(RelayDeallocate, InAFailedTransactionItIsRefusedAndTheStatementStays) {
     const std::string begun = command_complete("BEGIN") + ready('T');
     const std::string failed = error("22012", "division by zero") + ready('E');
     const std::string rolled_back = command_complete("ROLLBACK") + ready();
+    const std::string aborted = error("25P02", "current transaction is aborted") + ready('E');
     Script script;
     script.frontend(parse("s1", "select 1") + sync())
         .backend(prepared)
@@ -419,10 +410,9 @@ TEST(RelayDeallocate, InAFailedTransactionItIsRefusedAndTheStatementStays) {
         .backend(failed)
         .frontend_gets(begun + failed)
         .frontend(query("deallocate s1;"))
-        .frontend_gets(own_error("25P02",
-                                 "current transaction is aborted, commands ignored until end of "
-                                 "transaction block") +
-                       ready('E'))
+        .backend_gets(query("deallocate @1;"))
+        .backend(aborted)
+        .frontend_gets(aborted)
         .frontend(query("rollback"))
         .backend_gets(query("rollback"))
         .backend(rolled_back)

@@ -27,13 +27,18 @@ struct Bench {
 
 const Label app = Label::of({{"search_path", "app"}});
 
+void have(Backend& backend, const StatementId& id) {
+    backend.statements.add(1, When::done, id, 7);
+    backend.statements.succeeded(1);
+}
+
 Bench tainted() {
     Bench bench;
     bench.backend.taint.full_reset = true;
     bench.backend.saw_set = true;
     bench.backend.label = app;
-    bench.backend.unnamed_version = 7;
-    bench.backend.statements.add(StatementId{1}, 1);
+    have(bench.backend, unnamed_statement);
+    have(bench.backend, StatementId{1});
     return bench;
 }
 
@@ -47,12 +52,12 @@ TEST(Upkeep, RelabelToTheSameLabelIsDoneAtOnce) {
 
 TEST(Upkeep, RelabelSendsTheDifferenceAndTakesTheLabelWhenItIsDone) {
     Bench bench;
-    bench.backend.unnamed_version = 7;
+    have(bench.backend, unnamed_statement);
     Upkeep upkeep = Upkeep::relabel(bench.backend, app, bench.sent);
     EXPECT_EQ(upkeep.goal(), UpkeepGoal::relabel);
     EXPECT_EQ(bench.sent, query("SELECT pg_catalog.set_config('search_path','app',false)"));
     EXPECT_EQ(bench.backend.label, Label{});
-    EXPECT_EQ(bench.backend.unnamed_version, 0U);
+    EXPECT_FALSE(bench.backend.statements.find(unnamed_statement).there);
     EXPECT_EQ(bench.answer(upkeep, row_description() + data_row("app")), UpkeepState::running);
     EXPECT_EQ(bench.answer(upkeep, command_complete("SELECT 1") + ready()), UpkeepState::done);
     EXPECT_EQ(bench.backend.label, app);
@@ -104,7 +109,7 @@ TEST(Upkeep, StatementsAnalysedUnderASetNeedAReset) {
 TEST(Upkeep, OpenTransactionIsRolledBack) {
     Bench bench;
     bench.backend.transaction = protocol::TransactionStatus::failed;
-    bench.backend.statements.add(StatementId{1}, 1);
+    have(bench.backend, StatementId{1});
     EXPECT_TRUE(Upkeep::reset_needed(bench.backend));
     Upkeep upkeep = Upkeep::reset(bench.backend, bench.sent);
     EXPECT_EQ(bench.sent, query("ROLLBACK;"));
@@ -117,7 +122,7 @@ TEST(Upkeep, SequencesAloneAreForgottenWithoutTheRest) {
     Bench bench;
     bench.backend.taint.sequences = true;
     bench.backend.label = app;
-    bench.backend.statements.add(StatementId{1}, 1);
+    have(bench.backend, StatementId{1});
     Upkeep upkeep = Upkeep::reset(bench.backend, bench.sent);
     EXPECT_EQ(bench.sent, query("DISCARD SEQUENCES"));
     EXPECT_EQ(bench.answer(upkeep, command_complete("DISCARD SEQUENCES") + ready()),
@@ -140,7 +145,7 @@ TEST(Upkeep, FullResetForgetsLabelAndStatements) {
     EXPECT_EQ(bench.answer(upkeep, command_complete("ROLLBACK") + ready()), UpkeepState::done);
     EXPECT_EQ(bench.backend.label, Label{});
     EXPECT_EQ(bench.backend.statements.size(), 0U);
-    EXPECT_EQ(bench.backend.unnamed_version, 0U);
+    EXPECT_FALSE(bench.backend.statements.find(unnamed_statement).there);
     EXPECT_FALSE(Upkeep::reset_needed(bench.backend));
 }
 

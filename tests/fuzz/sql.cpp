@@ -1,6 +1,6 @@
 // SQL text: the lexer, the template rewriter, the classification of effects.
 // Input: two bytes of options, then the text. What must hold is said at each check.
-#include "core/deallocate.h"
+#include "core/name_references.h"
 #include "core/statement_effects.h"
 #include "core/template_rewriter.h"
 #include "core/template_syntax.h"
@@ -369,8 +369,17 @@ void check_effects(std::string_view text, bool conforming) {
     const bool same = core::classify_effects(other.view(), conforming) == effects;
     if (!same) show("respelled", other.view());
     demand(same, "letter case and comments have no effect");
-    const auto name = core::deallocated_name(text, conforming);
-    if (name) demand(name->size() <= text.size(), "a name is part of its text");
+    const core::NameReferences names = core::find_names(text, conforming);
+    demand(names.found.empty() || effects.names_statements, "names are not found unforeseen");
+    std::size_t behind = 0;
+    for (const core::NameReference& name : names.found) {
+        demand(name.begin >= behind, "names come in the order of the text");
+        behind = name.begin + name.length;
+        demand(behind <= text.size() && name.name.size() <= name.length,
+               "a name is part of its text");
+        if (name.use != core::NameUse::prepare) continue;
+        demand(name.end >= behind && name.end <= text.size(), "PREPARE ends in its text");
+    }
 }
 
 void check(Input input) {

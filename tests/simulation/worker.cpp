@@ -16,7 +16,7 @@ constexpr std::uint64_t version_bits = 48;
 Worker::Worker(std::uint32_t number, Shared& shared)
     : next_tick(shared.now), number_(number), shared_(shared) {
     context_.namer = &shared.namer;
-    context_.last_unnamed_version = std::uint64_t{number} << version_bits;
+    context_.last_version = std::uint64_t{number} << version_bits;
     context_.now = shared.now;
 }
 

@@ -17,7 +17,6 @@ enum Residue : unsigned {
     temporary = 1U << 1,  ///< DISCARD TEMP
     lock = 1U << 2,       ///< pg_advisory_unlock_all()
     cursor = 1U << 3,     ///< CLOSE ALL
-    prepared = 1U << 4,   ///< DEALLOCATE ALL
     role = 1U << 5,       ///< RESET ROLE
     sequence = 1U << 6,   ///< DISCARD SEQUENCES
     user = 1U << 7,       ///< SET SESSION AUTHORIZATION DEFAULT
@@ -29,6 +28,10 @@ std::string capitals(std::string_view word) {
         if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
     }
     return out;
+}
+
+bool is_query(const Words& words) {
+    return !words.empty() && (words[0] == "select" || words[0] == "insert" || words[0] == "update");
 }
 
 bool is_at(const Words& words, std::size_t at, std::string_view word) {
@@ -59,8 +62,15 @@ Failed FakePostgres::analyse(std::string_view original, std::string& text, bool 
     return {};
 }
 
-Failed FakePostgres::run(const std::string& text, FakePortal* portal, std::size_t limit,
+Failed FakePostgres::run(const std::string& given, FakePortal* portal, std::size_t limit,
                          std::string& out) {
+    const std::string* const found = executed_by(given);
+    const Words wanted = words_of(given);
+    // Which other statements EXECUTE takes, and what of them, is beyond this server.
+    if (found != nullptr && found != &given && !is_query(words_of(*found))) {
+        return status_ == 'E' ? aborted_transaction() : Failure{"0A000", "EXECUTE cannot run it"};
+    }
+    const std::string text = found == nullptr ? given : *found;
     const Words words = words_of(text);
     if (begins_cancelled(portal == nullptr ? text : text + '|' + portal->parameters)) {
         return Failure{"57014", "canceling statement due to user request"};
@@ -68,7 +78,9 @@ Failed FakePostgres::run(const std::string& text, FakePortal* portal, std::size_
     if (status_ == 'E' && !ends_transaction(words)) return aborted_transaction();
     // A statement of a simple query runs in the unnamed portal.
     if (portal == nullptr) portals_.erase("");
-    if (has_word(words, "kaboom")) return Failure{"22012", "division by zero"};
+    if (found == nullptr) return missing_statement(unquoted(wanted[1]));
+    const bool prepares = is_at(words, 0, "prepare") && !is_at(words, 1, "transaction");
+    if (has_word(words, "kaboom") && !prepares) return Failure{"22012", "division by zero"};
     if (has_word(words, "notice")) out += script::notice("notice of " + text);
     std::string tag = capitals(words[0]);
     Failed failure;
@@ -76,13 +88,14 @@ Failed FakePostgres::run(const std::string& text, FakePortal* portal, std::size_
         run_copy(words, text, out);
         return {};
     }
-    if (returns_rows(words)) {
+    if (prepares) {
+        failure = run_prepare(words, text);
+    } else if (returns_rows(words)) {
         run_settings(words);
         note_residue(words);
         send_rows(text, portal, limit, out);
         return {};
-    }
-    if (words[0] == "deallocate") {
+    } else if (words[0] == "deallocate") {
         failure = run_deallocate(words, tag);
     } else if (words[0] == "discard") {
         failure = run_discard(words, tag);
@@ -172,18 +185,36 @@ Failed FakePostgres::run_discard(const Words& words, std::string& tag) {
     return {};
 }
 
+Failed FakePostgres::run_prepare(const Words& words, const std::string& text) {
+    const std::optional<std::string> inner = prepared_text(text);
+    if (words.size() < 2 || !inner) return Failure{"42601", "syntax error"};
+    const std::string name = unquoted(words[1]);
+    if (statements_.contains(name))
+        return Failure{"42P05", "prepared statement \"" + name + "\" already exists"};
+    statements_[name] = *inner;
+    names_moved_ = true;
+    return {};
+}
+
+const std::string* FakePostgres::executed_by(const std::string& text) const {
+    const Words words = words_of(text);
+    if (words.empty() || words[0] != "execute" || words.size() < 2) return &text;
+    const auto known = statements_.find(unquoted(words[1]));
+    return known == statements_.end() ? nullptr : &known->second;
+}
+
 Failed FakePostgres::run_deallocate(const Words& words, std::string& tag) {
     const std::size_t at = is_at(words, 1, "prepare") ? 2 : 1;
     if (at >= words.size()) return Failure{"42601", "syntax error"};
     if (words[at] == "all") {
         tag = "DEALLOCATE ALL";
         names_moved_ = true;
-        residue_ &= ~unsigned{prepared};
         std::erase_if(statements_, [](const auto& entry) { return !entry.first.empty(); });
         return {};
     }
     const std::string name = unquoted(words[at]);
     if (name.empty() || statements_.erase(name) == 0) return missing_statement(name);
+    names_moved_ = true;
     return {};
 }
 
@@ -223,7 +254,6 @@ void FakePostgres::note_residue(const Words& words) {
     const std::string& first = words[0];
     if (first == "listen") residue_ |= listener;
     if (first == "unlisten" && is_at(words, 1, "*")) residue_ &= ~unsigned{listener};
-    if (first == "prepare" && !is_at(words, 1, "transaction")) residue_ |= prepared;
     if (first == "declare" && has_word(words, "hold")) residue_ |= cursor;
     if (first == "close" && is_at(words, 1, "all")) residue_ &= ~unsigned{cursor};
     if (first == "create" && (is_at(words, 1, "temp") || is_at(words, 1, "temporary")))

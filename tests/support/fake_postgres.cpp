@@ -208,7 +208,9 @@ Failed FakePostgres::on_describe(std::string_view body, std::string& out) {
         if (found == portals_.end()) return missing_portal(named->name);
         text = &found->second.text;
     }
-    out += returns_rows(words_of(*text)) ? script::row_description() : script::no_data();
+    const std::string* const runs = executed_by(*text);
+    out += runs != nullptr && returns_rows(words_of(*runs)) ? script::row_description()
+                                                            : script::no_data();
     return {};
 }
 

@@ -108,6 +108,9 @@ class FakePostgres {
     Failed run_transaction(const Words& words, std::string& tag, std::string& out);
     Failed run_discard(const Words& words, std::string& tag);
     Failed run_deallocate(const Words& words, std::string& tag);
+    Failed run_prepare(const Words& words, const std::string& text);
+    /// What an EXECUTE runs, or the text itself; null if there is no such statement.
+    const std::string* executed_by(const std::string& text) const;
     void run_settings(const Words& words);
     void note_residue(const Words& words);
 

@@ -57,6 +57,18 @@ std::vector<std::string> statements_of(std::string_view text) {
     }
 }
 
+std::optional<std::string> prepared_text(std::string_view text) {
+    SqlLexer lexer(text);
+    while (true) {
+        const Token token = lexer.next_significant();
+        if (token.kind == TokenKind::end) return {};
+        if (token.kind != TokenKind::identifier || lower(lexer.text_of(token)) != "as") continue;
+        const Token first = lexer.next_significant();
+        if (first.kind == TokenKind::end) return {};
+        return std::string(text.substr(first.begin));
+    }
+}
+
 bool has_word(const Words& words, std::string_view word) {
     return std::find(words.begin(), words.end(), word) != words.end();
 }

@@ -1,0 +1,92 @@
+// Which prepared statements one backend has, or will have when it reads what it was sent; the
+// least recently used first to go. The unnamed statement is one of them, under `unnamed_statement`.
+// It must not know whose statements they are.
+#pragma once
+
+#include "core/change_log.h"
+#include "core/limits.h"
+#include "core/statement.h"
+#include "core/statement_shape.h"
+
+#include <boost/unordered/unordered_flat_map.hpp>
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+
+namespace schemux::core {
+
+struct StatementIdHash {
+    std::size_t operator()(const StatementId& id) const {
+        std::size_t hash = 0;  // the id is a keyed digest: any part of it is a good hash
+        std::memcpy(&hash, id.data(), sizeof hash);
+        return hash;
+    }
+};
+
+class BackendStatements {
+  public:
+    /// What is under an id, as far as it is known. `request`: the number of one whose answer will
+    /// tell whether it is so; 0 if that is certain.
+    struct Found {
+        bool there = false;
+        std::uint64_t version = 0;  ///< Statement::copy_version() of what was prepared
+        std::uint64_t made = 0;     ///< the number of the request that made it
+        std::uint64_t request = 0;
+        bool in_query = false;  ///< that request is a Query, which may fail in the middle
+    };
+    Found find(const StatementId& id) const;
+
+    /// It counts as used just now.
+    void touch(const StatementId& id);
+    void add(std::uint64_t request, When when, const StatementId& id, std::uint64_t version);
+    void remove(std::uint64_t request, When when, const StatementId& id);
+    void remove_all(std::uint64_t request, When when);
+    /// It was found to be missing.
+    void remove_now(const StatementId& id) { used_.erase(id); }
+    /// DEALLOCATE ALL ran: only what was sent behind it will be there.
+    void remove_all_now() { used_.clear(); }
+    /// A Query of our own dropped it, or the reset did, while nothing was under way.
+    void forget_unnamed() { unnamed_.version = 0; }
+    void clear();
+
+    void succeeded(std::uint64_t request);
+    void failed(std::uint64_t request);
+    void skipped(std::uint64_t request) { log_.skipped(request); }
+    bool command(std::uint64_t request);
+
+    /// What PostgreSQL said of the copy; null if there is none, or none yet.
+    StatementShape* shape_of(const StatementId& id);
+    /// Named ones that are there for certain.
+    std::size_t size() const { return used_.size(); }
+    /// For a backend that has none yet.
+    void set_maximum(std::size_t statements) { maximum_ = statements; }
+    /// The one to close before another is added, if the backend is full; none of those that were
+    /// used behind `mark()`.
+    std::optional<StatementId> victim(std::uint64_t mark) const;
+    std::uint64_t mark() const { return clock_; }
+
+  private:
+    struct Use {
+        std::uint64_t version = 0;
+        std::uint64_t made = 0;
+        std::uint64_t used = 0;
+        StatementShape shape;
+    };
+    struct Added {
+        std::uint64_t version = 0;
+        std::uint64_t used = 0;
+    };
+    using Log = ChangeLog<StatementId, Added>;
+    void apply(const Log::Change& change);
+    const Use* certain(const StatementId& id) const;
+    std::size_t expected_size() const;
+
+    boost::unordered_flat_map<StatementId, Use, StatementIdHash> used_;
+    Use unnamed_;  ///< version 0: none
+    Log log_;
+    std::uint64_t clock_ = 0;
+    std::size_t maximum_ = limits::backend_statements_max;
+};
+
+}  // namespace schemux::core
