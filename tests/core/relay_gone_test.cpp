@@ -88,6 +88,36 @@ TEST(RelayGone, ClientGoneBeforeItsCopyFromStdinBegan) {
     script.check_whole();
 }
 
+TEST(RelayGone, ClientGoneAmidLateDataOfAFailedCopyClosesTheBackend) {
+    // PostgreSQL would take the next client's bytes for the rest of the data.
+    Script script;
+    script.frontend(query("copy t from stdin"))
+        .backend(copy_in_response())
+        .frontend(copy_data("0123456789").substr(0, 8))
+        .backend(error("22P04", "bad data") + ready())
+        .frontend_gets(copy_in_response() + error("22P04", "bad data") + ready())
+        .frontend_closes()
+        .backend_closed();
+    script.check_whole();
+}
+
+TEST(RelayGone, CopyThatWasSentBlindWithAnEarlySyncEndsWithItsClient) {
+    // The COPY ate the Sync: PostgreSQL keeps its answers until somebody asks.
+    Script script;
+    const std::string blind = parse("", "copy t from stdin") + bind("", "") + execute() + sync() +
+                              copy_data("x") + copy_done();
+    script.frontend(blind)
+        .frontend_closes()
+        .whatever_backend_got()
+        .backend(parse_complete() + bind_complete() + copy_in_response())
+        .backend_gets(flush())
+        .backend(command_complete("COPY 1"))
+        .backend_gets(bound_to_fail() + sync())
+        .backend(error("26000", "no such statement") + ready())
+        .released_after("DISCARD SEQUENCES");
+    script.check_whole();
+}
+
 TEST(RelayGone, ClientGoneInTheMiddleOfAFunctionCallClosesTheBackend) {
     Script script;
     script.frontend(function_call("0123456789").substr(0, 7)).frontend_closes().backend_closed();
