@@ -177,13 +177,12 @@ void Worker::hand_over(BackendConnection& backend, const core::Ticket& ticket) {
 void Worker::release(BackendConnection& backend) {
     if (backend.phase == BackendPhase::leased) counters_.backends_leased.subtract();
     backend.phase = BackendPhase::parked;
+    // It may answer what nobody has asked (E17): that is not waited for.
+    if (backend.state.dying) return close_backend(backend, "server_closed");
     // A cancel that is still under way could hit the next client's query.
     if (backend.state.cancels_in_flight > 0) return;
     backend.cancel_again = false;
-    if (backend.state.dying || worn_out(backend) || shared_.pool.over_bound()) {
-        close_backend(backend, backend.state.dying ? "server_closed" : "recycled");
-        return;
-    }
+    if (worn_out(backend) || shared_.pool.over_bound()) return close_backend(backend, "recycled");
     if (Upkeep::reset_needed(backend.state)) {
         if (Session* holder = session(backend.session)) holder->relay().counters().scrubs.add();
         backend.has_session = false;

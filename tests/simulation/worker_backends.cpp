@@ -200,12 +200,14 @@ void Worker::hand_over(Backend& backend, const core::Ticket& ticket) {
 
 void Worker::release(Backend& backend) {
     backend.phase = Phase::parked;
+    if (backend.state.dying) {
+        backend.server->lend(nullptr);
+        return close_backend(backend);
+    }
     if (backend.state.cancels_in_flight > 0) return;
     backend.cancel_again = false;
     backend.server->lend(nullptr);
-    if (backend.state.dying || worn_out(backend) || shared_.pool.over_bound()) {
-        return close_backend(backend);
-    }
+    if (worn_out(backend) || shared_.pool.over_bound()) return close_backend(backend);
     backend.has_session = false;
     if (!Upkeep::reset_needed(backend.state)) return make_available(backend);
     std::string sql;
