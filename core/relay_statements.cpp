@@ -110,10 +110,11 @@ Take Relay::define_unnamed(const MessageInHand& message, const StatementRef& sta
 }
 
 void Relay::identify(Statement& statement) {
-    // A SET before it makes the label untrue, and literals such as 'now' freeze at each Parse: such
-    // a statement is shared with nobody, not even with this client's next one of the same text.
-    const bool shareable =
-        !statement.effects.frozen_literal && !backend_->saw_set && !service_->keeps_backend;
+    // A SET before it makes the label untrue, literals such as 'now' freeze at each Parse, and
+    // names are looked up there: such a statement is shared with nobody, not even with this
+    // client's next one of the same text.
+    const bool shareable = !statement.effects.frozen_literal && !backend_->saw_set &&
+                           !service_->keeps_backend && statement.names.empty();
     const std::string private_to =
         shareable ? std::string{} : identity_.private_key + '/' + std::to_string(statement.version);
     statement.epoch = worker_.namer->epoch();

@@ -273,6 +273,21 @@ TEST(RelayNames, NamedPortalChangesNamesAsWell) {
     script.check();
 }
 
+TEST(RelayNames, TextThatNamesStatementsIsParsedEachTime) {
+    // What its names stand for is looked up there, and refused in a failed transaction.
+    Script script;
+    const std::string prepared = parse_complete() + ready();
+    script.frontend(parse("a", "execute p") + sync())
+        .backend_gets(parse("@1", "execute @2") + sync())
+        .backend(prepared)
+        .frontend(parse("b", "execute p") + sync())
+        .backend_gets(parse("@3", "execute @2") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared + prepared)
+        .released();
+    script.check();
+}
+
 TEST(RelayNames, QueryBehindAnOpenBatchSharesItsFate) {
     Script script(two_backends());
     script.on_backend(1)

@@ -172,6 +172,8 @@ Failed FakePostgres::on_parse(std::string_view body, std::string& out) {
     } else if (statements_.contains(name)) {
         return Failure{"42P05", "prepared statement \"" + name + "\" already exists"};
     }
+    // PostgreSQL refuses others too; but of those a pooler may have a copy (E16).
+    if (status_ == 'E' && names_statement(words_of(parse->text))) return aborted_transaction();
     std::string text;
     if (Failed failure = analyse(parse->text, text, true)) return failure;
     statements_[name] = text;

@@ -57,6 +57,11 @@ std::vector<std::string> statements_of(std::string_view text) {
     }
 }
 
+bool names_statement(const Words& words) {
+    return !words.empty() &&
+           (words[0] == "prepare" || words[0] == "execute" || words[0] == "deallocate");
+}
+
 std::optional<std::string> prepared_text(std::string_view text) {
     SqlLexer lexer(text);
     while (true) {

@@ -29,6 +29,8 @@ bool has_word(const Words& words, std::string_view word);
 /// A quoted identifier or a plain literal without its quotes, anything else as it is.
 std::string unquoted(std::string_view word);
 
+/// PREPARE, EXECUTE or DEALLOCATE.
+bool names_statement(const Words& words);
 /// The statement in a PREPARE; nothing if it has none.
 std::optional<std::string> prepared_text(std::string_view text);
 
