@@ -166,6 +166,10 @@ class Gone(harness.Case):
         client = self.wire()
         client.send(wire.query(stubborn))
         self.wait_for("FOR i IN")
+        # In front of its first sleep nothing catches the cancel yet.
+        self.wait_until(lambda: self.postgres.run(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
+            "AND query LIKE %s", ("%FOR i IN%",))[0][0] == 1, "the statement to sleep")
         client.close()
         self.assertNotEqual(self.watcher.rows("SELECT pg_backend_pid()"), self.pid)
         # PostgreSQL does not see that its client has gone before it reads again.
