@@ -63,7 +63,8 @@ Take Relay::on_parse(const MessageInHand& message) {
     statement->positions = std::move(positions);
     statement->effects = effects_of(statement->text);
     statement->version = ++worker_.last_version;
-    if (!read_names(*statement)) return stall();
+    // Of several commands PostgreSQL refuses the text before it looks at any name.
+    if (statement->effects.single_statement && !read_names(*statement)) return stall();
     // PostgreSQL looks already here what an EXECUTE will return.
     StatementRef spelled = statement;
     const Copy copy = ready_names(spelled);

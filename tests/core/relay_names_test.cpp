@@ -288,6 +288,23 @@ TEST(RelayNames, TextThatNamesStatementsIsParsedEachTime) {
     script.check();
 }
 
+TEST(RelayNames, ParseOfSeveralCommandsIsForPostgresqlToRefuse) {
+    Script script(two_backends());
+    const std::string refused = error("42601", "cannot insert multiple commands") + ready();
+    script.on_backend(1)
+        .frontend(query("prepare p as select 1"))
+        .backend(made)
+        .frontend_gets(made)
+        .whatever_backend_got()
+        .on_backend(2)
+        .frontend(parse("", "execute p; select 2") + sync())
+        .backend_gets(parse("", "execute p; select 2") + sync())
+        .backend(refused)
+        .frontend_gets(refused)
+        .released();
+    script.check();
+}
+
 TEST(RelayNames, QueryBehindAnOpenBatchSharesItsFate) {
     Script script(two_backends());
     script.on_backend(1)
