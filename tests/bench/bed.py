@@ -218,7 +218,7 @@ class Bed:
         subprocess.run([self.program("psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-c", text,
                         self.conninfo(self.postgres_port, database)], check=True)
 
-    def start_schemux(self, path, name="schemux"):
+    def start_schemux(self, path, name="schemux", pool=POOL):
         port = free_port()
         config = self.write(name + ".yaml", f"""\
 listen:
@@ -226,7 +226,7 @@ listen:
 http: {{ address: 127.0.0.1, port: {free_port()} }}
 backend:
   dsn: "host=127.0.0.1 port={self.postgres_port} dbname={PLAIN} user={USER} sslmode=disable"
-pool: {{ max_connections: {POOL}, mode: transaction }}
+pool: {{ max_connections: {pool}, mode: transaction }}
 auth: {{ method: trust }}
 services:
   - {{ name: {PLAIN} }}
@@ -235,10 +235,10 @@ services:
         program = self.adopt_program(path, name + ".bin")
         return self.start(name, [program, "serve", "--config", config], port)
 
-    def start_pgbouncer(self, path):
+    def start_pgbouncer(self, path, name="pgbouncer", pool=POOL):
         port = free_port()
         users = self.write("users.txt", f'"{USER}" ""\n')
-        config = self.write("pgbouncer.ini", f"""\
+        config = self.write(name + ".ini", f"""\
 [databases]
 * = host=127.0.0.1 port={self.postgres_port}
 [pgbouncer]
@@ -248,32 +248,34 @@ unix_socket_dir =
 auth_type = trust
 auth_file = {users}
 pool_mode = transaction
-default_pool_size = {POOL}
+default_pool_size = {pool}
 max_client_conn = 2000
 ignore_startup_parameters = extra_float_digits
 server_tls_sslmode = disable
 log_connections = 0
 log_disconnections = 0
 """)
-        return self.start("pgbouncer", [path, config], port)
+        return self.start(name, [path, config], port)
 
-    def start_floor(self, path, name):
+    def start_floor(self, path, name, pool=POOL):
         port = free_port()
         command = [self.adopt_program(path, name + ".bin"), str(port), str(self.postgres_port)]
         if name == "minipool":
-            command += [str(POOL), USER, PLAIN]
+            command += [str(pool), USER, PLAIN]
         return self.start(name, command, port)
 
     # ---- the load ------------------------------------------------------------------------------
 
-    def pgbench(self, port, database, arguments, clients, seconds, log_prefix=None, sampling=None):
+    def pgbench(self, port, database, arguments, clients, seconds, log_prefix=None, sampling=None,
+                environment=None):
         command = [self.program("pgbench"), "-n", "-h", "127.0.0.1", "-p", str(port), "-U", USER,
                    "-c", str(clients), "-T", str(seconds), *arguments]
         if log_prefix:
             command += ["-l", "--log-prefix", log_prefix]
         if sampling:
             command += ["--sampling-rate", str(sampling)]
-        environment = dict(os.environ, PGSSLMODE="disable", PGGSSENCMODE="disable")
+        environment = {**os.environ, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable",
+                       **(environment or {})}
         return subprocess.Popen([*command, database], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, cwd=self.directory,
                                 env=environment)
