@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
-# The integration tests against PostgreSQL 17 and 18 of Debian's later releases, each in a system of
-# its own that debootstrap makes (500 MB and a minute each; kept between runs).
+# The integration tests and the wire scripts against PostgreSQL 17 and 18 of Debian's later
+# releases, each in a system of its own that debootstrap makes (500 MB and a minute each; kept
+# between runs).
 #
-#   tests/newer_servers.sh --schemux PATH [--roots FOLDER] [--versions "17 18"] [-- RUN.PY OPTIONS]
+#   tests/newer_servers.sh --schemux PATH [--roots FOLDER] [--versions "17 18"]
+#                          [--suites "integration wire"] [-- OPTIONS OF THEIR RUN.PY]
+#
+# The client matrix (--suites clients) runs there too, with what tests/run.sh installs for it.
 #
 # Needs root (debootstrap, chroot, bind mounts in a mount namespace of its own), the Debian package
 # debootstrap and a mirror. Not part of the fast path. Where it cannot run it says why and ends with
@@ -13,10 +17,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 roots=${SCHEMUX_NEWER_ROOTS:-/var/tmp/schemux-newer-servers}
 mirror=${SCHEMUX_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 versions="17 18"
+suites="integration wire"
 schemux=""
 
 usage() {
-    sed -n '2,9p' "$0" | cut -c3-
+    sed -n '2,13p' "$0" | cut -c3-
 }
 
 cannot() {
@@ -29,6 +34,7 @@ while [ $# -gt 0 ]; do
         --schemux) schemux=$(realpath "$2"); shift 2 ;;
         --roots) roots=$2; shift 2 ;;
         --versions) versions=$2; shift 2 ;;
+        --suites) suites=$2; shift 2 ;;
         --help) usage; exit 0 ;;
         --) shift; break ;;
         *) usage >&2; exit 2 ;;
@@ -68,12 +74,15 @@ for version in $versions; do
     root=$roots/$version
     make_root "$version" "$root"
     echo "PostgreSQL $version ($(chroot "$root" "/usr/lib/postgresql/$version/bin/postgres" -V))"
-    # The mounts are gone with the namespace. The tests and that system share /tmp.
-    # shellcheck disable=SC2016
-    unshare --mount bash -c '
-        mount --bind /tmp "$1/tmp" && mount --rbind /dev "$1/dev" && mount -t proc proc "$1/proc"
-        root=$1; shift
-        exec env TMPDIR=/tmp /usr/bin/python3 "$@" --postgres "'"$version"':$root"
-    ' newer "$root" "$here/integration/run.py" --schemux "$schemux" "$@" || status=1
+    for suite in $suites; do
+        # The mounts are gone with the namespace. The tests and that system share /tmp.
+        # shellcheck disable=SC2016
+        unshare --mount bash -c '
+            mount --bind /tmp "$1/tmp" && mount --rbind /dev "$1/dev" &&
+                mount -t proc proc "$1/proc" || exit
+            root=$1; shift
+            exec env TMPDIR=/tmp /usr/bin/python3 "$@" --postgres "'"$version"':$root"
+        ' newer "$root" "$here/$suite/run.py" --schemux "$schemux" "$@" || status=1
+    done
 done
 exit "$status"

@@ -2,6 +2,7 @@
 """The client matrix: one program per driver, the same checks directly and through schemux.
 
     python3 tests/clients/run.py --schemux PATH [--smoke] [--only NAME] [--keep]
+                                 [--postgres VERSION:ROOT]
 
 Each program prints a line per check, `ok NAME` or `FAIL NAME: why`. It runs alone against
 PostgreSQL, where every check must be ok; then three at once, one per service, through schemux in
@@ -166,7 +167,12 @@ def main():
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--only", metavar="NAME", action="append", default=[])
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--postgres", metavar="VERSION:ROOT",
+                        help="PostgreSQL as installed in the system in the folder ROOT")
     arguments = parser.parse_args()
+    if arguments.postgres:
+        version, _, root = arguments.postgres.partition(":")
+        harness.server.use_root(root, version)
     counts = Counts()
     bed = Bed(arguments)
 
