@@ -52,6 +52,24 @@ std::string value_at(const Settings& settings, std::string_view path) {
     return {};
 }
 
+/// Those that `policy` is said of.
+std::string features_with(const SessionFeatures& features, FeaturePolicy policy) {
+    std::vector<std::string> names;
+    const auto add = [&](std::string_view name, FeaturePolicy one) {
+        if (one == policy) names.emplace_back(name);
+    };
+    add("temp_table", features.temp_table);
+    add("advisory_lock", features.advisory_lock);
+    add("hold_cursor", features.hold_cursor);
+    add("listen", features.listen);
+    add("seed", features.seed);
+    add("load", features.load);
+    add("sequence", features.sequence);
+    add("prepare", features.prepare);
+    add("opaque", features.opaque);
+    return join(names);
+}
+
 std::string describe_service(const Service& service) {
     std::string text = service.schema.empty() ? std::string("no schema: {{tables.x}} becomes x")
                                               : "schema \"" + service.schema + '"';
@@ -64,6 +82,10 @@ std::string describe_service(const Service& service) {
         text += "; templates " + delimiters(service.templates);
     if (service.literals == LiteralScope::relation) text += "; relation names in literals";
     if (service.literals == LiteralScope::all) text += "; templates in all literals";
+    const std::string pins = features_with(service.session_features, FeaturePolicy::pin);
+    if (!pins.empty()) text += "; keeps a backend for " + pins;
+    const std::string rejected = features_with(service.session_features, FeaturePolicy::reject);
+    if (!rejected.empty()) text += "; rejects " + rejected;
     return text + "; users: " + (service.users.empty() ? "all" : join(service.users));
 }
 

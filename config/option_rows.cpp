@@ -2,7 +2,7 @@
 // Only words and accessors; how rows are looked up and used is elsewhere.
 #include "config/option_rows.h"
 
-#include <utility>
+#include "config/option_row.h"
 
 namespace schemux::config {
 
@@ -18,80 +18,6 @@ constexpr std::uint64_t max_services = 10'000;
 constexpr std::uint64_t max_users = 10'000;
 constexpr std::uint64_t max_names = 1'000;
 constexpr std::uint64_t max_auth_methods = 4;
-
-using FieldOf = Field (*)(const Scope&);
-using Names = std::vector<std::string_view>;
-
-/// Readable rows: `row(path, type, sentence).by_default("1s").range(1, 2).on_reload(…).at(…)`.
-struct Row {
-    Option option;
-
-    Row by_default(std::string_view text) && {
-        option.presence = Presence::defaulted;
-        option.default_text = text;
-        return std::move(*this);
-    }
-    Row required(std::string_view example) && {
-        return std::move(*this).present(Presence::required, example);
-    }
-    Row optional(std::string_view example) && {
-        return std::move(*this).present(Presence::optional, example);
-    }
-    Row one_of(std::string_view example) && {
-        return std::move(*this).present(Presence::one_of, example);
-    }
-    Row range(std::uint64_t min, std::uint64_t max) && {
-        option.min = min;
-        option.max = max;
-        return std::move(*this);
-    }
-    Row choices(Names names, Names reserved = {}) && {
-        option.choices = std::move(names);
-        option.reserved_choices = std::move(reserved);
-        return std::move(*this);
-    }
-    Row on_reload(Reload reload) && {
-        option.reload = reload;
-        return std::move(*this);
-    }
-    Row secret() && {
-        option.secret = true;
-        return std::move(*this);
-    }
-    Row opens(Scope (*open)(const Scope&)) && {
-        option.open = open;
-        return std::move(*this);
-    }
-    Option at(FieldOf field) && {
-        option.field = field;
-        return std::move(option);
-    }
-    Option done() && { return std::move(option); }
-
-  private:
-    Row present(Presence presence, std::string_view example) && {
-        option.presence = presence;
-        option.example = example;
-        return std::move(*this);
-    }
-};
-
-Row row(std::string_view path, OptionType type, std::string_view sentence) {
-    Row result;
-    result.option.path = path;
-    result.option.type = type;
-    result.option.sentence = sentence;
-    return result;
-}
-
-Option reserved(std::string_view path, std::string_view sentence) {
-    Option option;
-    option.path = path;
-    option.presence = Presence::optional;
-    option.status = Status::reserved;
-    option.sentence = sentence;
-    return option;
-}
 
 Scope open_listener(const Scope& scope) {
     return {.settings = scope.settings, .listener = &scope.settings->listen.emplace_back()};
@@ -234,6 +160,13 @@ void add_pool(std::vector<Option>& rows) {
                 .by_default("0")
                 .range(0, 24 * hour)
                 .at([](const Scope& s) -> Field { return &s.settings->pool.client_stall_timeout; }),
+        });
+}
+
+void add_pool_statements(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
             row("pool.statements_per_backend", OptionType::integer,
                 "Prepared statements kept on one backend; the least used is closed for a new one.")
                 .by_default("400")
@@ -241,6 +174,15 @@ void add_pool(std::vector<Option>& rows) {
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field {
                     return &s.settings->pool.statements_per_backend;
+                }),
+            row("pool.statement_memory_per_backend", OptionType::size,
+                "Memory of PostgreSQL's that they may take together, as estimated from their "
+                "length.")
+                .by_default("32MiB")
+                .range(64 * kib, 4096 * mib)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field {
+                    return &s.settings->pool.statement_memory_per_backend;
                 }),
             row("pool.rotate_backends", OptionType::boolean,
                 "For tests: a frontend gets another backend for each transaction if it can.")
@@ -357,6 +299,57 @@ void add_services(std::vector<Option>& rows) {
         });
 }
 
+template <FeaturePolicy SessionFeatures::*member>
+Option feature(std::string_view path, std::string_view policy, std::string_view sentence) {
+    return row(path, OptionType::choice, sentence)
+        .by_default(policy)
+        .choices({"allow", "pin", "reject"})
+        .on_reload(Reload::new_connections)
+        .at([](const Scope& s) -> Field { return &(s.service->session_features.*member); });
+}
+
+void add_session_features(std::vector<Option>& rows) {
+    using Features = SessionFeatures;
+    rows.insert(
+        rows.end(),
+        {
+            row("services[].session_features", OptionType::section,
+                "What cannot go with a frontend to another backend, in transaction mode: pin keeps "
+                "the backend for it, reject refuses it, allow lets it last until the transaction "
+                "ends.")
+                .on_reload(Reload::new_connections)
+                .done(),
+            feature<&Features::temp_table>("services[].session_features.temp_table", "allow",
+                                           "Temporary tables, and whatever else is in pg_temp."),
+            feature<&Features::advisory_lock>("services[].session_features.advisory_lock", "allow",
+                                              "Advisory locks of the session."),
+            feature<&Features::hold_cursor>("services[].session_features.hold_cursor", "allow",
+                                            "Cursors that are declared WITH HOLD."),
+            feature<&Features::listen>("services[].session_features.listen", "allow",
+                                       "LISTEN; NOTIFY needs nothing."),
+            feature<&Features::seed>("services[].session_features.seed", "allow",
+                                     "The seed of random(); until the frontend goes."),
+            feature<&Features::load>("services[].session_features.load", "allow",
+                                     "LOAD; until the frontend goes."),
+            feature<&Features::sequence>(
+                "services[].session_features.sequence", "allow",
+                "What lastval() and currval() give; pin: from the first use until the frontend "
+                "goes."),
+            feature<&Features::prepare>("services[].session_features.prepare", "allow",
+                                        "SQL's PREPARE; it goes with the frontend in any case."),
+            feature<&Features::opaque>(
+                "services[].session_features.opaque", "allow",
+                "Commands and functions whose effects are not known: DO, CALL, a function of the "
+                "database. With allow, what they leave of the above pins."),
+            row("services[].pin_budget", OptionType::integer,
+                "Most frontends of the service that may keep a backend; 0: half of the pool.")
+                .by_default("0")
+                .range(0, 10'000)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->pin_budget; }),
+        });
+}
+
 void add_reserved_service_keys(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
@@ -368,8 +361,6 @@ void add_reserved_service_keys(std::vector<Option>& rows) {
             reserved("services[].create_schema", "Creates the schema when it is missing."),
             reserved("services[].settings", "PostgreSQL settings of the service's sessions."),
             reserved("services[].state", "How session state is proved clean."),
-            reserved("services[].session_features", "Session features that are allowed."),
-            reserved("services[].pin_budget", "Most frontends that may keep a backend."),
             reserved("services[].pool", "The service's weight, guarantee, max and mode."),
             reserved("services[].migrations", "Folders of the service's migrations."),
         });
@@ -438,8 +429,10 @@ std::vector<Option> make_option_rows() {
     add_endpoints(rows);
     add_backend(rows);
     add_pool(rows);
+    add_pool_statements(rows);
     add_auth(rows);
     add_services(rows);
+    add_session_features(rows);
     add_reserved_service_keys(rows);
     add_process(rows);
     add_reserved_sections(rows);

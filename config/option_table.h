@@ -55,7 +55,7 @@ struct Scope {
 using Field =
     std::variant<std::string*, std::vector<std::string>*, std::optional<std::vector<std::string>>*,
                  bool*, std::uint16_t*, std::uint32_t*, std::uint64_t*, std::chrono::milliseconds*,
-                 PoolMode*, AuthMethod*, LiteralScope*, LogFormat*, LogLevel*>;
+                 PoolMode*, AuthMethod*, LiteralScope*, FeaturePolicy*, LogFormat*, LogLevel*>;
 
 struct Option {
     std::string_view path;  ///< `pool.max_connections`, `services[].schema`

@@ -15,6 +15,9 @@ namespace schemux::config {
 enum class PoolMode : std::uint8_t { transaction, session };
 enum class AuthMethod : std::uint8_t { trust, scram_sha_256 };
 enum class LiteralScope : std::uint8_t { off, relation, all };
+
+enum class FeaturePolicy : std::uint8_t { allow, pin, reject };
+
 enum class LogFormat : std::uint8_t { automatic, json, text };
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 
@@ -50,6 +53,7 @@ struct Pool {
     std::chrono::milliseconds lifetime = std::chrono::hours(1);         ///< 0: never
     std::chrono::milliseconds client_stall_timeout{0};                  ///< 0: never
     std::uint32_t statements_per_backend = 400;
+    std::uint64_t statement_memory_per_backend = 32 * 1024 * 1024;
     bool rotate_backends = false;  ///< for tests: no frontend has a backend twice in a row
 };
 
@@ -71,6 +75,19 @@ struct Templates {
     bool angles = true;  ///< <<tables.x>>
 };
 
+/// What of a session cannot travel from backend to backend.
+struct SessionFeatures {
+    FeaturePolicy temp_table = FeaturePolicy::allow;
+    FeaturePolicy advisory_lock = FeaturePolicy::allow;
+    FeaturePolicy hold_cursor = FeaturePolicy::allow;
+    FeaturePolicy listen = FeaturePolicy::allow;
+    FeaturePolicy seed = FeaturePolicy::allow;
+    FeaturePolicy load = FeaturePolicy::allow;
+    FeaturePolicy sequence = FeaturePolicy::allow;
+    FeaturePolicy prepare = FeaturePolicy::allow;
+    FeaturePolicy opaque = FeaturePolicy::allow;
+};
+
 struct Service {
     std::string name{};
     std::string schema{};              ///< empty: {{tables.x}} becomes x
@@ -80,6 +97,8 @@ struct Service {
     std::vector<std::string> allow_schemas{};
     Templates templates{};
     LiteralScope literals = LiteralScope::off;
+    SessionFeatures session_features{};
+    std::uint32_t pin_budget = 0;  ///< 0: half of the pool
 };
 
 struct Log {

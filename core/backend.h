@@ -28,7 +28,8 @@ struct StreamPosition {
 struct Taint {
     bool full_reset = false;  ///< anything that only the full reset undoes
     bool sequences = false;   ///< lastval/currval might answer: DISCARD SEQUENCES is enough
-    bool any() const { return full_reset || sequences; }
+    bool settings = false;    ///< they may be others than the label says
+    bool any() const { return full_reset || sequences || settings; }
 };
 
 struct Backend {
@@ -44,7 +45,7 @@ struct Backend {
     ExpectedReplies replies;
     protocol::TransactionStatus transaction = protocol::TransactionStatus::idle;
     Taint taint;
-    bool saw_set = false;           ///< a SET of any kind ran in this lease
+    bool saw_set = false;  ///< texts may have been analysed under others than the label's settings
     bool added_statements = false;  ///< a named statement was sent in this lease
     bool dying = false;             ///< it said FATAL, or is to be closed at release
 

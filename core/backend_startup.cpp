@@ -124,7 +124,16 @@ BackendStartup::Action BackendStartup::on_keys(const protocol::ScramKeys& keys) 
 }
 
 BackendStartup::Action BackendStartup::on_closed() {
-    return fail(sqlstate::connection_failure, "server closed the connection during login", true);
+    const bool silent = received_ == 0 && may_refuse_version();
+    Action action =
+        fail(sqlstate::connection_failure, "server closed the connection during login", true);
+    std::get<Failed>(action).version_refused = silent;
+    return action;
+}
+
+/// PostgreSQL negotiates; what only speaks its protocol may refuse, or close without a word.
+bool BackendStartup::may_refuse_version() const {
+    return login_.protocol_minor > 0 && state_ == State::expects_authentication && !negotiated_;
 }
 
 std::optional<BackendStartup::Action> BackendStartup::on_message(Message message) {
@@ -314,12 +323,16 @@ BackendStartup::Action BackendStartup::on_error(std::string_view body) {
     // Every field may be missing.
     const std::string code(is_sqlstate(view->sqlstate) ? view->sqlstate
                                                        : sqlstate::connection_failure);
+    const bool refused =
+        (code == sqlstate::feature_not_supported || code == sqlstate::protocol_violation) &&
+        may_refuse_version();
     Action action = fail(code, view->message.empty() ? "server refused the login without a message"
                                                      : cut(view->message));
     auto& failed = std::get<Failed>(action);
     failed.error.detail = cut(view->detail);
     failed.error.hint = cut(view->hint);
     failed.transient = is_transient(code);
+    failed.version_refused = refused;
     return action;
 }
 

@@ -69,10 +69,11 @@ class BackendStartup {
     };
     /// The backend is idle and ready; nothing is left over.
     struct Done {};
-    /// The connection must be closed. `transient`: the same login may succeed later.
+    /// The connection must be closed.
     struct Failed {
         protocol::ErrorFields error;
-        bool transient = false;
+        bool transient = false;        ///< the same login may succeed later
+        bool version_refused = false;  ///< the server may know no other protocol than 3.0
     };
     using Action = std::variant<NeedBytes, Send, DeriveKeys, Done, Failed>;
 
@@ -109,6 +110,7 @@ class BackendStartup {
 
     Action fail(std::string_view code, std::string message, bool transient = false);
     Action violation(std::string message);
+    bool may_refuse_version() const;
     std::optional<Action> on_message(Message message);
     std::optional<Action> on_authentication(std::string_view body);
     std::optional<Action> on_sasl(const protocol::AuthenticationSasl& request);

@@ -27,8 +27,8 @@ void BackendStatements::touch(const StatementId& id) {
 }
 
 void BackendStatements::add(std::uint64_t request, When when, const StatementId& id,
-                            std::uint64_t version) {
-    log_.push({request, when, id, Added{version, ++clock_}});
+                            std::uint64_t version, std::size_t bytes) {
+    log_.push({request, when, id, Added{version, ++clock_, bytes}});
 }
 
 void BackendStatements::remove(std::uint64_t request, When when, const StatementId& id) {
@@ -39,24 +39,37 @@ void BackendStatements::remove_all(std::uint64_t request, When when) {
     log_.push({request, when, {}, {}});
 }
 
-void BackendStatements::clear() {
+void BackendStatements::remove_now(const StatementId& id) {
+    const auto found = used_.find(id);
+    if (found == used_.end()) return;
+    used_bytes_ -= found->second.bytes;
+    used_.erase(found);
+}
+
+void BackendStatements::remove_all_now() {
     used_.clear();
+    used_bytes_ = 0;
+}
+
+void BackendStatements::clear() {
+    remove_all_now();
     unnamed_.version = 0;
     log_.clear();
 }
 
 void BackendStatements::apply(const Log::Change& change) {
-    if (!change.key) return used_.clear();
+    if (!change.key) return remove_all_now();
     if (*change.key == unnamed_statement) {
         unnamed_.version = change.value ? change.value->version : 0;
         unnamed_.made = change.request;
         unnamed_.shape.clear();
-    } else if (change.value) {
-        used_.insert_or_assign(*change.key,
-                               Use{change.value->version, change.request, change.value->used, {}});
-    } else {
-        used_.erase(*change.key);
+        return;
     }
+    remove_now(*change.key);
+    if (!change.value) return;
+    const Added& added = *change.value;
+    used_bytes_ += added.bytes;
+    used_.emplace(*change.key, Use{added.version, change.request, added.used, added.bytes, {}});
 }
 
 void BackendStatements::succeeded(std::uint64_t request) {
@@ -77,38 +90,55 @@ StatementShape* BackendStatements::shape_of(const StatementId& id) {
     return found == used_.end() ? nullptr : &found->second.shape;
 }
 
-std::size_t BackendStatements::expected_size() const {
-    std::size_t size = used_.size();
-    log_.each([&size](const Log::Change& change) {
-        if (!change.key || *change.key == unnamed_statement) return;
-        if (change.value) {
-            ++size;
-        } else if (size > 0) {
-            --size;
+/// Fills `ahead_`. True if there will be no room for `bytes` more.
+bool BackendStatements::look_ahead(std::size_t bytes) {
+    std::size_t at_most = used_bytes_ + bytes;
+    log_.each([&at_most](const Log::Change& change) {
+        if (change.value) at_most += change.value->bytes;
+    });
+    if (used_.size() + log_.size() < bounds_.statements && at_most <= bounds_.bytes) return false;
+    ahead_.clear();
+    none_stays_ = false;
+    log_.each([this](const Log::Change& change) {
+        if (!change.key) {
+            ahead_.clear();
+            none_stays_ = true;
+        } else if (*change.key != unnamed_statement) {
+            ahead_[*change.key] = change.value;
         }
     });
-    return size;
+    std::size_t statements = none_stays_ ? 0 : used_.size();
+    std::size_t taken = none_stays_ ? 0 : used_bytes_;
+    for (const auto& [id, added] : ahead_) {
+        const auto used = none_stays_ ? used_.end() : used_.find(id);
+        if (used != used_.end()) {
+            --statements;
+            taken -= used->second.bytes;
+        }
+        if (added) {
+            ++statements;
+            taken += added->bytes;
+        }
+    }
+    return statements >= bounds_.statements || (statements > 0 && taken + bytes > bounds_.bytes);
 }
 
-std::optional<StatementId> BackendStatements::victim(std::uint64_t mark) const {
-    if (expected_size() < maximum_) return {};
+std::optional<StatementId> BackendStatements::victim(std::uint64_t mark, std::size_t bytes) {
+    if (!look_ahead(bytes)) return {};
     std::optional<StatementId> oldest;
     std::uint64_t used = mark + 1;
     for (const auto& [id, use] : used_) {
-        if (use.used >= used) continue;
         // What is about to go needs no second Close.
-        if (!log_.empty() && log_.last(id) != nullptr) continue;
+        if (use.used >= used || none_stays_ || ahead_.contains(id)) continue;
         oldest = id;
         used = use.used;
     }
     if (oldest) return oldest;
-    log_.each([&](const Log::Change& change) {
-        const bool named = change.key && *change.key != unnamed_statement;
-        if (!named || !change.value || change.value->used >= used) return;
-        if (log_.last(*change.key) != &change) return;
-        oldest = *change.key;
-        used = change.value->used;
-    });
+    for (const auto& [id, added] : ahead_) {
+        if (!added || added->used >= used) continue;
+        oldest = id;
+        used = added->used;
+    }
     return oldest;
 }
 

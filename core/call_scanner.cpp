@@ -1,6 +1,7 @@
 #include "core/call_scanner.h"
 
 #include "core/known_words.h"
+#include "core/setting_words.h"
 
 #include <algorithm>
 #include <array>
@@ -29,9 +30,9 @@ constexpr auto function_effects = std::to_array<FunctionEffect>({
     {"nextval", Effect::sequence},
     {"pg_advisory_lock", Effect::advisory_lock},
     {"pg_advisory_lock_shared", Effect::advisory_lock},
-    {"pg_advisory_unlock", Effect::advisory_lock},
-    {"pg_advisory_unlock_all", Effect::advisory_lock},
-    {"pg_advisory_unlock_shared", Effect::advisory_lock},
+    {"pg_advisory_unlock", Effect::release},
+    {"pg_advisory_unlock_all", Effect::release},
+    {"pg_advisory_unlock_shared", Effect::release},
     {"pg_try_advisory_lock", Effect::advisory_lock},
     {"pg_try_advisory_lock_shared", Effect::advisory_lock},
     {"setseed", Effect::seed},
@@ -100,6 +101,8 @@ CallScanner::FoldedName CallScanner::folded(const Seen& seen) const {
 
 // `(x).f`, `a[1].f` and `$1.f` call f(x) when there is no column f.
 void CallScanner::see_name() {
+    // A rule of the view makes an UPDATE of it a set_config.
+    if (updates_ && folded(back(0)).view() == "pg_settings") add_unnamed_setting(false);
     if (back(1).self != '.' || is_name(back(2).kind)) return;
     if (!add_function(folded(back(0)).view())) effects_.add(Effect::opaque);
 }
@@ -110,10 +113,12 @@ void CallScanner::see_word() {
         case word_key("merge"):
             effects_.add(Effect::sequence);
             [[fallthrough]];
+        case word_key("update"):
+            updates_ = true;
+            [[fallthrough]];
         case word_key("select"):
         case word_key("values"):
         case word_key("table"):
-        case word_key("update"):
         case word_key("delete"):
             if (cursor_.depth() < depth_max) with_list_ &= ~(std::uint64_t{1} << cursor_.depth());
             break;
@@ -228,17 +233,17 @@ void CallScanner::add_set_config() {
     SqlLexer lexer = cursor_.lexer();
     const Token name_token = lexer.next_significant();
     const std::string_view name = lexer.text_of(name_token);
-    const bool literal = name_token.kind == TokenKind::plain_literal && !name_token.continued &&
-                         name.find('\\') == std::string_view::npos;
-    const bool seed = !literal || equals_ignoring_case(name, "'seed'");
-    const bool role = !literal || equals_ignoring_case(name, "'role'") ||
-                      equals_ignoring_case(name, "'session_authorization'");
+    bool literal = name_token.kind == TokenKind::plain_literal && !name_token.continued &&
+                   name.find_first_of("\\'", 1) == name.size() - 1;
     std::size_t depth = 1;
     std::size_t commas = 0;
     bool local = false;
+    bool resets = false;
     for (std::size_t seen = 0; seen < argument_tokens_max && depth > 0; ++seen) {
         const Token token = lexer.next_significant();
         const std::string_view text = lexer.text_of(token);
+        if (seen == 0 && text != ",") literal = false;
+        if (seen == 1) resets = equals_ignoring_case(text, "null");
         if (token.kind == TokenKind::end) break;
         if (text == "(") ++depth;
         if (text == ")") --depth;
@@ -249,11 +254,24 @@ void CallScanner::add_set_config() {
             break;
         }
     }
-    // The generator is seeded even by a setting that ends with the transaction.
-    if (seed) effects_.add(Effect::seed);
+    if (!literal) return add_unnamed_setting(local);
+    const std::string_view setting = name.substr(1, name.size() - 2);
+    // A setting with a dot in its name is nobody's but the application's.
+    if (local && setting.find('.') != std::string_view::npos) return;
+    SettingWords::note_change(setting, !local, effects_);
+    if (settings_ == nullptr || local) return;
+    (resets ? settings_->reset : settings_->set).push_back(in_lower_case(setting));
+}
+
+// It may be any setting.
+void CallScanner::add_unnamed_setting(bool local) {
+    effects_.add(Effect::perhaps);  // the seed, which no RESET takes back
+    effects_.changes_meaning = effects_.changes_reading = true;
+    effects_.sets_locally = effects_.sets_locally || local;
     if (local) return;
     effects_.add(Effect::settings);
-    if (role) effects_.add(Effect::role);
+    effects_.add(Effect::role);
+    if (settings_ != nullptr) settings_->any = true;
 }
 
 // Whether the chain before the parenthesis is something else than a function's name: a list of

@@ -3,6 +3,7 @@
 // It must not know which statement it is in, beyond the mode it is told.
 #pragma once
 
+#include "core/setting_references.h"
 #include "core/statement_cursor.h"
 
 #include <array>
@@ -21,8 +22,10 @@ class CallScanner {
         copy,        ///< COPY
     };
 
-    CallScanner(StatementCursor& cursor, StatementEffects& effects, Mode mode)
-        : cursor_(cursor), effects_(effects), mode_(mode) {}
+    /// `settings`: where to note the names of settings, or null.
+    CallScanner(StatementCursor& cursor, StatementEffects& effects, Mode mode,
+                SettingReferences* settings)
+        : cursor_(cursor), effects_(effects), mode_(mode), settings_(settings) {}
 
     /// Reads from the cursor's token to the end of the statement.
     void run();
@@ -54,6 +57,7 @@ class CallScanner {
     void see_call(const Call& call);
     bool add_function(std::string_view lower_name);
     void add_set_config();
+    void add_unnamed_setting(bool local);
     void begin_with_list();
     bool is_no_call(const Call& call) const;
     bool is_clause(const Call& call) const;
@@ -67,6 +71,8 @@ class CallScanner {
     StatementCursor& cursor_;
     StatementEffects& effects_;
     Mode mode_;
+    SettingReferences* settings_;
+    bool updates_ = false;  ///< the word UPDATE went by
     // The newest token is back(0); tokens before the first one have the kind `end`.
     static constexpr std::size_t seen_max = 8;
     const Seen& back(std::size_t distance) const { return seen_[(at_ - distance) % seen_max]; }

@@ -34,6 +34,7 @@ class ChangeLog {
     };
 
     bool empty() const { return ring_.empty(); }
+    std::size_t size() const { return ring_.size(); }
 
     Change& push(Change change) {
         assert(ring_.empty() || ring_.back().request <= change.request);
@@ -97,9 +98,15 @@ class ChangeLog {
         while (is_front(request))
             ring_.pop_front();
     }
-    void clear() { ring_.clear(); }
+    /// Keeps no more memory than a usual batch needs.
+    void clear() {
+        ring_.clear();
+        if (ring_.capacity() > kept_changes) ring_.set_capacity(kept_changes);
+    }
 
   private:
+    static constexpr std::size_t kept_changes = 64;
+
     bool is_front(std::uint64_t request) const {
         return !ring_.empty() && ring_.front().request == request;
     }

@@ -3,6 +3,8 @@
 // It must not know about Prometheus.
 #pragma once
 
+#include "core/session_features.h"
+
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -84,6 +86,9 @@ struct ServiceCounters {
     Counter cancels;
     Counter acquire_timeouts;
     Counter stall_timeouts;
+    std::array<Counter, session_feature_count> pinned;  ///< gauges
+    Counter pins;
+    Counter pinned_us;
     std::array<Counter, error_class_count> errors;
     DurationHistogram wait;
     DurationHistogram query;

@@ -35,7 +35,16 @@ enum class Answer : std::uint8_t {
     discard,        ///< we asked for ourselves: the client never sees it
     fabricate,      ///< nothing was sent: we answer when its turn comes
     replace_error,  ///< we sent something that must fail; the client sees our error instead
+    ask,            ///< as `discard`, and what its rows say is read here: the session's settings
+    probe,          ///< the same, of what else the session has
+    restore,        ///< as `discard`, but its ReadyForQuery is that of what came before it
 };
+
+/// Whether the client sees the answer.
+constexpr bool is_told(Answer answer) {
+    return answer != Answer::discard && answer != Answer::ask && answer != Answer::probe &&
+           answer != Answer::restore;
+}
 
 struct ExpectedReply {
     Request request = Request::query;
@@ -76,6 +85,7 @@ class ExpectedReplies {
     }
 
     ExpectedReply& front() { return ring_.front(); }
+    const ExpectedReply& front() const { return ring_.front(); }
     ExpectedReply& back() { return ring_.back(); }
     ExpectedReply& at(std::size_t index) { return ring_[index]; }
 
@@ -83,9 +93,15 @@ class ExpectedReplies {
         forget(ring_.front());
         ring_.pop_front();
     }
+    /// What will have no answer after all.
     void erase(std::size_t index) {
         forget(ring_[index]);
         ring_.erase(ring_.begin() + static_cast<std::ptrdiff_t>(index));
+        last_sync_ = last_ready_ = 0;
+        for (const ExpectedReply& reply : ring_) {
+            if (reply.request == Request::sync) last_sync_ = reply.number;
+            if (reply.ends_with_ready()) last_ready_ = reply.number;
+        }
     }
     void clear() {
         ring_.clear();
@@ -105,6 +121,16 @@ class ExpectedReplies {
     /// True while it is open whether request `number` takes effect, and a Sync went out behind it:
     /// after an error before it PostgreSQL skips it, but not what follows that Sync.
     bool undecided(std::uint64_t number) const { return pending(number) && last_sync_ > number; }
+
+    /// True while a request of the extended protocol waits that no Sync was sent behind: if it
+    /// fails, PostgreSQL skips all up to the next Sync, Queries too.
+    bool batch_pending() const {
+        for (auto reply = ring_.rbegin(); reply != ring_.rend(); ++reply) {
+            if (reply->request == Request::sync) return false;
+            if (reply->is_extended() && reply->answer != Answer::fabricate) return true;
+        }
+        return false;
+    }
 
     /// Index of the first Sync at or behind `from`, or size() when there is none.
     std::size_t next_sync(std::size_t from) const {

@@ -47,6 +47,13 @@ const Settings& Label::settings() const {
     return settings_ ? *settings_ : no_settings;
 }
 
+const std::string* Label::find(std::string_view name) const {
+    for (const auto& [known, value] : settings()) {
+        if (known == name) return &value;
+    }
+    return nullptr;
+}
+
 void append_quoted_identifier(std::string& sql, std::string_view name) {
     sql.push_back('"');
     for (const char c : name) {
@@ -74,54 +81,53 @@ void append_ascii_literal(std::string& sql, std::string_view value) {
     sql.push_back('\'');
 }
 
-void append_relabel_sql(std::string& sql, const Label& from, const Label& to) {
-    auto old = from.settings().begin();
-    const auto old_end = from.settings().end();
-    std::string changes;
-    const auto reset = [&sql](std::string_view name) {
-        sql.append("RESET ");
-        append_quoted_identifier(sql, name);
-        sql.push_back(';');
-    };
-    for (const auto& [name, value] : to.settings()) {
-        while (old != old_end && old->first < name)
-            reset((old++)->first);
-        const bool known = old != old_end && old->first == name;
-        const bool same = known && old->second == value;
-        if (known) ++old;
-        if (same) continue;
-        // Its value may be half of one ('SQL'), and then the other half is what it was before.
-        if (known && name == "datestyle") reset(name);
-        // set_config takes the raw text of a list setting such as search_path, as a startup packet
-        // does; SET … TO would take it for one quoted name.
-        changes.append(changes.empty() ? "SELECT " : ",");
-        changes.append("pg_catalog.set_config(");
-        append_ascii_literal(changes, name);
-        changes.push_back(',');
-        append_ascii_literal(changes, value);
-        changes.append(",false)");
-    }
-    while (old != old_end)
-        reset((old++)->first);
-    sql.append(changes);
+namespace {
+
+/// Who a session is: set last, since it decides what else may be set, and taken back first.
+bool is_identity(std::string_view name) {
+    return name == "role" || name == "session_authorization";
 }
 
-void append_restore_sql(std::string& sql, const Label& label) {
-    assert(!label.is_base());
-    // What set_config or SET gave a session has the source 'session', what it began with has not.
-    sql.append("SELECT pg_catalog.set_config(l.n,l.v,false) FROM (VALUES");
-    char before = ' ';
-    for (const auto& [name, value] : label.settings()) {
-        sql.append({before, '('});
-        append_ascii_literal(sql, name);
-        sql.push_back(',');
-        append_ascii_literal(sql, value);
-        sql.push_back(')');
-        before = ',';
+void append_set_config(std::string& calls, std::string_view name, std::string_view value) {
+    // set_config takes the raw text of a list setting such as search_path, as a startup packet
+    // does; SET … TO would take it for one quoted name. What it returns may have no place in the
+    // client's encoding.
+    calls.append(calls.empty() ? "SELECT " : ",");
+    calls.append("pg_catalog.set_config(");
+    append_ascii_literal(calls, name);
+    calls.push_back(',');
+    append_ascii_literal(calls, value);
+    calls.append(",false)IS NULL");
+}
+
+}  // namespace
+
+void append_relabel_sql(std::string& sql, const Label& from, const Label& to) {
+    if (from == to) return;
+    const auto has_identity = [](const Label& label) {
+        return label.find("role") != nullptr || label.find("session_authorization") != nullptr;
+    };
+    const auto stays = [&to](const auto& setting) {
+        return is_identity(setting.first) || to.find(setting.first) != nullptr;
+    };
+    const Settings& old = from.settings();
+    const bool any_goes = !std::all_of(old.begin(), old.end(), stays);
+    if (has_identity(from)) sql.append("SET SESSION AUTHORIZATION DEFAULT;RESET ROLE;");
+    // RESET of a single setting may be refused, for what another client has done; ALL never is.
+    if (any_goes) sql.append("RESET ALL;");
+    std::string changes;
+    for (const auto& [name, value] : to.settings()) {
+        const std::string* before = any_goes ? nullptr : from.find(name);
+        if (is_identity(name) || (before != nullptr && *before == value)) continue;
+        // Its value may be half of one ('SQL'), and then the other half is what it was before.
+        if (before != nullptr && name == "datestyle") sql.append("RESET \"datestyle\";");
+        append_set_config(changes, name, value);
     }
-    sql.append(
-        ")l(n,v),pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name)OPERATOR(pg_catalog.=)"
-        "pg_catalog.lower(l.n)AND s.source OPERATOR(pg_catalog.<>)'session'");
+    // A new user has no role yet.
+    for (const char* name : {"session_authorization", "role"}) {
+        if (const std::string* value = to.find(name)) append_set_config(changes, name, *value);
+    }
+    sql.append(changes);
 }
 
 }  // namespace schemux::core

@@ -23,6 +23,8 @@ class Label {
     const Settings& settings() const;
     std::uint64_t hash() const { return hash_; }
     bool is_base() const { return settings_ == nullptr; }
+    /// Its value; or null.
+    const std::string* find(std::string_view name) const;
 
     friend bool operator==(const Label& a, const Label& b) {
         if (a.settings_ == b.settings_) return true;
@@ -34,14 +36,11 @@ class Label {
     std::uint64_t hash_ = 0;
 };
 
-/// Appends the statements that turn a session labelled `from` into one labelled `to`: RESET for
-/// what goes, one set_config for all that differs. The text is pure ASCII, whatever the values are,
-/// so that the session's client_encoding does not matter. Nothing is appended when nothing differs.
+/// Appends the statements that turn a session labelled `from` into one labelled `to`: RESET ALL
+/// when anything goes, one set_config for all that is missing then. The text is pure ASCII,
+/// whatever the values are, so that the session's client_encoding does not matter. Nothing is
+/// appended when nothing differs.
 void append_relabel_sql(std::string& sql, const Label& from, const Label& to);
-
-/// Appends a query that sets those of the label's settings again which the session has lost to a
-/// RESET, and leaves alone what it has set itself. Settings with a dot in their name stay lost.
-void append_restore_sql(std::string& sql, const Label& label);
 
 /// A literal that means the same under every client_encoding and standard_conforming_strings.
 void append_ascii_literal(std::string& sql, std::string_view value);

@@ -12,16 +12,29 @@ namespace schemux::core::limits {
 /// a full queue stops reading the client, and drains by itself.
 inline constexpr std::size_t expected_replies_max = 16'384;
 
-/// Prepared statements kept on one backend unless pool.statements_per_backend says otherwise; each
-/// costs PostgreSQL about 10-14 kB.
+/// Prepared statements kept on one backend unless pool.statements_per_backend and
+/// pool.statement_memory_per_backend say otherwise.
 inline constexpr std::size_t backend_statements_max = 400;
+inline constexpr std::size_t backend_statement_bytes_max = 33'554'432;
+
+/// What one is taken to cost PostgreSQL. Seen of PostgreSQL 15, with a plan: 6.6 kB for "SELECT 1",
+/// 13 kB for a row by its key, 58 kB for a join of three tables in 122 bytes, 243 kB for a list of
+/// 1,000 numbers in 3.9 kB; less where most of the text is one literal.
+inline constexpr std::size_t server_bytes_per_statement = 8'192;
+inline constexpr std::size_t server_bytes_per_text_byte = 64;
+
+/// Changes of prepared statements that wait for their answers; each is looked at by what comes
+/// behind it. With more the next message waits, and the answers are asked for.
+inline constexpr std::size_t open_changes_max = 2'048;
 
 /// Descriptions of a prepared statement are looked at up to this size (some hundred columns); what
 /// is told of a wider one is not compared when its text is prepared again.
 inline constexpr std::size_t description_max = 16'384;
 
-/// Prepared statements one client may have defined.
+/// Prepared statements that one client may have defined, and the bytes that they take here
+/// together: what a client defines is kept as long as it stays.
 inline constexpr std::size_t client_statements_max = 65'536;
+inline constexpr std::size_t client_statement_bytes_max = 67'108'864;
 
 /// Prepared statements that one text may speak of; each may have to be prepared again ahead of it.
 inline constexpr std::size_t names_in_text_max = 1'000;
@@ -64,6 +77,20 @@ inline constexpr int parallel_connects_max = 4;
 
 /// Settings whose change a client was told of in one lease; PostgreSQL 18 reports 15.
 inline constexpr std::size_t told_parameters_max = 64;
+
+/// Settings of a session that are asked for by name when a lease ends; of more all are asked for.
+inline constexpr std::size_t moved_settings_max = 1'024;
+/// The name of a setting that is asked for; a longer one ends with the transaction.
+inline constexpr std::size_t setting_name_bytes_max = 255;
+/// Names with a dot in a text that is not understood, each of which may be a setting.
+inline constexpr std::size_t dotted_names_max = 64;
+/// Settings that a client may carry from backend to backend, and the bytes that they take here.
+inline constexpr std::size_t client_settings_max = 1'024;
+inline constexpr std::size_t client_setting_bytes_max = 131'072;
+/// How often the question after a session's settings is asked: a cancel may hit it.
+inline constexpr int settings_questions_max = 4;
+/// How often the startup settings are put back behind one RESET, for the same reason.
+inline constexpr int restores_max = 4;
 
 /// What backends report under a label, remembered for the logins to come.
 inline constexpr std::size_t welcome_cache_max = 1'024;

@@ -28,12 +28,16 @@ struct NameReference {
 
 struct NameReferences {
     std::vector<NameReference> found;
-    /// False when a name is written in a way that cannot be read here (U&"…", too long).
+    /// False when a name is written in a way that cannot be read here (U&"…", too long), or there
+    /// are too many.
     bool complete = true;
 };
 
 /// A name that PostgreSQL would cut off (NAMEDATALEN) is left to it.
 inline constexpr std::size_t sql_name_bytes_max = 63;
+
+/// Names in one text, whichever; of more than these none is followed.
+inline constexpr std::size_t name_references_max = 16'384;
 
 /// In the order of the text. Worth a call when StatementEffects::names_statements is set.
 NameReferences find_names(std::string_view text, bool standard_conforming_strings);

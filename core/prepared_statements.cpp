@@ -39,6 +39,7 @@ void ClientStatements::remove_now(std::string_view name) {
     if (name.empty()) {
         unnamed_ = StatementRef{};
     } else if (const auto found = named_.find(name); found != named_.end()) {
+        named_bytes_ -= found->second->bytes();
         named_.erase(found);
     }
 }
@@ -48,6 +49,7 @@ void ClientStatements::replace(const StatementRef& statement, const StatementRef
         if (unnamed_ == statement) unnamed_ = with;
     } else if (const auto found = named_.find(statement->name);
                found != named_.end() && found->second == statement) {
+        named_bytes_ += with->bytes() - statement->bytes();
         found->second = with;
     }
     log_.each([&](Log::Change& change) {
@@ -56,13 +58,15 @@ void ClientStatements::replace(const StatementRef& statement, const StatementRef
 }
 
 void ClientStatements::apply(const Log::Change& change) {
-    if (!change.key) return named_.clear();
+    if (!change.key) return remove_all_now();
     if (!change.value) return remove_now(*change.key);
     if (change.key->empty()) {
         unnamed_ = *change.value;
-    } else {
-        named_.insert_or_assign(*change.key, *change.value);
+        return;
     }
+    remove_now(*change.key);
+    named_bytes_ += (*change.value)->bytes();
+    named_.emplace(*change.key, *change.value);
 }
 
 void ClientStatements::succeeded(std::uint64_t request) {

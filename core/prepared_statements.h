@@ -34,7 +34,13 @@ class ClientStatements {
         bool in_query = false;  ///< that request is a Query, which may fail in the middle
     };
     Found find(std::string_view name) const;
-    bool full() const { return named_.size() >= limits::client_statements_max; }
+    /// What the name meant before all that is under way; or null.
+    const StatementRef* certain(std::string_view name) const;
+    /// No more named ones are to be defined.
+    bool full() const {
+        return named_.size() >= limits::client_statements_max ||
+               named_bytes_ >= limits::client_statement_bytes_max;
+    }
 
     /// `statement` is to have its own name.
     void define(std::uint64_t request, When when, const StatementRef& statement);
@@ -43,7 +49,10 @@ class ClientStatements {
     /// What needs no backend happens at once; nothing may be under way then.
     void remove_now(std::string_view name);
     /// DEALLOCATE ALL ran: only names defined behind it remain, and the unnamed statement.
-    void remove_all_now() { named_.clear(); }
+    void remove_all_now() {
+        named_.clear();
+        named_bytes_ = 0;
+    }
     /// The same statement, spelled otherwise.
     void replace(const StatementRef& statement, const StatementRef& with);
 
@@ -51,15 +60,17 @@ class ClientStatements {
     void failed(std::uint64_t request);
     void skipped(std::uint64_t request) { log_.skipped(request); }
     bool command(std::uint64_t request);
+    /// Changes that wait for answers.
+    std::size_t open_changes() const { return log_.size(); }
     /// What is under way will not be answered.
     void forget_changes() { log_.clear(); }
 
   private:
     using Log = ChangeLog<std::string, StatementRef>;
     void apply(const Log::Change& change);
-    const StatementRef* certain(std::string_view name) const;
 
     boost::unordered_flat_map<std::string, StatementRef, TextHash, std::equal_to<>> named_;
+    std::size_t named_bytes_ = 0;
     StatementRef unnamed_;
     Log log_;
 };

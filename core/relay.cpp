@@ -2,7 +2,6 @@
 
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
-#include "protocol/wire_writer.h"
 
 #include <algorithm>
 #include <cassert>
@@ -34,6 +33,10 @@ std::string_view name_of(CloseReason reason) {
             return "startup_failed";
         case CloseReason::shutdown:
             return "shutdown";
+        case CloseReason::settings_lost:
+            return "settings_lost";
+        case CloseReason::pin_refused:
+            return "pin_refused";
     }
     return "none";
 }
@@ -43,7 +46,8 @@ Relay::Relay(WorkerContext& worker, std::shared_ptr<const Service> service,
     : worker_(worker),
       service_(std::move(service)),
       counters_(counters),
-      label_(std::move(label)),
+      startup_(std::move(label)),
+      label_(startup_),
       identity_(std::move(identity)) {}
 
 Step Relay::start(const Settings* known_welcome) {
@@ -72,6 +76,8 @@ void Relay::end_waiting() {
 void Relay::drop_backend() {
     statements_.forget_changes();
     own_batch_ = {};
+    question_.end();
+    unpin();
     backend_ = nullptr;
     counters_.leases_active.subtract();
 }
@@ -92,6 +98,11 @@ void Relay::welcome(const Settings& parameters) {
 void Relay::adopt_parameter(std::string_view name, std::string_view value) {
     if (name == "client_encoding") encoding_ = classify_encoding(value);
     if (name == "standard_conforming_strings") standard_strings_ = value == "on";
+    const auto place = LiteralSettings::place_of(name);
+    if (!place || literal_settings_->at(*place) == value) return;
+    if (literal_settings_.use_count() > 1)
+        literal_settings_ = std::make_shared<LiteralSettings>(*literal_settings_);
+    literal_settings_->set(*place, value);
 }
 
 Step Relay::on_granted(Backend& backend) {
@@ -105,8 +116,17 @@ Step Relay::on_granted(Backend& backend) {
     backend.added_statements = false;
     // Nobody watches what a session leaves behind in its backend.
     backend.taint.full_reset = backend.taint.full_reset || service_->keeps_backend;
-    label_lost_ = false;
+    label_lost_ = settings_foreseen_ = reading_moved_ = false;
+    reset_.clear();
+    restoring_ = 0;
+    moved_.clear();
+    withheld_.clear();
+    unanswered_questions_ = 0;
+    reading_moved_by_ = last_ready_ = 0;
     loose_syncs_ = 0;
+    stray_readies_ = 0;
+    answers_pressed_ = 0;
+    batch_executes_ = false;
     last_word_ = false;
     lease_began_ = worker_.now;
     requests_before_ = backend.replies.last_number();
@@ -227,7 +247,8 @@ Step Relay::on_backend_bytes(std::string_view bytes) {
     return finish_batch();
 }
 
-bool Relay::can_release() const {
+/// Nothing of the client's is under way on its backend, or open there.
+bool Relay::work_is_over() const {
     if (!has_backend() || !at_batch_end()) return false;
     // Nothing more comes of it, and nobody is left to be told so.
     if (last_word_ && phase_ == RelayPhase::lingering) return true;
@@ -235,10 +256,12 @@ bool Relay::can_release() const {
     const bool transaction_over =
         backend_->transaction == TransactionStatus::idle || phase_ == RelayPhase::lingering;
     if (!backend_->owes_nothing() || !transaction_over) return false;
-    if (service_->keeps_backend && phase_ != RelayPhase::lingering) return false;
     // A message of the client's that is under way to the backend must get there whole.
-    const bool mid_message = stream_.body_left > 0 && stream_.mode == StreamPosition::Mode::forward;
-    return !mid_message;
+    return !mid_message();
+}
+
+bool Relay::can_release() const {
+    return work_is_over() && (!keeps_backend() || phase_ == RelayPhase::lingering);
 }
 
 Step Relay::finish_batch() {
@@ -246,6 +269,7 @@ Step Relay::finish_batch() {
     if (phase_ == RelayPhase::lingering) worker_.to_frontend.clear();
     if (has_backend() && !amid_answer()) settle_head();
     if (has_backend() && abandoned_) wind_up();
+    if (has_backend() && stray_readies_ > 0) settle_strays();
     if (!violation_.empty() && phase_ != RelayPhase::lingering &&
         (!has_backend() || copy_in_ || backend_->owes_nothing())) {
         return end_violated();
@@ -254,6 +278,14 @@ Step Relay::finish_batch() {
         return {Next::close, CloseReason::client_terminated};
     }
     if (draining_ && at_rest()) return on_drain();
+    if (must_ask_for_settings()) {
+        if (!cancelling()) ask_for_settings();
+        return {};
+    }
+    if (must_ask_for_features()) {
+        if (cancelling() || ask_for_features()) return {};
+        if (step_.next != Next::proceed) return std::exchange(step_, {});
+    }
     if (!can_release()) return {};
     counters_.transactions.add();
     counters_.transaction.observe(worker_.now - lease_began_);
@@ -275,6 +307,21 @@ bool Relay::cancelling() const {
 /// Nothing is open that only a further message of the client's could end.
 bool Relay::at_batch_end() const {
     return !copy_in_ && !batch_open_;
+}
+
+/// Part of a message of the client's has gone to the backend.
+bool Relay::mid_message() const {
+    return stream_.body_left > 0 && stream_.mode == StreamPosition::Mode::forward;
+}
+
+/// Whether PostgreSQL read a Sync before the COPY failed that it was sent into, or answers it
+/// afterwards, shows when the answer comes to something that was sent behind it: an empty Query.
+void Relay::settle_strays() {
+    const bool quiet = backend_->replies.empty() && at_batch_end() && !mid_message();
+    if (!quiet || last_word_ || backend_->dying) return;
+    const ExpectedReply& reply = backend_->replies.push(Request::query, Answer::discard);
+    backend_->statements.remove(reply.number, When::attempted, unnamed_statement);
+    worker_.to_backend.generate([](std::string& out) { protocol::append_query(out, ""); });
 }
 
 /// Part of a backend's message has gone to the client: nothing of ours may come between.
@@ -310,13 +357,15 @@ CancelOutcome Relay::on_cancel(Step& step) {
     }
     held_at_cancel_ = held_.size();
     const bool more = cancelling() && !held_.empty();
-    const bool running = has_backend() && (more || !backend_->replies.empty());
+    const bool running = has_backend() && (more || !backend_->replies.empty()) && !only_asking();
     return running ? CancelOutcome::forward : CancelOutcome::nothing;
 }
 
 Step Relay::on_cancel_end() {
-    if (phase_ != RelayPhase::leased || held_.empty()) return {};
-    return process_frontend({});
+    if (phase_ != RelayPhase::leased) return {};
+    if (!held_.empty()) return process_frontend({});
+    step_ = {};
+    return finish_batch();
 }
 
 Step Relay::hear_until_cancel() {
@@ -346,14 +395,13 @@ Disposal Relay::on_frontend_closed() {
     if (before == RelayPhase::waiting) end_waiting();
     if (before != RelayPhase::leased && before != RelayPhase::lingering) return Disposal::none;
     Backend& backend = *backend_;
-    const bool mid_message = stream_.body_left > 0 && stream_.mode == StreamPosition::Mode::forward;
     // It said Terminate and did not stay for its answers: PostgreSQL runs what came before it.
-    if (terminated_ && !mid_message && at_batch_end() && !backend.replies.empty()) {
+    if (terminated_ && !mid_message() && at_batch_end() && !backend.replies.empty()) {
         phase_ = RelayPhase::lingering;
         return Disposal::linger;
     }
     // Late data of a COPY that has failed: the rest of it would be taken from the next client.
-    const bool cut_off = mid_message && at_batch_end() && backend.owes_nothing();
+    const bool cut_off = mid_message() && at_batch_end() && backend.owes_nothing();
     if (backend.dying || cut_off || !complete_message()) {
         drop_backend();
         return Disposal::abort;
@@ -370,7 +418,7 @@ Disposal Relay::on_frontend_closed() {
 /// The backend waits for the rest of a message whose client is gone: anything will do where it is
 /// rolled back. Not so a function's arguments: it would be called with them.
 bool Relay::complete_message() {
-    if (stream_.body_left == 0 || stream_.mode != StreamPosition::Mode::forward) return true;
+    if (!mid_message()) return true;
     const bool called =
         !backend_->replies.empty() && backend_->replies.back().request == Request::function_call;
     if (called || stream_.body_left > limits::padding_max) return false;
@@ -390,8 +438,6 @@ void Relay::abandon() {
 void Relay::wind_up() {
     if (copy_in_) {
         copy_in_ = false;
-        // How many ReadyForQuery it owes then is not certain (E17).
-        if (loose_syncs_ > 0) backend_->dying = true;
         worker_.to_backend.generate(
             [](std::string& out) { protocol::append_copy_fail(out, "client is gone"); });
         return;
@@ -405,68 +451,6 @@ void Relay::wind_up() {
     worker_.to_backend.generate([failed](std::string& out) {
         if (!failed) append_failing_bind(out);
         protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
-    });
-}
-
-void Relay::emit_error(const ErrorFields& error) {
-    worker_.to_frontend.generate([&](std::string& out) { protocol::append_error(out, error); });
-}
-
-namespace {
-
-/// PostgreSQL's words with the client's name for a statement in the place of ours; empty if they
-/// do not have that.
-std::string with_clients_name(std::string_view body, const StatementId& id, std::string_view name) {
-    std::array<char, backend_name_bytes> storage{};
-    const std::string_view ours = backend_name(id, storage);
-    const std::size_t at = id == unnamed_statement ? body.npos : body.find(ours);
-    if (at == body.npos) return {};
-    std::string changed(body.substr(0, at));
-    return changed.append(name).append(body.substr(at + ours.size()));
-}
-
-std::string with_clients_names(std::string_view body, const Statement& statement) {
-    if (body.find("sx_") == body.npos) return {};
-    std::string changed = with_clients_name(body, statement.id, statement.name);
-    for (const SpelledName& spelled : statement.names) {
-        if (!changed.empty()) break;
-        changed = with_clients_name(body, spelled.id, spelled.reference.name);
-    }
-    return changed;
-}
-
-}  // namespace
-
-/// An ErrorResponse or NoticeResponse: a position in the rewritten text becomes one in the
-/// client's, and our name for a statement becomes the client's.
-void Relay::emit_diagnostic(const MessageInHand& message) {
-    const auto error = protocol::read_error(message.body());
-    const Statement* statement = nullptr;
-    if (!backend_->replies.empty() && backend_->replies.front().statement) {
-        statement = &*backend_->replies.front().statement;
-    }
-    if (statement != nullptr) {
-        const std::string named = with_clients_names(message.body(), *statement);
-        if (!named.empty()) {
-            worker_.to_frontend.generate([&](std::string& out) {
-                protocol::WireWriter(out)
-                    .begin_message(message.header.type)
-                    .bytes(named)
-                    .end_message();
-            });
-            return;
-        }
-    }
-    const bool mapped = statement != nullptr &&
-                        !(statement->positions.empty() && statement->spelled_positions.empty());
-    if (!error || !error->position || !mapped) {
-        worker_.to_frontend.forward(message.bytes);
-        return;
-    }
-    const std::uint32_t position = statement->positions.to_original(
-        statement->spelled_positions.to_original(*error->position));
-    worker_.to_frontend.generate([&](std::string& out) {
-        protocol::append_with_position(out, message.header.type, message.body(), position);
     });
 }
 

@@ -22,11 +22,15 @@
 #include "core/output.h"
 #include "core/prepared_statements.h"
 #include "core/service.h"
+#include "core/session_features.h"
+#include "core/session_settings.h"
+#include "core/setting_references.h"
 #include "protocol/error_response.h"
 #include "protocol/message_type.h"
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -42,6 +46,8 @@ enum class CloseReason : std::uint8_t {
     backend_desync,       ///< its backend answered what nobody asked
     startup_failed,       ///< the settings of its startup packet were refused, or no backend came
     shutdown,             ///< schemux is stopping
+    settings_lost,        ///< nobody could tell what settings its session has, or what else
+    pin_refused,          ///< too many clients of its service keep a backend
 };
 
 std::string_view name_of(CloseReason reason);
@@ -150,6 +156,8 @@ class Relay {
     /// True while the lease waited for is only to learn what the client is to be told.
     bool expects_welcome() const { return was_starting_; }
     Backend* backend() const { return backend_; }
+    /// Why it keeps its backend behind its transactions; in session mode nothing says so.
+    FeatureSet pinned() const { return pinned_; }
     /// After a poison step: what the backend sent, as a fixed text.
     std::string_view desync() const { return desync_; }
     TimePoint waiting_since() const { return waiting_since_; }
@@ -175,13 +183,14 @@ class Relay {
     Take acquire();
     Take refuse(const MessageInHand& message, protocol::ErrorFields error, bool readable = true);
     void ask_for_answers();
+    bool too_much_open();
+    void note_query_in_batch();
     Take refuse_broken(const MessageInHand& message);
     Take violate(const MessageInHand& message, std::string why);
     Step end_violated();
     Take on_oversized(const MessageInHand& message);
     Take stall();
     StatementEffects effects_of(std::string_view text) const;
-    void note_effects(const StatementEffects& effects);
     bool strings_certain() const;
     TemplateContext template_context() const;
 
@@ -194,18 +203,20 @@ class Relay {
                         bool rewritten);
     Take define_named(const StatementRef& statement);
     void identify(Statement& statement);
-    void make_room_on_backend(std::uint64_t mark);
+    void identify_alone(Statement& statement);
+    void make_room_on_backend(const Statement& statement, std::uint64_t mark);
     enum class Copy : std::uint8_t {
         ready,     ///< the backend has it, or will when it reads what comes next
         asked,     ///< it depends on an answer under way: stall
         differs,   ///< it gives another result than the client was told
         too_many,  ///< a text speaks of too many statements
+        no_more,   ///< the client has as many statements as it may
     };
     Copy ensure_on_backend(const StatementRef& statement, std::uint64_t mark);
     Copy ready_on_backend(StatementRef& statement);
     Copy compare(const StatementRef& statement);
     Copy ask_for_shape(const StatementRef& statement);
-    Take unready(const MessageInHand& message, Copy copy, const Statement& statement);
+    Take unready(const MessageInHand& message, Copy copy);
     void close_on_backend(const StatementId& id);
     void drop_unnamed(When when);
     void note_shape(const StatementRef& statement, std::uint64_t result);
@@ -218,22 +229,28 @@ class Relay {
         std::vector<StatementId> ids;       ///< what each name is spelled as
         std::vector<StatementRef> present;  ///< what the backend must have
         std::vector<StatementId> absent;    ///< and must not have
+        bool prepares = false;              ///< the text makes one
     };
-    enum class Lookup : std::uint8_t { found, open, too_many };
+    enum class Lookup : std::uint8_t { found, open, too_many, no_more };
     bool read_names(Statement& statement);
-    Lookup look_up_names(const Statement& statement, NameTargets& targets) const;
+    Lookup look_up_names(const Statement& statement, NameTargets& targets);
+    StatementRef copy_of(const Statement& statement);
+    StatementRef of_its_own(const StatementRef& statement, const NameTargets& targets);
     void spell(Statement& statement, const NameTargets& targets) const;
-    Copy ready_targets(const NameTargets& targets);
+    Copy ready_targets(const Statement& text, const NameTargets& targets);
     Copy ready_names(StatementRef& statement);
     Copy ready_query_names(Statement& statement);
+    void end_own_batch(std::uint64_t first, bool alone);
     void answer_query_unsent();
+    void send_sync();
+    void send_flush();
     void log_names(const StatementRef& statement, When when);
-    void note_target_effects(const SpelledName& spelled);
+    void note_target_effects(const Statement& target, std::string_view execute);
     StatementRef prepared_by(const Statement& text, const SpelledName& spelled);
-    void prepare_by_sql(const StatementRef& statement);
     bool answer_deallocate(std::string_view text);
     void note_portal(std::string_view portal, const StatementRef& statement);
     StatementRef statement_of_portal(std::string_view portal) const;
+    bool take_away_closed(const Statement& statement);
 
     // relay_backend.cpp
     Take visit_backend(const MessageInHand& message);
@@ -250,9 +267,14 @@ class Relay {
     Take on_description(const MessageInHand& message);
     Take on_error(const MessageInHand& message);
     Take on_ready(const MessageInHand& message);
+    Take on_stray_ready(const MessageInHand& message, protocol::TransactionStatus status);
     Take on_command_complete(const MessageInHand& message);
     Take on_copy_in(const MessageInHand& message);
     Take on_parameter_status(const MessageInHand& message);
+    void note_told(std::string_view name, std::string_view value);
+    bool answering_us() const;
+    bool asking() const;
+    Take on_told(const MessageInHand& message);
     Take pass(const MessageInHand& message, Answer answer);
     Take poison(std::string_view why);
     void on_last_word();
@@ -266,11 +288,56 @@ class Relay {
     void settle_head();
     void count_error(std::string_view code);
 
+    // relay_helper.cpp
+    bool settings_open() const;
+    bool reads_otherwise(const Statement& statement) const;
+    bool may_prepare_again(const Statement& statement) const;
+    void prepare_again(const StatementRef& statement, std::string_view types);
+    void run_helper(std::string_view sql, const StatementRef& prepares);
+
+    // relay_settings.cpp
+    void note_effects(const StatementEffects& effects, std::string_view text,
+                      std::string_view values = {});
+    void note_settings(const StatementEffects& effects, std::string_view text,
+                       std::string_view values);
+    void note_moved(std::string_view name);
+    void suspect_settings(std::string_view text);
+    bool reading_open() const;
+    bool must_wait_for_reading(std::string_view text) const;
+    bool must_ask_for_settings() const;
+    void ask_for_settings();
+    bool only_asking() const;
+    Take on_setting(const MessageInHand& message);
+    void on_settings_told(bool failed);
+    void lose_session(const protocol::ErrorFields& error, CloseReason reason);
+    StatementRef identified_now(const StatementRef& statement);
+
+    // relay_pins.cpp
+    std::optional<protocol::ErrorFields> forbidden(const StatementEffects& effects);
+    bool reserve_pin();
+    void note_features(const StatementEffects& effects);
+    void suspect_features();
+    bool must_ask_for_features() const;
+    bool ask_for_features();
+    Take on_features(const MessageInHand& message);
+    void on_features_told(bool failed);
+    void pin(FeatureSet now);
+    void unpin();
+    void give_pin();
+    void count_pins(FeatureSet before, FeatureSet now);
+
     // relay_session.cpp
+    bool keeps_backend() const;
     bool at_rest() const;
-    void note_lost_settings(const StatementEffects& effects, std::string_view text);
     bool must_wait_for_label(protocol::FrontendMessage type) const;
-    void restore_label();
+    bool must_restore_label() const;
+    bool restore_label();
+    bool failed_unheard() const;
+    void tell_withheld();
+
+    // relay_diagnostics.cpp
+    void emit_error(const protocol::ErrorFields& error);
+    void emit_diagnostic(const MessageInHand& message);
 
     // relay.cpp
     Step finish_batch();
@@ -279,15 +346,16 @@ class Relay {
     void drop_backend();
     bool complete_message();
     void wind_up();
+    bool work_is_over() const;
     bool can_release() const;
     bool cancelling() const;
     bool at_batch_end() const;
+    bool mid_message() const;
+    void settle_strays();
     bool amid_answer() const;
     void welcome(const Settings& parameters);
     void tell_what_holds();
     void adopt_parameter(std::string_view name, std::string_view value);
-    void emit_error(const protocol::ErrorFields& error);
-    void emit_diagnostic(const MessageInHand& message);
     bool has_backend() const {
         return phase_ == RelayPhase::leased || phase_ == RelayPhase::lingering;
     }
@@ -295,7 +363,9 @@ class Relay {
     WorkerContext& worker_;
     std::shared_ptr<const Service> service_;
     ServiceCounters& counters_;
-    Label label_;
+    Label startup_;  ///< what RESET gives the client
+    Label label_;    ///< what its session has now
+    std::uint64_t label_version_ = 1;
     Identity identity_;
 
     RelayPhase phase_ = RelayPhase::starting;
@@ -310,18 +380,38 @@ class Relay {
     ClientStatements statements_;
     bool skip_until_sync_ = false;  ///< an error was told: the client's messages do not count
     bool copy_in_ = false;
-    bool was_starting_ = false;  ///< the lease under way is for the welcome
-    bool stalled_ = false;       ///< held_ waits for answers before it can go on
-    bool batch_open_ = false;    ///< messages of the extended protocol went out, no Sync behind
-    bool terminated_ = false;    ///< the client said Terminate
-    bool abandoned_ = false;     ///< nobody waits for what its backend does
+    bool was_starting_ = false;    ///< the lease under way is for the welcome
+    bool stalled_ = false;         ///< held_ waits for answers before it can go on
+    bool batch_open_ = false;      ///< messages of the extended protocol went out, no Sync behind
+    bool batch_executes_ = false;  ///< an Execute is among them
+    bool terminated_ = false;      ///< the client said Terminate
+    bool abandoned_ = false;       ///< nobody waits for what its backend does
     char violating_type_ = 0;
     std::string violation_;  ///< why it is to be closed when it has its earlier answers
     /// Settings whose change the client was told, as it knows them; the reset behind its lease may
     /// take them back.
     Settings told_parameters_;
     bool parameters_moved_ = true;  ///< encoding_ and standard_strings_ may be of another lease
-    bool label_lost_ = false;  ///< session mode: a RESET may have taken the label's settings away
+    bool label_lost_ = false;       ///< a RESET may have taken the startup settings away
+    MovedSettings reset_;           ///< what the RESET spoke of
+    int restoring_ = 0;             ///< they are under way back, for the n-th time
+    Settings withheld_;  ///< what the client knows of settings that are others until then
+
+    // Of the lease under way.
+    MovedSettings moved_;           ///< since PostgreSQL was last asked
+    SettingsQuestion question_;     ///< that is under way
+    int unanswered_questions_ = 0;  ///< one behind the other
+    FeatureSet suspected_;          ///< that the session may have or not have now
+    FeatureSet asked_;              ///< by the question that is under way
+    std::optional<FeatureSet> told_features_;
+    FeatureSet pinned_;          ///< why it keeps its backend
+    bool pin_reserved_ = false;  ///< of the service's budget
+    TimePoint pinned_since_{};
+    bool settings_foreseen_ = false;      ///< a text showed that some may change
+    bool reading_moved_ = false;          ///< texts may be read otherwise than when it began
+    std::uint64_t reading_moved_by_ = 0;  ///< the last request that may have done so
+    std::uint64_t last_ready_ = 0;        ///< the last request whose ReadyForQuery has come
+
     bool draining_ = false;
     bool said_fatal_ = false;  ///< the client already knows why it is closed
     bool last_word_ = false;   ///< the backend said FATAL in this lease
@@ -329,7 +419,10 @@ class Relay {
 
     /// Syncs sent into a COPY that PostgreSQL reads and ignores; or answers, if it failed before.
     std::uint32_t loose_syncs_ = 0;
-    StatementRef portal_;  ///< what was last bound to the unnamed portal
+    /// After such a COPY has failed: ReadyForQuery that may come beyond those that are due.
+    std::uint32_t stray_readies_ = 0;
+    std::uint64_t answers_pressed_ = 0;  ///< the last request behind which a Flush of ours went
+    StatementRef portal_;                ///< what was last bound to the unnamed portal
     struct NamingPortal {
         std::string name;
         StatementRef statement;
@@ -342,6 +435,8 @@ class Relay {
     RequestRange own_batch_;       ///< what we sent ahead of a Query that waits for it
     bool query_answered_ = false;  ///< by the error of that batch: the Query is not sent
 
+    /// As the backend last reported them. Never changed while a statement refers to them.
+    std::shared_ptr<LiteralSettings> literal_settings_ = std::make_shared<LiteralSettings>();
     EncodingClass encoding_ = EncodingClass::utf8;
     bool standard_strings_ = true;
 

@@ -45,6 +45,7 @@ Take Relay::visit_backend(const MessageInHand& message) {
     const bool is_error = type == BackendMessage::error_response;
     if (last_word_ && !is_error && !is_asynchronous(type)) return poison("a message behind FATAL");
     if (describes_statement(type)) return on_description(message);
+    if (type == BackendMessage::data_row && asking()) return on_told(message);
     if (handling == Handling::forward) return stream_from_backend(message);
     if (message.complete()) return on_inspected(message);
     if (message.header.length <= limits::inspected_message_max) return Take::need_more;
@@ -58,8 +59,10 @@ Take Relay::visit_backend(const MessageInHand& message) {
         head.stage = AnswerStage::failed;
         on_error_told();
     }
-    worker_.to_frontend.forward(message.bytes.substr(0, protocol::header_bytes));
-    backend_->stream = {message.header.body_bytes(), StreamPosition::Mode::forward};
+    const bool told = is_error || !answering_us();
+    if (told) worker_.to_frontend.forward(message.bytes.substr(0, protocol::header_bytes));
+    backend_->stream = {message.header.body_bytes(),
+                        told ? StreamPosition::Mode::forward : StreamPosition::Mode::discard};
     return Take::stream;
 }
 
@@ -89,12 +92,14 @@ Answer Relay::take(const Due& due) {
 Take Relay::stream_from_backend(const MessageInHand& message) {
     const auto type = static_cast<BackendMessage>(message.header.type);
     Answer answer = Answer::forward;
-    if (!is_asynchronous(type)) {
+    if (is_asynchronous(type)) {
+        settle_head();  // it comes behind the answers that we make, however the bytes are cut
+    } else {
         const Due answered = due(type);
         if (answered.head == nullptr) return poison("an answer out of turn");
         answer = take(answered);
     }
-    const bool visible = answer != Answer::discard;
+    const bool visible = is_told(answer);
     if (visible) {
         worker_.to_frontend.forward(message.bytes.substr(0, protocol::header_bytes));
     }
@@ -108,7 +113,8 @@ Take Relay::on_inspected(const MessageInHand& message) {
         case BackendMessage::notice_response:
             if (!protocol::read_error(message.body())) return poison("a broken NoticeResponse");
             settle_head();  // it speaks of what comes behind the answers that we make
-            emit_diagnostic(message);
+            // The client was told it when it prepared the statement.
+            if (!answering_us()) emit_diagnostic(message);
             return Take::consumed;
         case BackendMessage::parameter_status:
             return on_parameter_status(message);
@@ -145,8 +151,26 @@ Take Relay::on_inspected(const MessageInHand& message) {
     return poison("a message that has no place in a session");
 }
 
+/// The backend is at what we asked for ourselves.
+bool Relay::answering_us() const {
+    const ExpectedReplies& replies = backend_->replies;
+    return !replies.empty() && !is_told(replies.front().answer);
+}
+
+/// The backend is at a question about the client's session.
+bool Relay::asking() const {
+    if (backend_->replies.empty()) return false;
+    const Answer answer = backend_->replies.front().answer;
+    return answer == Answer::ask || answer == Answer::probe;
+}
+
+Take Relay::on_told(const MessageInHand& message) {
+    const bool settings = backend_->replies.front().answer == Answer::ask;
+    return settings ? on_setting(message) : on_features(message);
+}
+
 Take Relay::pass(const MessageInHand& message, Answer answer) {
-    if (answer != Answer::discard) worker_.to_frontend.forward(message.bytes);
+    if (is_told(answer)) worker_.to_frontend.forward(message.bytes);
     return Take::consumed;
 }
 
@@ -203,9 +227,9 @@ Take Relay::on_error(const MessageInHand& message) {
         emit_error(*head->error);
         count_error(head->error->sqlstate);
         head->answer = Answer::forward;
-    } else if (head != nullptr && head->request == Request::query &&
-               head->answer == Answer::discard && !is_last_word) {
-        label_lost_ = true;  // a cancel that came late, say: once more behind the next answer
+    } else if (answering_us() && !is_last_word &&
+               (head->request == Request::query || failed_unheard())) {
+        // Of settle_strays() it has shown what it was to show; on_settings_told() asks once more.
     } else if (is_missing_statement(head, error->sqlstate)) {
         // PostgreSQL's words speak of the name that it knows.
         emit_error(unknown_statement(head->statement->name));
@@ -223,6 +247,10 @@ Take Relay::on_error(const MessageInHand& message) {
     const bool own_prepare = head != nullptr && head->statement && head->statement->names.empty();
     if (error->sqlstate == sqlstate::duplicate_prepared_statement && own_prepare)
         backend_->taint.full_reset = true;
+    const bool cancelled = error->sqlstate == sqlstate::query_canceled;
+    if (restoring_ > 0 && restoring_ < limits::restores_max && cancelled) label_lost_ = true;
+    // A SET may have been refused: then only PostgreSQL knows which of them are the session's.
+    if (moved_.any()) moved_.add_all();
     on_error_told();
     if (is_last_word) on_last_word();
     return Take::consumed;
@@ -241,9 +269,7 @@ void Relay::on_last_word() {
 /// PostgreSQL has told of an error: what it skips now is not owed any more.
 void Relay::on_error_told() {
     copy_in_ = false;
-    // Whether it read a Sync before the COPY failed, or answers it now, cannot be known: nobody
-    // else gets a backend that may have one answer too many.
-    if (loose_syncs_ > 0) backend_->dying = true;
+    stray_readies_ += std::exchange(loose_syncs_, 0);
     ExpectedReplies& replies = backend_->replies;
     if (replies.empty()) return;
     if (replies.front().is_extended()) return fail_extended();
@@ -259,8 +285,8 @@ void Relay::fail_extended() {
         note_skip(replies.front().number);
         replies.pop();
     }
-    if (!replies.empty()) return;
     if (failed >= own_batch_.first && failed <= own_batch_.last) return answer_query_unsent();
+    if (!replies.empty()) return;
     skip_until_sync_ = true;
     batch_open_ = true;  // a Query that ended the batch was skipped with it
 }
@@ -300,27 +326,45 @@ Take Relay::on_ready(const MessageInHand& message) {
     const auto status = message.body().size() == 1
                             ? protocol::transaction_status(message.body().front())
                             : std::nullopt;
-    if (status && loose_syncs_ > 0 && backend_->dying && backend_->replies.empty()) {
-        --loose_syncs_;
-        backend_->transaction = *status;
-        skip_until_sync_ = false;
-        batch_open_ = false;
-        return pass(message, Answer::forward);
-    }
     if (!status) return poison("a broken ReadyForQuery");
     const Due answered = due(BackendMessage::ready_for_query);
+    if (answered.head == nullptr && stray_readies_ > 0) return on_stray_ready(message, *status);
     if (answered.head == nullptr) return poison("a ReadyForQuery out of turn");
+    const Request request = answered.head->request;
+    const bool failed = answered.head->stage == AnswerStage::failed;
+    last_ready_ = answered.head->number;
     const Answer answer = take(answered);
+    // A Query of ours, settle_strays() say: what came late came before its answer.
+    if (request == Request::query && !is_told(answer)) stray_readies_ = 0;
     backend_->transaction = *status;
     copy_in_ = false;
-    counters_.query.observe(worker_.now - query_began_);
-    query_began_ = worker_.now;
+    if (is_told(answer)) {
+        counters_.query.observe(worker_.now - query_began_);
+        query_began_ = worker_.now;
+    }
     const bool portals_gone =
         *status == protocol::TransactionStatus::idle && backend_->replies.empty();
     if (portals_gone) naming_portals_.clear();
-    const Take taken = pass(message, answer);
-    if (label_lost_ && answer == Answer::forward) restore_label();
-    return taken;
+    if (answer == Answer::ask) on_settings_told(failed);
+    if (answer == Answer::probe) on_features_told(failed);
+    const bool restored = answer == Answer::restore;
+    // It is put back again where a cancel that came late has hit that.
+    if ((restored || answer == Answer::forward) && restore_label()) return Take::consumed;
+    if (restored) restoring_ = 0;
+    if (!label_lost_) reset_.clear();
+    if (restored || answer == Answer::forward) tell_withheld();
+    return pass(message, restored ? Answer::forward : answer);
+}
+
+/// The answer to a Sync that was sent into a COPY which had failed before it was read.
+Take Relay::on_stray_ready(const MessageInHand& message, protocol::TransactionStatus status) {
+    --stray_readies_;
+    backend_->transaction = status;
+    if (backend_->replies.empty()) {
+        skip_until_sync_ = false;
+        batch_open_ = false;
+    }
+    return pass(message, Answer::forward);
 }
 
 Take Relay::on_command_complete(const MessageInHand& message) {
@@ -331,14 +375,22 @@ Take Relay::on_command_complete(const MessageInHand& message) {
     const bool early = copy_in_ && answered.head != nullptr;
     if (answered.head == nullptr || early) return poison("a CommandComplete out of turn");
     // Evidence on the wire of what the text did not show, or did not show clearly enough.
-    if (*tag == "SET" || *tag == "RESET") backend_->saw_set = true;
+    const bool sets = (*tag == "SET" || *tag == "RESET") && !answering_us();
+    if (sets && !settings_foreseen_) {
+        backend_->saw_set = true;
+        suspect_settings({});
+    }
     if (*tag == "DEALLOCATE ALL" || *tag == "DISCARD ALL" || *tag == "DEALLOCATE" ||
         *tag == "PREPARE") {
         note_names(answered.head->number, *tag);
     }
-    if (*tag == "DO" || *tag == "CALL" || *tag == "LOAD" || *tag == "LISTEN") {
+    if (*tag == "LOAD") backend_->dying = true;  // nothing unloads a module
+    const bool runs_code = *tag == "DO" || *tag == "CALL";
+    if (runs_code || *tag == "LISTEN") {
         backend_->taint.full_reset = true;
+        suspect_features();
     }
+    if (runs_code && !settings_foreseen_) suspect_settings({});
     loose_syncs_ = 0;
     return pass(message, take(answered));
 }
@@ -393,24 +445,36 @@ void Relay::end_copy_unheard() {
 
 Take Relay::on_parameter_status(const MessageInHand& message) {
     const auto status = protocol::read_parameter_status(message.body());
+    const auto known = [&status](const auto& other) { return other.first == status->name; };
+    const bool withheld = label_lost_ || restoring_ > 0;
+    if (status && withheld && std::none_of(withheld_.begin(), withheld_.end(), known)) {
+        withheld_.emplace_back(status->name, backend_->parameter(status->name));
+    }
     if (!status || !backend_->note_parameter(status->name, status->value)) {
         return poison("a broken ParameterStatus, or too many");
     }
     settle_head();  // PostgreSQL tells it with the ReadyForQuery, behind the answers that we make
     adopt_parameter(status->name, status->value);
-    // A setting changed that the text may not have shown (a function's set_config, say).
-    backend_->taint.full_reset = true;
-    backend_->saw_set = true;
-    parameters_moved_ = true;
-    const auto told =
-        std::find_if(told_parameters_.begin(), told_parameters_.end(),
-                     [&status](const auto& known) { return known.first == status->name; });
-    if (told != told_parameters_.end()) {
-        told->second = status->value;
-    } else if (told_parameters_.size() < limits::told_parameters_max) {
-        told_parameters_.emplace_back(status->name, status->value);
+    if (!settings_foreseen_) {
+        // A setting changed that the text did not show (a trigger's set_config, say).
+        backend_->taint.full_reset = true;
+        suspect_settings({});
     }
+    if (!leaves_meaning_alone(status->name)) backend_->saw_set = true;
+    parameters_moved_ = true;
+    if (withheld) return Take::consumed;
+    note_told(status->name, status->value);
     return pass(message, Answer::forward);
+}
+
+void Relay::note_told(std::string_view name, std::string_view value) {
+    const auto told = std::find_if(told_parameters_.begin(), told_parameters_.end(),
+                                   [name](const auto& known) { return known.first == name; });
+    if (told != told_parameters_.end()) {
+        told->second = value;
+    } else if (told_parameters_.size() < limits::told_parameters_max) {
+        told_parameters_.emplace_back(name, value);
+    }
 }
 
 void Relay::count_error(std::string_view code) {

@@ -113,13 +113,24 @@ Take Relay::visit_frontend(const MessageInHand& message) {
         return discard(message);
     }
     if (handling == Handling::inspect && !message.complete()) return Take::need_more;
-    // A full queue of expected replies stops the reading; it drains by itself (limits.h).
-    if (has_backend() && backend_->replies.full()) {
-        if (backend_->replies.owed() == 0 && !amid_answer()) settle_head();
-        if (backend_->replies.full()) return stall();
-    }
-    if (label_lost_ && must_wait_for_label(type)) return stall();
+    if (has_backend() && too_much_open()) return stall();
+    if (must_wait_for_label(type)) return stall();
     return dispatch(message);
+}
+
+/// What waits for answers has reached a bound: reading stops until some have come.
+bool Relay::too_much_open() {
+    const auto reached = [this] {
+        return backend_->replies.full() || statements_.open_changes() >= limits::open_changes_max ||
+               backend_->statements.open_changes() >= limits::open_changes_max;
+    };
+    if (!reached()) return false;
+    if (backend_->replies.owed() == 0 && !amid_answer()) settle_head();
+    if (!reached()) return false;
+    // They may wait for a Sync that is not read before they have come.
+    const std::uint64_t last = backend_->replies.last_number();
+    if (std::exchange(answers_pressed_, last) != last) ask_for_answers();
+    return true;
 }
 
 Take Relay::dispatch(const MessageInHand& message) {
@@ -188,9 +199,7 @@ Take Relay::violate(const MessageInHand& message, std::string why) {
 void Relay::ask_for_answers() {
     const bool unsynced = has_backend() && batch_open_ && !copy_in_ && backend_->replies.owed() > 0;
     if (!unsynced) return;
-    worker_.to_backend.generate([](std::string& out) {
-        protocol::append_empty(out, static_cast<char>(FrontendMessage::flush));
-    });
+    send_flush();
 }
 
 /// The client has all answers to what it sent before it broke the protocol.
@@ -280,27 +289,18 @@ TemplateContext Relay::template_context() const {
 
 /// A SET in the pipeline may not have been answered yet: then it is open how strings read.
 bool Relay::strings_certain() const {
-    return !has_backend() || !backend_->saw_set || at_rest();
+    return !has_backend() || !backend_->saw_set || at_rest() || only_asking();
 }
 
 StatementEffects Relay::effects_of(std::string_view text) const {
-    if (encoding_ != EncodingClass::unsafe) return classify_effects(text, standard_strings_);
+    const bool readable =
+        encoding_ != EncodingClass::unsafe && (!reading_open() || reads_alike(text));
+    if (readable) return classify_effects(text, standard_strings_);
     // Bytes that look like ASCII may be parts of characters: nothing is certain.
     StatementEffects unknown;
     unknown.add(Effect::opaque);
-    unknown.frozen_literal = true;
+    unknown.frozen_literal = unknown.literal = true;
     return unknown;
-}
-
-void Relay::note_effects(const StatementEffects& effects) {
-    if (effects.none()) return;
-    StatementEffects beyond_sequences = effects;
-    beyond_sequences.remove(Effect::sequence);
-    if (effects.has(Effect::sequence)) backend_->taint.sequences = true;
-    if (beyond_sequences.none()) return;
-    backend_->taint.full_reset = true;
-    // Settings may be others from here on, so what is parsed now is parsed under no label.
-    backend_->saw_set = true;
 }
 
 Take Relay::on_query(const MessageInHand& message) {
@@ -316,6 +316,7 @@ Take Relay::on_query(const MessageInHand& message) {
         statements_.remove_now("");
         return discard(message);
     }
+    if (must_wait_for_reading(*text)) return stall();
     // The text is looked at once, when there is a backend to tell which settings hold.
     if (phase_ == RelayPhase::idle) return answer_deallocate(*text) ? Take::consumed : acquire();
     worker_.rewritten.clear();
@@ -338,9 +339,10 @@ Take Relay::on_query(const MessageInHand& message) {
     if (effects.names_statements) {
         if (!read_names(*statement)) return stall();
         const Copy copy = statement->names.empty() ? Copy::ready : ready_query_names(*statement);
-        if (copy != Copy::ready) return unready(message, copy, *statement);
+        if (copy != Copy::ready) return unready(message, copy);
         effects = statement->effects;
     }
+    if (auto error = forbidden(effects)) return refuse(message, std::move(*error));
     if (changed) counters_.rewrites.add();
     return send_query(message, statement, effects, statement ? statement->text : *text);
 }
@@ -348,14 +350,13 @@ Take Relay::on_query(const MessageInHand& message) {
 /// `statement`: of a text that is not the client's own any more; or null.
 Take Relay::send_query(const MessageInHand& message, const StatementRef& statement,
                        const StatementEffects& effects, std::string_view text) {
-    note_effects(effects);
-    note_lost_settings(effects, text);
+    note_effects(effects, text);
     counters_.queries_simple.add();
     if (backend_->replies.empty()) query_began_ = worker_.now;
     backend_->replies.push(Request::query, Answer::forward).statement = statement;
     if (statement) log_names(statement, When::one_of_commands);
     drop_unnamed(When::attempted);
-    batch_open_ = false;
+    note_query_in_batch();
     if (statement) {
         worker_.to_backend.generate(
             [text](std::string& out) { protocol::append_query(out, text); });
@@ -363,6 +364,13 @@ Take Relay::send_query(const MessageInHand& message, const StatementRef& stateme
         worker_.to_backend.forward(message.bytes);
     }
     return Take::consumed;
+}
+
+/// A Query or FunctionCall ends a batch without a Sync. PostgreSQL 18 fails what comes next when an
+/// Execute is in it (XX000): that is to be the reset.
+void Relay::note_query_in_batch() {
+    if (batch_open_ && batch_executes_) backend_->taint.full_reset = true;
+    batch_open_ = batch_executes_ = false;
 }
 
 /// A Query longer than max_query_bytes passes unread, and the backend is reset after it.
@@ -381,7 +389,9 @@ Take Relay::on_oversized(const MessageInHand& message) {
     if (phase_ == RelayPhase::idle) return acquire();
     backend_->taint.full_reset = true;
     backend_->saw_set = true;
-    batch_open_ = false;
+    suspect_settings({});
+    suspect_features();
+    note_query_in_batch();
     if (backend_->replies.empty()) query_began_ = worker_.now;
     backend_->replies.push(Request::query, Answer::forward);
     drop_unnamed(When::attempted);
@@ -391,13 +401,14 @@ Take Relay::on_oversized(const MessageInHand& message) {
 
 Take Relay::on_execute(const MessageInHand& message) {
     if (phase_ == RelayPhase::idle) return acquire();
-    batch_open_ = true;
+    const std::string_view body = message.body();
+    const StatementRef statement = statement_of_portal(body.substr(0, body.find('\0')));
+    if (statement && !take_away_closed(*statement)) return stall();
+    batch_open_ = batch_executes_ = true;
     counters_.queries_extended.add();
     if (backend_->replies.empty()) query_began_ = worker_.now;
-    ExpectedReply& reply = backend_->replies.push(Request::execute, Answer::forward);
-    const std::string_view body = message.body();
-    reply.statement = statement_of_portal(body.substr(0, body.find('\0')));
-    if (reply.statement) log_names(reply.statement, When::command);
+    backend_->replies.push(Request::execute, Answer::forward).statement = statement;
+    if (statement) log_names(statement, When::command);
     worker_.to_backend.forward(message.bytes);
     return Take::consumed;
 }
@@ -423,7 +434,7 @@ Take Relay::on_sync(const MessageInHand& message) {
         ++loose_syncs_;
         return Take::consumed;
     }
-    batch_open_ = false;
+    batch_open_ = batch_executes_ = false;
     if (backend_->replies.empty()) query_began_ = worker_.now;
     backend_->replies.push(Request::sync, Answer::forward);
     return Take::consumed;
@@ -432,14 +443,18 @@ Take Relay::on_sync(const MessageInHand& message) {
 Take Relay::on_flush(const MessageInHand& message) {
     // PostgreSQL would fail it where no answer is expected; in a COPY it does not look.
     if (!message.body().empty() && !copy_in_) return refuse_broken(message);
-    if (has_backend()) worker_.to_backend.forward(message.bytes);
+    // One that owes nothing has nothing to tell, and may be the next client's in a moment.
+    const bool owes = has_backend() && (!backend_->at_rest() || !at_batch_end());
+    if (owes) worker_.to_backend.forward(message.bytes);
     return Take::consumed;
 }
 
 Take Relay::on_function_call(const MessageInHand& message) {
     if (phase_ == RelayPhase::idle) return acquire();
     backend_->taint.full_reset = true;
-    batch_open_ = false;
+    suspect_settings({});
+    suspect_features();
+    note_query_in_batch();
     if (backend_->replies.empty()) query_began_ = worker_.now;
     backend_->replies.push(Request::function_call, Answer::forward);
     worker_.to_backend.forward(message.bytes.substr(0, protocol::header_bytes));

@@ -10,16 +10,12 @@
 
 #include <boost/unordered/unordered_flat_map.hpp>
 
+#include <algorithm>
 #include <utility>
 
 namespace schemux::core {
 
-using protocol::NamedKind;
-
 namespace {
-
-// The statement by which a backend is made to run a PREPARE again.
-constexpr std::string_view helper_name = "sx_prepare";
 
 /// Whether nothing but empty statements is in `text`.
 bool is_empty_sql(std::string_view text, bool standard_conforming_strings) {
@@ -37,7 +33,7 @@ bool is_empty_sql(std::string_view text, bool standard_conforming_strings) {
 /// that it is no reason for a reset. False while it is open how strings read, and it will be told.
 bool Relay::read_names(Statement& statement) {
     if (!statement.effects.names_statements) return true;
-    if (!strings_certain() && backend_->replies.ready_is_due()) return false;
+    if (settings_open()) return false;
     NameReferences names = find_names(statement.text, standard_strings_);
     if (!names.complete) return true;
     statement.unspelled = statement.text;
@@ -48,7 +44,7 @@ bool Relay::read_names(Statement& statement) {
 }
 
 /// What each name in a text stands for when PostgreSQL comes to it.
-Relay::Lookup Relay::look_up_names(const Statement& statement, NameTargets& targets) const {
+Relay::Lookup Relay::look_up_names(const Statement& statement, NameTargets& targets) {
     struct Here {
         StatementId id{};
         bool own = false;  ///< `id` is the one of SQL's PREPARE
@@ -62,14 +58,19 @@ Relay::Lookup Relay::look_up_names(const Statement& statement, NameTargets& targ
             targets.ids.push_back(unnamed_statement);
             continue;
         }
+        if (reference.use == NameUse::prepare) {
+            if (statements_.full()) return Lookup::no_more;
+            targets.prepares = true;
+        }
         const auto [known, is_new] = here.try_emplace(reference.name);
         Here& name = known->second;
         if (is_new && !all_gone) {
             const ClientStatements::Found found = statements_.find(reference.name);
             if (is_open(found)) return Lookup::open;
             if (found.statement) {
-                name = {found.statement->id, found.statement->origin == Origin::sql_prepare};
-                targets.present.push_back(found.statement);
+                const StatementRef target = of_its_own(identified_now(found.statement), targets);
+                name = {target->id, target->origin == Origin::sql_prepare};
+                targets.present.push_back(target);
             }
             if (here.size() > limits::names_in_text_max) return Lookup::too_many;
         }
@@ -82,6 +83,34 @@ Relay::Lookup Relay::look_up_names(const Statement& statement, NameTargets& targ
         if (reference.use == NameUse::deallocate && !name.own) name.id = unnamed_statement;
     }
     return Lookup::found;
+}
+
+/// Two names of the client's may stand for one copy on the backend. A text that speaks of both may
+/// take it away by one and go on with the other: there they part.
+StatementRef Relay::of_its_own(const StatementRef& statement, const NameTargets& targets) {
+    const auto same = [&](const StatementRef& other) { return other->id == statement->id; };
+    if (std::none_of(targets.present.begin(), targets.present.end(), same)) return statement;
+    const StatementRef fresh = copy_of(*statement);
+    identify_alone(*fresh);
+    statements_.replace(statement, fresh);
+    return fresh;
+}
+
+StatementRef Relay::copy_of(const Statement& statement) {
+    const StatementRef fresh = worker_.statements.make();
+    fresh->name = statement.name;
+    fresh->text = statement.text;
+    fresh->types = statement.types;
+    fresh->origin = statement.origin;
+    fresh->version = ++worker_.last_version;
+    fresh->positions = statement.positions;
+    fresh->effects = statement.effects;
+    fresh->shape = statement.shape;
+    fresh->read_under = statement.read_under;
+    fresh->unspelled = statement.unspelled;
+    fresh->names = statement.names;
+    fresh->spelled_positions = statement.spelled_positions;
+    return fresh;
 }
 
 /// Puts the backends' names into the text.
@@ -114,7 +143,7 @@ void Relay::spell(Statement& statement, const NameTargets& targets) const {
 }
 
 /// Brings what a text speaks of to the backend, and takes away what must not be found there.
-Relay::Copy Relay::ready_targets(const NameTargets& targets) {
+Relay::Copy Relay::ready_targets(const Statement& text, const NameTargets& targets) {
     BackendStatements& there = backend_->statements;
     for (const StatementId& id : targets.absent) {
         if (is_open(there.find(id))) return Copy::asked;
@@ -128,10 +157,12 @@ Relay::Copy Relay::ready_targets(const NameTargets& targets) {
     const std::uint64_t mark = there.mark();  // none of them makes room for another
     Copy all = Copy::ready;
     for (const StatementRef& target : targets.present) {
+        note_target_effects(*target, text.unspelled);
         const Copy copy = ensure_on_backend(target, mark);
         if (copy == Copy::differs) return copy;
         if (copy == Copy::asked) all = copy;
     }
+    if (targets.prepares) make_room_on_backend(text, mark);
     return all;
 }
 
@@ -146,22 +177,18 @@ Relay::Copy Relay::ready_names(StatementRef& statement) {
             return Copy::asked;
         case Lookup::too_many:
             return Copy::too_many;
+        case Lookup::no_more:
+            return Copy::no_more;
     }
-    const Copy copy = ready_targets(targets);
+    const Copy copy = ready_targets(*statement, targets);
     if (copy != Copy::ready) return copy;
     bool same = true;
     for (std::size_t index = 0; index < targets.ids.size(); ++index)
         same = same && statement->names[index].id == targets.ids[index];
     if (same) return Copy::ready;
     // One of its names means another statement than when the text was prepared.
-    const StatementRef fresh = worker_.statements.make();
-    fresh->name = statement->name;
-    fresh->types = statement->types;
-    fresh->positions = statement->positions;
-    fresh->effects = statement->effects;
-    fresh->unspelled = statement->unspelled;
-    fresh->names = statement->names;
-    fresh->version = ++worker_.last_version;
+    const StatementRef fresh = copy_of(*statement);
+    fresh->shape.clear();
     spell(*fresh, targets);
     if (!fresh->name.empty()) identify(*fresh);
     statements_.replace(statement, fresh);
@@ -179,33 +206,57 @@ Relay::Copy Relay::ready_query_names(Statement& statement) {
             return Copy::asked;
         case Lookup::too_many:
             return Copy::too_many;
+        case Lookup::no_more:
+            return Copy::no_more;
     }
-    const ExpectedReplies& replies = backend_->replies;
+    ExpectedReplies& replies = backend_->replies;
     const std::uint64_t before = replies.last_number();
-    Copy copy = ready_targets(targets);
+    const bool alone = !batch_open_ && !replies.batch_pending();
+    Copy copy = ready_targets(statement, targets);
     if (copy == Copy::differs) return copy;
+    if (alone && replies.last_number() == before) batch_open_ = false;
     for (const StatementRef& target : targets.present) {
         if (backend_->statements.find(target->id).request > before) copy = Copy::asked;
     }
-    if (copy == Copy::asked && replies.last_number() > before) {
-        own_batch_ = {before + 1, replies.last_number()};
-        worker_.to_backend.generate([](std::string& out) {
-            protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::flush));
-        });
-    }
+    if (copy == Copy::asked && replies.last_number() > before) end_own_batch(before + 1, alone);
     if (copy == Copy::asked || replies.pending(own_batch_.last)) return Copy::asked;
     spell(statement, targets);
     return copy;
+}
+
+/// What was sent ahead of a Query is asked for. With a Sync where that ends nothing of the
+/// client's: PostgreSQL 18 loses what a Query does behind an Execute without one.
+void Relay::end_own_batch(std::uint64_t first, bool alone) {
+    own_batch_ = {first, backend_->replies.last_number()};
+    if (!alone) return send_flush();
+    backend_->replies.push(Request::sync, Answer::discard);
+    own_batch_.last = backend_->replies.last_number();
+    send_sync();
 }
 
 /// An error in the batch ahead of a Query is the answer to that, and what it would have ended ends.
 void Relay::answer_query_unsent() {
     own_batch_ = {};
     query_answered_ = true;
-    batch_open_ = false;
-    backend_->replies.push(Request::sync, Answer::forward);
+    ExpectedReplies& replies = backend_->replies;
+    if (!replies.empty()) {
+        replies.front().answer = Answer::forward;
+        return;
+    }
+    replies.push(Request::sync, Answer::forward);
+    send_sync();
+}
+
+void Relay::send_sync() {
+    batch_open_ = batch_executes_ = false;
     worker_.to_backend.generate([](std::string& out) {
         protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
+    });
+}
+
+void Relay::send_flush() {
+    worker_.to_backend.generate([](std::string& out) {
+        protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::flush));
     });
 }
 
@@ -217,12 +268,16 @@ void Relay::log_names(const StatementRef& statement, When when) {
             case NameUse::prepare: {
                 const StatementRef prepared = prepared_by(*statement, spelled);
                 statements_.define(request, when, prepared);
-                backend_->statements.add(request, when, spelled.id, prepared->version);
+                backend_->statements.add(request, when, spelled.id, prepared->version,
+                                         prepared->server_bytes());
                 break;
             }
-            case NameUse::execute:
-                note_target_effects(spelled);
+            case NameUse::execute: {
+                const StatementRef target = statements_.find(spelled.reference.name).statement;
+                if (target && target->id == spelled.id)
+                    note_target_effects(*target, statement->unspelled);
                 break;
+            }
             case NameUse::deallocate:
                 statements_.remove(request, when, spelled.reference.name);
                 backend_->statements.remove(request, when, spelled.id);
@@ -235,10 +290,13 @@ void Relay::log_names(const StatementRef& statement, When when) {
     }
 }
 
-/// EXECUTE does what its statement does.
-void Relay::note_target_effects(const SpelledName& spelled) {
-    const StatementRef target = statements_.find(spelled.reference.name).statement;
-    if (target && target->id == spelled.id) note_effects(target->effects);
+/// EXECUTE does what its statement does. Noted when a text that speaks of it is sent, and once more
+/// when the text runs: the name may be closed in between, with the copy still there, or mean
+/// another statement. What an EXECUTE within that does is not followed.
+void Relay::note_target_effects(const Statement& target, std::string_view execute) {
+    StatementEffects effects = target.effects;
+    if (!target.names.empty()) effects.add(Effect::prepare);
+    note_effects(effects, target.text, execute);
 }
 
 /// The statement that a PREPARE in a text makes.
@@ -254,7 +312,9 @@ StatementRef Relay::prepared_by(const Statement& text, const SpelledName& spelle
     prepared->text = "PREPARE ";
     prepared->text.append(backend_name(spelled.id, storage))
         .append(std::string_view{text.unspelled}.substr(behind, reference.end - behind));
-    prepared->effects = effects_of(prepared->text);
+    // It was read with the text: what that changes of how texts are read comes behind it.
+    prepared->effects = classify_effects(prepared->text, standard_strings_);
+    if (prepared->effects.literal) prepared->read_under = literal_settings_;
     prepared->effects.remove(Effect::prepare);
     return prepared;
 }
@@ -281,29 +341,20 @@ StatementRef Relay::statement_of_portal(std::string_view portal) const {
     return {};
 }
 
-/// Runs a PREPARE of the client's again, on a backend that lacks what it made.
-void Relay::prepare_by_sql(const StatementRef& statement) {
-    ExpectedReplies& replies = backend_->replies;
-    for (const Request request : {Request::parse, Request::bind, Request::execute}) {
-        replies.push(request, Answer::discard).statement = statement;
+/// PostgreSQL looks a name up when the portal runs: what has been closed since the Bind must not be
+/// found on the backend either, though others may share it. False if that is open.
+bool Relay::take_away_closed(const Statement& statement) {
+    for (const SpelledName& spelled : statement.names) {
+        const NameUse use = spelled.reference.use;
+        if (use != NameUse::execute && use != NameUse::deallocate) continue;
+        const ClientStatements::Found named = statements_.find(spelled.reference.name);
+        if (is_open(named)) return false;
+        if (named.statement && named.statement->id == spelled.id) continue;
+        const BackendStatements::Found copy = backend_->statements.find(spelled.id);
+        if (is_open(copy)) return false;
+        if (copy.there) close_on_backend(spelled.id);
     }
-    backend_->statements.add(replies.last_number(), When::command, statement->id,
-                             statement->version);
-    replies.push(Request::close, Answer::discard);
-    replies.push(Request::close, Answer::discard);
-    worker_.to_backend.generate([&](std::string& out) {
-        constexpr std::string_view no_types{"\0\0", 2};
-        constexpr std::string_view no_parameters{"\0\0\0\0\0\0", 6};
-        protocol::append_parse(out, helper_name, statement->text, no_types);
-        // A portal's name is not the client's either, and the client cannot guess this one.
-        std::array<char, backend_name_bytes> storage{};
-        const std::string_view portal = backend_name(statement->id, storage);
-        protocol::append_bind_header(out, portal, helper_name, no_parameters.size());
-        out.append(no_parameters);
-        protocol::append_execute(out, portal);
-        protocol::append_close(out, NamedKind::portal, portal);
-        protocol::append_close(out, NamedKind::statement, helper_name);
-    });
+    return true;
 }
 
 /// A Query that is nothing but the DEALLOCATE of a statement that there is needs no backend, when

@@ -1,57 +1,73 @@
-// The relay's part for session mode: a client keeps its first backend until it goes. What that
-// needs beyond not releasing it: the client's start-up settings must outlive its own RESET, since
-// they are not what the backend began with. How a lease ends otherwise: relay.cpp.
+// The relay's part for what a client's session began with: its startup settings must outlive its
+// own RESET, since they are not what the backend began with; and for session mode, in which a
+// client keeps its first backend until it goes. How a lease ends otherwise: relay.cpp.
 
 #include "core/label.h"
 #include "core/relay.h"
 #include "protocol/messages.h"
 
-#include <algorithm>
-#include <array>
-
 namespace schemux::core {
 
 using protocol::FrontendMessage;
 
+/// Behind its transactions, too.
+bool Relay::keeps_backend() const {
+    return service_->keeps_backend || pinned_.any();
+}
+
 /// It keeps its backend, but nothing of it is under way.
 bool Relay::at_rest() const {
-    return service_->keeps_backend && phase_ == RelayPhase::leased && backend_->at_rest() &&
-           at_batch_end();
+    return keeps_backend() && phase_ == RelayPhase::leased && backend_->at_rest() && at_batch_end();
 }
 
 /// RESET, DISCARD ALL and SET … TO DEFAULT give a setting the value that the backend began with,
-/// which is not the client's. A client that keeps its backend gets its own back: restore_label.
-void Relay::note_lost_settings(const StatementEffects& effects, std::string_view text) {
-    if (!service_->keeps_backend || effects.none()) return;
-    constexpr std::array<std::string_view, 3> words{"reset", "discard", "default"};
-    const auto same = [](char a, char b) { return (a | ' ') == b; };
-    for (const std::string_view word : words) {
-        const auto found = std::search(text.begin(), text.end(), word.begin(), word.end(), same);
-        if (found != text.end()) label_lost_ = true;
-    }
-}
-
-/// What begins something new is read when the settings are back.
+/// which is not the client's. What begins something new is read when its settings are back.
 bool Relay::must_wait_for_label(FrontendMessage type) const {
-    if (!has_backend() || backend_->replies.empty() || !at_batch_end()) return false;
+    if (!has_backend()) return false;
+    const bool lost = label_lost_ && backend_->replies.owed() > 0 && at_batch_end();
+    if (!lost && restoring_ == 0) return false;
     return type == FrontendMessage::query || type == FrontendMessage::parse ||
            type == FrontendMessage::bind || type == FrontendMessage::describe ||
            type == FrontendMessage::execute || type == FrontendMessage::function_call;
 }
 
-/// Behind a RESET of a client that keeps its backend: what went comes back, in a Query of our own.
-void Relay::restore_label() {
-    const bool quiet = backend_->replies.empty() && at_batch_end();
-    if (!quiet || backend_->transaction == protocol::TransactionStatus::failed) return;
+/// Behind a RESET the client is told that it is ready when its settings are back.
+bool Relay::must_restore_label() const {
+    const bool quiet = backend_->replies.owed() == 0 && at_batch_end();
+    return label_lost_ && quiet && phase_ == RelayPhase::leased && !last_word_ &&
+           backend_->transaction != protocol::TransactionStatus::failed;
+}
+
+/// What went comes back, in a batch of our own: a Query would take the client's unnamed portal.
+/// False if nothing went.
+bool Relay::restore_label() {
+    if (!must_restore_label()) return false;
     label_lost_ = false;
-    if (label_.is_base() || phase_ != RelayPhase::leased || last_word_) return;
-    const ExpectedReply& reply = backend_->replies.push(Request::query, Answer::discard);
-    backend_->statements.remove(reply.number, When::attempted, unnamed_statement);
-    worker_.to_backend.generate([this](std::string& out) {
-        std::string sql;
-        append_restore_sql(sql, label_);
-        protocol::append_query(out, sql);
-    });
+    std::string sql;
+    if (!append_restore_sql(sql, startup_, reset_)) return false;
+    ++restoring_;
+    run_helper(sql, {});
+    backend_->replies.push(Request::sync, Answer::restore);
+    send_sync();
+    return true;
+}
+
+/// The settings could not be put back, outside a transaction: none of the client's work is lost.
+bool Relay::failed_unheard() const {
+    return restoring_ > 0 && backend_->transaction == protocol::TransactionStatus::idle;
+}
+
+/// What a RESET and its undoing have changed, both together, as PostgreSQL would have told it.
+void Relay::tell_withheld() {
+    for (const auto& [name, known] : withheld_) {
+        const std::string_view value = backend_->parameter(name);
+        if (value == known) continue;
+        note_told(name, value);
+        worker_.to_frontend.generate([&name = name, value](std::string& out) {
+            protocol::append_parameter_status(out, name, value);
+        });
+    }
+    withheld_.clear();
 }
 
 }  // namespace schemux::core

@@ -40,11 +40,9 @@ Take Relay::on_parse(const MessageInHand& message) {
         const ClientStatements::Found known = statements_.find(parse->name);
         if (is_open(known)) return stall();
         if (known.statement) return refuse(message, duplicate_statement(parse->name));
+        if (statements_.full()) return unready(message, Copy::no_more);
     }
-    if (statements_.full()) {
-        return refuse(message, make_error(sqlstate::program_limit_exceeded,
-                                          "too many prepared statements in this session"));
-    }
+    if (must_wait_for_reading(parse->text)) return stall();
     // The text is looked at once, when there is a backend to tell which settings hold.
     if (phase_ == RelayPhase::idle) return acquire();
     worker_.rewritten.clear();
@@ -63,26 +61,29 @@ Take Relay::on_parse(const MessageInHand& message) {
     statement->positions = std::move(positions);
     statement->effects = effects_of(statement->text);
     statement->version = ++worker_.last_version;
+    if (statement->effects.literal) {
+        if (settings_open()) return stall();
+        statement->read_under = literal_settings_;
+    }
     // Of several commands PostgreSQL refuses the text before it looks at any name.
     if (statement->effects.single_statement && !read_names(*statement)) return stall();
     // PostgreSQL looks already here what an EXECUTE will return.
     StatementRef spelled = statement;
     const Copy copy = ready_names(spelled);
-    if (copy != Copy::ready) return unready(message, copy, *statement);
+    if (copy != Copy::ready) return unready(message, copy);
     if (changed) counters_.rewrites.add();
     const bool replaced = changed || !statement->names.empty();
     return parse->name.empty() ? define_unnamed(message, spelled, replaced) : define_named(spelled);
 }
 
-/// Something is in the way of a message that needs `statement`.
-Take Relay::unready(const MessageInHand& message, Copy copy, const Statement& statement) {
+/// Something is in the way of a message that needs a prepared statement.
+Take Relay::unready(const MessageInHand& message, Copy copy) {
     switch (copy) {
         case Copy::ready:
         case Copy::asked:
             return stall();
         case Copy::differs:
             // As PostgreSQL words it when a plan is made anew (plancache.c).
-            worker_.namer->renew(statement.epoch);
             return refuse(message, make_error(sqlstate::feature_not_supported,
                                               "cached plan must not change result type"));
         case Copy::too_many:
@@ -90,6 +91,9 @@ Take Relay::unready(const MessageInHand& message, Copy copy, const Statement& st
                                               "a query names more than " +
                                                   std::to_string(limits::names_in_text_max) +
                                                   " prepared statements"));
+        case Copy::no_more:
+            return refuse(message, make_error(sqlstate::program_limit_exceeded,
+                                              "too many prepared statements in this session"));
     }
     return stall();
 }
@@ -101,7 +105,8 @@ Take Relay::define_unnamed(const MessageInHand& message, const StatementRef& sta
     ExpectedReply& reply = backend_->replies.push(Request::parse, Answer::forward);
     reply.statement = statement;
     statements_.define(reply.number, When::attempted, statement);
-    backend_->statements.add(reply.number, When::attempted, unnamed_statement, statement->version);
+    backend_->statements.add(reply.number, When::attempted, unnamed_statement, statement->version,
+                             statement->server_bytes());
     if (rewritten) {
         send_parse(*statement, statement->types);
     } else {
@@ -115,12 +120,21 @@ void Relay::identify(Statement& statement) {
     // names are looked up there: such a statement is shared with nobody, not even with this
     // client's next one of the same text.
     const bool shareable = !statement.effects.frozen_literal && !backend_->saw_set &&
-                           !service_->keeps_backend && statement.names.empty();
-    const std::string private_to =
-        shareable ? std::string{} : identity_.private_key + '/' + std::to_string(statement.version);
+                           !service_->keeps_backend && statement.names.empty() &&
+                           !reads_otherwise(statement);
+    if (!shareable) return identify_alone(statement);
+    statement.identified_under = label_version_;
     statement.epoch = worker_.namer->epoch();
-    statement.id = worker_.namer->identify(statement.text, statement.types, service_->name, label_,
-                                           private_to);
+    statement.id =
+        worker_.namer->identify(statement.text, statement.types, service_->name, label_, {});
+}
+
+void Relay::identify_alone(Statement& statement) {
+    statement.identified_under = label_version_;
+    statement.epoch = worker_.namer->epoch();
+    statement.id =
+        worker_.namer->identify(statement.text, statement.types, service_->name, label_,
+                                identity_.private_key + '/' + std::to_string(statement.version));
 }
 
 Take Relay::define_named(const StatementRef& statement) {
@@ -132,14 +146,15 @@ Take Relay::define_named(const StatementRef& statement) {
     if (copy.there) {
         backend_->statements.touch(statement->id);
     } else {
-        make_room_on_backend(backend_->statements.mark());
+        make_room_on_backend(*statement, backend_->statements.mark());
     }
     ExpectedReply& reply =
         backend_->replies.push(Request::parse, copy.there ? Answer::fabricate : Answer::forward);
     reply.statement = statement;
     statements_.define(reply.number, When::done, statement);
     if (!copy.there) {
-        backend_->statements.add(reply.number, When::done, statement->id, 0);
+        backend_->statements.add(reply.number, When::done, statement->id, 0,
+                                 statement->server_bytes());
         backend_->added_statements = true;
         send_parse(*statement, statement->types);
     }
@@ -156,11 +171,12 @@ void Relay::send_parse(const Statement& statement, std::string_view types) {
     });
 }
 
-/// Closes the least recently used statement on a backend that is full of them, if it was last used
-/// before `mark`.
-void Relay::make_room_on_backend(std::uint64_t mark) {
-    const std::optional<StatementId> victim = backend_->statements.victim(mark);
-    if (victim) close_on_backend(*victim);
+/// Closes the least recently used statements on a backend that is full of them, as far as they were
+/// last used before `mark`.
+void Relay::make_room_on_backend(const Statement& statement, std::uint64_t mark) {
+    BackendStatements& there = backend_->statements;
+    while (const auto victim = there.victim(mark, statement.server_bytes()))
+        close_on_backend(*victim);
 }
 
 void Relay::close_on_backend(const StatementId& id) {
@@ -207,26 +223,21 @@ Relay::Copy Relay::ensure_on_backend(const StatementRef& statement, std::uint64_
     if (copy.there && copy.version == statement->copy_version()) {
         backend_->statements.touch(statement->id);
         const Copy found = compare(statement);
-        if (found != Copy::differs || unnamed || copy.made > requests_before_) return found;
+        if (found != Copy::differs) return found;
+        if (unnamed || copy.made > requests_before_) {
+            worker_.namer->renew(statement->epoch);
+            return found;
+        }
         // It may be older than what the client prepared: PostgreSQL is asked anew.
     }
+    if (!may_prepare_again(*statement)) return Copy::asked;
     if (copy.there && !unnamed) {
         close_on_backend(statement->id);
     } else if (!unnamed) {
-        make_room_on_backend(mark);
+        make_room_on_backend(*statement, mark);
     }
-    counters_.statements_reprepared.add();
     const StatementShape& shape = statement->shape;
-    if (statement->origin == Origin::sql_prepare) {
-        prepare_by_sql(statement);
-    } else {
-        ExpectedReply& reply = backend_->replies.push(Request::parse, Answer::discard);
-        reply.statement = statement;
-        const When when = unnamed ? When::attempted : When::done;
-        backend_->statements.add(reply.number, when, statement->id, statement->copy_version());
-        if (!unnamed) backend_->added_statements = true;
-        send_parse(*statement, shape.known ? shape.parameter_types : statement->types);
-    }
+    prepare_again(statement, shape.known ? shape.parameter_types : statement->types);
     return shape.known ? ask_for_shape(statement) : Copy::ready;
 }
 
@@ -306,6 +317,7 @@ void Relay::note_shape(const StatementRef& statement, std::uint64_t result) {
 
 /// Everything that a Bind or Describe of the statement needs. May spell it anew.
 Relay::Copy Relay::ready_on_backend(StatementRef& statement) {
+    statement = identified_now(statement);
     const std::uint64_t mark = backend_->statements.mark();
     const Copy names = ready_names(statement);
     if (names != Copy::ready) return names;
@@ -333,9 +345,10 @@ Take Relay::on_bind(const MessageInHand& message) {
     if (phase_ == RelayPhase::idle) return acquire();
     StatementRef statement = known.statement;
     const Copy copy = ready_on_backend(statement);
-    if (copy != Copy::ready) return unready(message, copy, *statement);
-    note_effects(statement->effects);
-    note_lost_settings(statement->effects, statement->text);
+    if (copy != Copy::ready) return unready(message, copy);
+    if (auto error = forbidden(statement->effects)) return refuse(message, std::move(*error));
+    note_effects(statement->effects, statement->text,
+                 message.complete() ? message.body() : std::string_view{});
     note_portal(prefix->portal, statement);
     ExpectedReply& reply = backend_->replies.push(Request::bind, Answer::forward);
     reply.statement = statement;
@@ -369,7 +382,7 @@ Take Relay::on_describe(const MessageInHand& message) {
     }
     if (phase_ == RelayPhase::idle) return acquire();
     const Copy copy = statement ? ready_on_backend(statement) : Copy::ready;
-    if (copy != Copy::ready) return unready(message, copy, *statement);
+    if (copy != Copy::ready) return unready(message, copy);
     batch_open_ = true;
     if (backend_->replies.empty()) query_began_ = worker_.now;
     ExpectedReply& reply = backend_->replies.push(Request::describe, Answer::forward);

@@ -2,6 +2,7 @@
 // Filled from the configuration by the daemon; immutable once a catalog is published.
 #pragma once
 
+#include "core/session_features.h"
 #include "core/template_rewriter.h"
 
 #include <chrono>
@@ -26,6 +27,9 @@ struct Service {
     bool keeps_backend = false;  ///< session mode: a client has its backend until it goes
     std::chrono::milliseconds acquire_timeout{10'000};
     std::size_t max_query_bytes = 1 << 20;
+    SessionFeatures session_features;
+    std::size_t pin_budget = 1;  ///< clients that may keep a backend in transaction mode
+    std::shared_ptr<PinBudget> pins = std::make_shared<PinBudget>();
     std::size_t index = 0;  ///< of its counters; stable for the life of the process
 
     bool admits(std::string_view user) const {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/limits.h"
+#include "core/literal_settings.h"
 #include "core/name_references.h"
 #include "core/position_map.h"
 #include "core/statement_effects.h"
@@ -41,17 +42,30 @@ struct Statement {
     std::string types;  ///< the raw tail of the Parse: parameter type ids
     StatementId id = unnamed_statement;
     Origin origin = Origin::parse;
-    std::uint64_t epoch = 0;    ///< of the namer that gave the id
+    std::uint64_t epoch = 0;  ///< of the namer that gave the id
+    std::uint64_t identified_under =
+        0;                      ///< the version of its client's label that is part of the id
     std::uint64_t version = 0;  ///< tells one statement from the next; never 0 in use
     PositionMap positions;      ///< from the text with templates expanded back to the client's
     StatementEffects effects{};
     StatementShape shape;  ///< what the client was told of it; may stay unknown
+    std::shared_ptr<const LiteralSettings> read_under;  ///< when it was prepared first; of some
 
     // Of a text that speaks of prepared statements (relay_names.cpp).
     std::string unspelled;           ///< the text with the client's names
     std::vector<SpelledName> names;  ///< in the order of the text
     PositionMap spelled_positions;   ///< from `text` to `unspelled`
 
+    /// What it takes here, about.
+    std::size_t bytes() const {
+        return sizeof(Statement) + name.size() + text.size() + types.size() + unspelled.size() +
+               names.size() * sizeof(SpelledName);
+    }
+    /// What a copy takes of a backend's memory, about.
+    std::size_t server_bytes() const {
+        return limits::server_bytes_per_statement +
+               limits::server_bytes_per_text_byte * text.size();
+    }
     /// Tells its copies on a backend from those of others under the same id.
     std::uint64_t copy_version() const {
         return id == unnamed_statement || origin == Origin::sql_prepare ? version : 0;
@@ -63,10 +77,12 @@ struct Statement {
         types.clear();
         id = unnamed_statement;
         origin = Origin::parse;
+        identified_under = 0;
         version = 0;
         positions = {};
         effects = {};
         shape.clear();
+        read_under.reset();
         unspelled.clear();
         names.clear();
         spelled_positions = {};

@@ -120,6 +120,7 @@ void StatementCursor::see_word() {
 }
 
 void StatementCursor::see_literal() {
+    effects_.literal = true;
     const std::string_view text = lexer_.text_of(token_);
     const bool escapes = token_.kind == TokenKind::escape_literal || !conforming_;
     // Parts and escapes could spell one of the words in pieces.

@@ -2,6 +2,7 @@
 
 #include "core/call_scanner.h"
 #include "core/name_references.h"
+#include "core/setting_words.h"
 #include "core/statement_cursor.h"
 
 namespace schemux::core {
@@ -62,9 +63,12 @@ bool is_plain_object(std::uint64_t key) {
 
 class Classifier {
   public:
-    /// `names`: where to note names of prepared statements, or null.
-    Classifier(std::string_view text, bool standard_conforming_strings, NameReferences* names)
-        : cursor_(text, standard_conforming_strings, effects_), names_(names) {}
+    /// `names`, `settings`: where to note names of prepared statements and of settings, or null.
+    Classifier(std::string_view text, bool standard_conforming_strings, NameReferences* names,
+               SettingReferences* settings)
+        : cursor_(text, standard_conforming_strings, effects_),
+          names_(names),
+          settings_(settings) {}
 
     StatementEffects run();
 
@@ -73,17 +77,14 @@ class Classifier {
     Next simple_statement();
     Next explain();
     Next create();
-    Next create_table();
+    Next create_table(bool temporary);
     Next alter();
     Next prepare();
     Next declare();
     void routine();
     void atomic_body();
-    void set();
-    void set_name();
-    void reset();
     void end_transaction();
-    void scan(CallScanner::Mode mode) { CallScanner(cursor_, effects_, mode).run(); }
+    void scan(CallScanner::Mode mode) { CallScanner(cursor_, effects_, mode, settings_).run(); }
     Next query();
     Next skip_to_as();
     Next deallocate();
@@ -99,6 +100,7 @@ class Classifier {
     StatementEffects effects_;
     StatementCursor cursor_;
     NameReferences* names_;
+    SettingReferences* settings_;
 };
 
 StatementEffects Classifier::run() {
@@ -147,10 +149,10 @@ Next Classifier::statement() {
             end_transaction();
             return Next::done;
         case word_key("set"):
-            set();
+            SettingWords(cursor_, effects_, settings_).set();
             return Next::done;
         case word_key("reset"):
-            reset();
+            SettingWords(cursor_, effects_, settings_).reset();
             return Next::done;
         case word_key("explain"):
             return explain();
@@ -184,7 +186,6 @@ Next Classifier::simple_statement() {
         case word_key("show"):
         case word_key("fetch"):
         case word_key("move"):
-        case word_key("drop"):
         case word_key("grant"):
         case word_key("revoke"):
         case word_key("comment"):
@@ -202,20 +203,25 @@ Next Classifier::simple_statement() {
         case word_key("reassign"):
         case word_key("import"):
             return Next::done;
+        case word_key("drop"):
+            effects_.drops = true;
+            return Next::done;
         case word_key("savepoint"):
         case word_key("release"):
             effects_.savepoint = true;
             return Next::done;
         case word_key("close"):
             cursor_.advance();
+            effects_.drops = true;
             return cursor_.key() == word_key("all") ? add(Effect::opaque) : Next::done;
         case word_key("deallocate"):
             return deallocate();
         case word_key("discard"):
             return discard();
         case word_key("listen"):
-        case word_key("unlisten"):
             return add(Effect::listen);
+        case word_key("unlisten"):
+            return add(Effect::release);
         case word_key("load"):
             return add(Effect::load);
         default:  // DO, CALL, and whatever a later version brings
@@ -259,39 +265,6 @@ Next Classifier::explain() {
     return Next::statement;
 }
 
-void Classifier::set() {
-    cursor_.advance();
-    if (cursor_.word_is("transaction") || cursor_.word_is("constraints")) return;
-    if (cursor_.key() == word_key("local")) {
-        cursor_.advance();
-        // The generator stays seeded when the transaction has ended.
-        if (equals_ignoring_case(cursor_.name_of(cursor_.token()), "seed"))
-            effects_.add(Effect::seed);
-        return;
-    }
-    // SET SESSION x, SET SESSION AUTHORIZATION x, SET SESSION SESSION AUTHORIZATION x
-    while (cursor_.key() == word_key("session"))
-        cursor_.advance();
-    set_name();
-}
-
-void Classifier::set_name() {
-    const std::string_view name = cursor_.name_of(cursor_.token());
-    if (equals_ignoring_case(name, "role") || equals_ignoring_case(name, "authorization") ||
-        equals_ignoring_case(name, "session_authorization")) {
-        effects_.add(Effect::role);
-        return;
-    }
-    effects_.add(Effect::settings);
-    if (equals_ignoring_case(name, "seed")) effects_.add(Effect::seed);
-}
-
-void Classifier::reset() {
-    cursor_.advance();
-    if (cursor_.key() == word_key("session")) cursor_.advance();
-    set_name();
-}
-
 Next Classifier::skip_to_as() {
     while (!cursor_.at_end()) {
         const bool found = cursor_.depth() == 0 && cursor_.key() == word_key("as");
@@ -333,7 +306,10 @@ Next Classifier::deallocate() {
 
 Next Classifier::discard() {
     cursor_.advance();
-    if (cursor_.word_is("all")) refer(NameUse::deallocate_all);
+    if (cursor_.word_is("all")) {
+        refer(NameUse::deallocate_all);
+        if (settings_ != nullptr) settings_->resets_all = true;
+    }
     return add(Effect::opaque);
 }
 
@@ -345,6 +321,10 @@ void Classifier::refer(NameUse use, const protocol::Token& token) {
     using protocol::TokenKind;
     effects_.names_statements = true;
     if (names_ == nullptr) return;
+    if (names_->found.size() == name_references_max) {
+        names_->complete = false;
+        return;
+    }
     NameReference reference{use, {}, token.begin, token.length, 0};
     if (use != NameUse::deallocate_all) {
         const std::string_view inside = cursor_.name_of(token);
@@ -357,6 +337,7 @@ void Classifier::refer(NameUse use, const protocol::Token& token) {
                                                                      : c);
             if (quoted && c == '"') ++at;  // doubled
         }
+        if (reference.name.empty()) return;  // no name in SQL: PostgreSQL says so
         if (reference.name.size() > sql_name_bytes_max) names_->complete = false;
     }
     names_->found.push_back(std::move(reference));
@@ -384,11 +365,12 @@ Next Classifier::declare() {
 
 Next Classifier::create() {
     cursor_.advance();
+    bool temporary = false;
     while (true) {
         switch (cursor_.key()) {
             case word_key("temp"):
             case word_key("temporary"):
-                effects_.add(Effect::temporary);
+                temporary = true;
                 [[fallthrough]];
             case word_key("or"):
             case word_key("replace"):
@@ -404,7 +386,7 @@ Next Classifier::create() {
                 cursor_.advance();
                 continue;
             case word_key("table"):
-                return create_table();
+                return create_table(temporary);
             case word_key("materialized"):
                 return skip_to_as();
             case word_key("function"):
@@ -416,23 +398,29 @@ Next Classifier::create() {
         }
         break;
     }
+    if (temporary) effects_.add(Effect::temporary);
     return is_plain_object(cursor_.key()) ? Next::done : add(Effect::opaque);
 }
 
 // Defaults and checks are not run here, but a query behind AS is, and so are partition bounds.
-Next Classifier::create_table() {
-    while (!cursor_.at_end()) {
-        if (cursor_.depth() == 0 && cursor_.key() == word_key("as")) {
-            cursor_.advance();
-            return Next::statement;
-        }
-        if (cursor_.depth() == 0 && cursor_.key() == word_key("for")) {
+Next Classifier::create_table(bool temporary) {
+    std::uint64_t before = 0;
+    bool transient = false;
+    Next next = Next::done;
+    while (!cursor_.at_end() && next == Next::done) {
+        const std::uint64_t key = cursor_.depth() == 0 ? cursor_.key() : 0;
+        // ON COMMIT DROP
+        if (key == word_key("drop") && before == word_key("commit")) transient = true;
+        if (key == word_key("as")) next = Next::statement;
+        if (key == word_key("for")) {
             scan(CallScanner::Mode::definition);
-            return Next::done;
+            break;
         }
+        before = key;
         cursor_.advance();
     }
-    return Next::done;
+    if (temporary) effects_.add(transient ? Effect::perhaps : Effect::temporary);
+    return next;
 }
 
 // A routine's body is data, but the semicolons of BEGIN ATOMIC … END do not end the statement.
@@ -469,13 +457,19 @@ Next Classifier::alter() {
 }  // namespace
 
 StatementEffects classify_effects(std::string_view text, bool standard_conforming_strings) {
-    return Classifier(text, standard_conforming_strings, nullptr).run();
+    return Classifier(text, standard_conforming_strings, nullptr, nullptr).run();
 }
 
 NameReferences find_names(std::string_view text, bool standard_conforming_strings) {
     NameReferences names;
-    Classifier(text, standard_conforming_strings, &names).run();
+    Classifier(text, standard_conforming_strings, &names, nullptr).run();
     return names;
+}
+
+SettingReferences find_settings(std::string_view text, bool standard_conforming_strings) {
+    SettingReferences settings;
+    Classifier(text, standard_conforming_strings, nullptr, &settings).run();
+    return settings;
 }
 
 }  // namespace schemux::core

@@ -18,12 +18,14 @@ enum class Effect : std::uint16_t {
     prepare = 1U << 2,        ///< SQL PREPARE, EXECUTE, DEALLOCATE
     temporary = 1U << 3,      ///< a temporary object, or any mention of pg_temp
     hold_cursor = 1U << 4,    ///< DECLARE … WITH HOLD
-    listen = 1U << 5,         ///< LISTEN, UNLISTEN
+    listen = 1U << 5,         ///< LISTEN
     advisory_lock = 1U << 6,  ///< session-level ones
     sequence = 1U << 7,       ///< may change or read currval()/lastval()
     load = 1U << 8,           ///< LOAD
     opaque = 1U << 9,         ///< not known to be harmless
     seed = 1U << 10,          ///< setseed
+    release = 1U << 11,       ///< UNLISTEN, pg_advisory_unlock: only ends what was there
+    perhaps = 1U << 12,       ///< one of these, perhaps, or only for the transaction
 };
 
 struct StatementEffects {
@@ -34,6 +36,11 @@ struct StatementEffects {
     bool ends_transaction = false;    ///< COMMIT, ROLLBACK, PREPARE TRANSACTION …
     bool savepoint = false;           ///< SAVEPOINT, RELEASE, ROLLBACK TO
     bool frozen_literal = false;      ///< a literal that may be 'now', 'today' …: fixed at Parse
+    bool literal = false;             ///< a literal in quotes: read by settings, at Parse
+    bool sets_locally = false;        ///< changes settings until the transaction ends
+    bool changes_meaning = false;     ///< sets what later texts may be analysed by
+    bool changes_reading = false;     ///< sets what later texts are read by, here too
+    bool drops = false;               ///< DROP, CLOSE: may end what pins a client
     bool copy = false;                ///< COPY
     bool single_statement = false;    ///< exactly one that is not empty
     bool names_statements = false;    ///< find_names will find something (name_references.h)

@@ -45,7 +45,8 @@ Upkeep Upkeep::relabel(Backend& backend, const Label& target, std::string& out) 
 Upkeep Upkeep::reset(Backend& backend, std::string& out) {
     Upkeep upkeep(UpkeepGoal::reset);
     // Statements analysed under a client's own SET must not be found by another client.
-    upkeep.full_ = backend.taint.full_reset || (backend.saw_set && backend.added_statements);
+    upkeep.full_ = backend.taint.full_reset || backend.taint.settings ||
+                   (backend.saw_set && backend.added_statements);
     std::string sql;
     if (backend.transaction != protocol::TransactionStatus::idle) sql = "ROLLBACK;";
     if (upkeep.full_) {

@@ -8,6 +8,7 @@
 #include "protocol/keyed_digest.h"
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
+#include "protocol/startup_packet.h"
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -85,6 +86,7 @@ void Connector::set_access(BackendAccess access, std::uint64_t epoch) {
     access_ = std::move(access);
     epoch_ = epoch;
     keys_.clear();
+    old_servers_.clear();
 }
 
 void Connector::stop() {
@@ -199,8 +201,30 @@ asio::awaitable<Connector::Attempt> Connector::try_candidates() {
     co_return last;
 }
 
+/// Protocol 3.2 has longer cancel keys. PostgreSQL that is older negotiates; others may refuse.
 asio::awaitable<Connector::Attempt> Connector::try_candidate(Candidate candidate,
                                                              bool must_be_standby) {
+    const std::string where = candidate.host.to_string();
+    const bool old = old_servers_.contains(where);
+    Attempt attempt =
+        co_await try_version(candidate, must_be_standby, old ? 0 : protocol::long_key_minor);
+    const auto* failure = std::get_if<Failure>(&attempt);
+    if (failure == nullptr || !failure->version_refused) co_return attempt;
+    const std::string said = failure->error.message;
+    const bool closed = failure->error.sqlstate == protocol::sqlstate::connection_failure;
+    attempt = co_await try_version(candidate, must_be_standby, 0);
+    // One that merely closed may have had another reason.
+    if (std::holds_alternative<NewBackend>(attempt) && !closed) {
+        old_servers_.insert(where);
+        log_event(LogLevel::info, "server_speaks_protocol_3_0",
+                  {{"server", where}, {"error", said}});
+    }
+    co_return attempt;
+}
+
+asio::awaitable<Connector::Attempt> Connector::try_version(Candidate candidate,
+                                                           bool must_be_standby,
+                                                           std::uint16_t minor) {
     const auto socket = std::make_shared<Socket>(io_);
     const Deadline deadline(socket, access_.connect_timeout);
     boost::system::error_code error;
@@ -215,7 +239,7 @@ asio::awaitable<Connector::Attempt> Connector::try_candidate(Candidate candidate
             true};
     }
     set_data_socket_options(socket->native_handle(), candidate.address.family());
-    auto outcome = co_await log_in(*socket, candidate);
+    auto outcome = co_await log_in(*socket, candidate, minor);
     if (auto* failure = std::get_if<Failure>(&outcome)) {
         if (deadline.passed())
             failure->error = connection_error("login at " + where + " timed out");
@@ -236,8 +260,9 @@ asio::awaitable<Connector::Attempt> Connector::try_candidate(Candidate candidate
 }
 
 asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connector::log_in(
-    Socket& socket, const Candidate& candidate) {
+    Socket& socket, const Candidate& candidate, std::uint16_t minor) {
     core::BackendLogin login;
+    login.protocol_minor = minor;
     login.methods = access_.methods.value_or(safe_methods(candidate.address));
     login.user = access_.target.user;
     login.database = access_.target.dbname;
@@ -265,7 +290,7 @@ asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connecto
         } else if (std::holds_alternative<core::BackendStartup::Done>(action)) {
             co_return std::move(startup);
         } else if (auto* failed = std::get_if<core::BackendStartup::Failed>(&action)) {
-            co_return Failure{std::move(failed->error), failed->transient};
+            co_return Failure{std::move(failed->error), failed->transient, failed->version_refused};
         } else {
             const std::size_t got = co_await socket.async_read_some(
                 asio::buffer(buffer), redirect_error(use_awaitable, error));

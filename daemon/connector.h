@@ -18,6 +18,7 @@
 #include <chrono>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -60,6 +61,7 @@ class Connector final : public ControlPlane {
     struct Failure {
         protocol::ErrorFields error;
         bool transient = true;
+        bool version_refused = false;
     };
     using Attempt = std::variant<NewBackend, Failure>;
     struct Candidate {
@@ -71,8 +73,10 @@ class Connector final : public ControlPlane {
     boost::asio::awaitable<void> connect_one();
     boost::asio::awaitable<Attempt> try_candidates();
     boost::asio::awaitable<Attempt> try_candidate(Candidate candidate, bool must_be_standby);
+    boost::asio::awaitable<Attempt> try_version(Candidate candidate, bool must_be_standby,
+                                                std::uint16_t minor);
     boost::asio::awaitable<std::variant<core::BackendStartup, Failure>> log_in(
-        Socket& socket, const Candidate& candidate);
+        Socket& socket, const Candidate& candidate, std::uint16_t minor);
     boost::asio::awaitable<std::vector<Candidate>> candidates(std::string& why_none);
     boost::asio::awaitable<void> cancel(SocketAddress address, std::uint32_t pid,
                                         std::string secret, std::function<void(CancelEnd)> done);
@@ -95,6 +99,7 @@ class Connector final : public ControlPlane {
     std::size_t next_worker_ = 0;
     std::uint64_t epoch_ = 0;
     core::Settings last_parameters_;
+    std::set<std::string> old_servers_;  ///< that said that protocol 3.0 is all they know
     std::map<std::pair<std::string, std::uint32_t>, protocol::ScramKeys> keys_;
     ConnectorCounters counters_;
 };

@@ -129,6 +129,8 @@ const std::array counter_rows{
                MetricType::Counter, &core::ServiceCounters::acquire_timeouts},
     CounterRow{"schemux_client_stall_timeouts_total", "Clients ended since they did not read.",
                MetricType::Counter, &core::ServiceCounters::stall_timeouts},
+    CounterRow{"schemux_pins_total", "Clients that began to keep a backend for themselves.",
+               MetricType::Counter, &core::ServiceCounters::pins},
 };
 
 struct HistogramRow {
@@ -158,6 +160,13 @@ std::size_t ServiceIndex::index_of(const std::string& name) {
     return indices_.try_emplace(name, indices_.size()).first->second;
 }
 
+std::shared_ptr<core::PinBudget> ServiceIndex::pins_of(const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    std::shared_ptr<core::PinBudget>& pins = pins_[name];
+    if (!pins) pins = std::make_shared<core::PinBudget>();
+    return pins;
+}
+
 std::vector<std::string> ServiceIndex::names() const {
     const std::lock_guard lock(mutex_);
     std::vector<std::string> names(indices_.size());
@@ -175,6 +184,36 @@ Metrics::Metrics(const SharedState& shared, const Acceptor& acceptor, const Conn
       workers_(std::move(workers)),
       services_(services),
       reload_(reload) {}
+
+namespace {
+
+void collect_pins(const std::vector<std::string>& names, const std::vector<Counters>& by_service,
+                  std::vector<MetricFamily>& out) {
+    MetricFamily pinned = family(
+        "schemux_pinned_backends",
+        "Backends that clients keep now, by why; one may count for several.", MetricType::Gauge);
+    MetricFamily seconds =
+        family("schemux_pinned_seconds_total", "Time that clients kept backends, when they ended.",
+               MetricType::Counter);
+    for (std::size_t index = 0; index < names.size(); ++index) {
+        for (std::size_t at = 0; at < core::session_feature_count; ++at) {
+            std::uint64_t sum = 0;
+            for (const core::ServiceCounters* counters : by_service[index])
+                sum += counters->pinned[at].value();
+            const auto feature = static_cast<core::SessionFeature>(at);
+            add_value(pinned,
+                      {label("service", names[index]),
+                       label("reason", std::string(core::name_of(feature)))},
+                      static_cast<double>(sum));
+        }
+        add_value(seconds, {label("service", names[index])},
+                  total(by_service[index], &core::ServiceCounters::pinned_us) / 1e6);
+    }
+    out.push_back(std::move(pinned));
+    out.push_back(std::move(seconds));
+}
+
+}  // namespace
 
 void Metrics::collect_services(std::vector<MetricFamily>& out) const {
     const std::vector<std::string> names = services_.names();
@@ -211,6 +250,7 @@ void Metrics::collect_services(std::vector<MetricFamily>& out) const {
                       static_cast<double>(sum));
         }
     }
+    collect_pins(names, by_service, out);
     out.push_back(std::move(queries));
     out.push_back(std::move(errors));
     for (const HistogramRow& row : histogram_rows) {

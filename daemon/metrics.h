@@ -13,6 +13,7 @@
 
 #include <chrono>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -25,10 +26,13 @@ class ServiceIndex {
   public:
     std::size_t index_of(const std::string& name);
     std::vector<std::string> names() const;
+    /// How many clients of the service keep a backend; the same through every reload.
+    std::shared_ptr<core::PinBudget> pins_of(const std::string& name);
 
   private:
     mutable std::mutex mutex_;
     std::map<std::string, std::size_t> indices_;
+    std::map<std::string, std::shared_ptr<core::PinBudget>> pins_;
 };
 
 /// Set by reloads and the start; read by a scrape on the same (control) thread.

@@ -1,6 +1,7 @@
 #include "daemon/session.h"
 
 #include "daemon/backend_connection.h"
+#include "daemon/log.h"
 #include "daemon/worker.h"
 #include "protocol/message_header.h"
 
@@ -61,7 +62,20 @@ void Session::on_end(int /*error*/) {
 }
 
 void Session::on_backend_bytes(std::string_view bytes) {
-    perform(relay_->on_backend_bytes(bytes));
+    const Step step = relay_->on_backend_bytes(bytes);
+    tell_pins();
+    perform(step);
+}
+
+/// Once for each reason: what a client does in every transaction is no news.
+void Session::tell_pins() {
+    core::FeatureSet news = relay_->pinned();
+    news.remove(told_pins_);
+    told_pins_.add(news);
+    news.each([this](core::SessionFeature feature) {
+        log_event(LogLevel::info, "client_pinned",
+                  {{"service", relay_->service().name}, {"reason", core::name_of(feature)}});
+    });
 }
 
 void Session::on_granted(BackendConnection& backend) {

@@ -66,6 +66,7 @@ class Session final : public StreamHandler {
     void perform(core::Step step);
     core::Step begin_lease(BackendConnection& backend);
     void flush();
+    void tell_pins();
     void apply_backpressure();
     void close(core::CloseReason reason);
     void leave(std::string_view why);
@@ -77,7 +78,8 @@ class Session final : public StreamHandler {
     std::unique_ptr<core::Relay> relay_;
     Stream* stream_ = nullptr;
     BackendConnection* backend_ = nullptr;
-    std::string tail_;  ///< the last bytes it was heard to send, as many as Terminate has
+    core::FeatureSet told_pins_;  ///< reasons that the log has
+    std::string tail_;            ///< the last bytes it was heard to send, as many as Terminate has
     core::TimePoint last_progress_{};  ///< of a client with unread answers, as far as looked at
     std::uint64_t progress_ = 0;
 };

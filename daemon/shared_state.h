@@ -2,6 +2,7 @@
 // itself; none of it is touched per message.
 #pragma once
 
+#include "core/backend_statements.h"
 #include "core/frontend_login.h"
 #include "core/label.h"
 #include "core/limits.h"
@@ -39,7 +40,7 @@ struct Policy {
     std::chrono::milliseconds client_stall_timeout{0};  ///< 0: never
     std::uint32_t max_clients = 10'000;
     std::uint32_t min_connections = 0;
-    std::uint32_t statements_per_backend = core::limits::backend_statements_max;
+    core::BackendStatements::Bounds statements_per_backend;
     bool rotate_backends = false;     ///< for tests: no session has a backend twice in a row
     std::uint64_t backend_epoch = 0;  ///< counts the dsns: backends of an older one are closed
 };

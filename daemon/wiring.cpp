@@ -55,6 +55,31 @@ std::string search_path_text(const config::Service& service) {
     return text;
 }
 
+core::SessionFeatures session_features(const config::SessionFeatures& from) {
+    using core::SessionFeature;
+    core::SessionFeatures features;
+    const auto set = [&features](SessionFeature feature, config::FeaturePolicy policy) {
+        switch (policy) {
+            case config::FeaturePolicy::pin:
+                return features.set(feature, core::FeaturePolicy::pin);
+            case config::FeaturePolicy::reject:
+                return features.set(feature, core::FeaturePolicy::reject);
+            case config::FeaturePolicy::allow:
+                return features.set(feature, core::FeaturePolicy::allow);
+        }
+    };
+    set(SessionFeature::temp_table, from.temp_table);
+    set(SessionFeature::advisory_lock, from.advisory_lock);
+    set(SessionFeature::hold_cursor, from.hold_cursor);
+    set(SessionFeature::listen, from.listen);
+    set(SessionFeature::seed, from.seed);
+    set(SessionFeature::load, from.load);
+    set(SessionFeature::sequence, from.sequence);
+    set(SessionFeature::prepare, from.prepare);
+    set(SessionFeature::opaque, from.opaque);
+    return features;
+}
+
 core::Service make_service(const config::Settings& settings, const config::Service& from,
                            ServiceIndex& index) {
     core::Service service;
@@ -67,6 +92,11 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.angles = from.templates.angles;
     service.literals = literal_templates(from.literals);
     service.keeps_backend = settings.pool.mode == config::PoolMode::session;
+    service.session_features = session_features(from.session_features);
+    service.pin_budget = from.pin_budget > 0
+                             ? from.pin_budget
+                             : std::max<std::size_t>(1, settings.pool.max_connections / 2);
+    service.pins = index.pins_of(from.name);
     service.acquire_timeout = settings.pool.acquire_timeout;
     service.max_query_bytes = settings.limits.max_query_bytes;
     service.index = index.index_of(from.name);
@@ -92,7 +122,8 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     policy->client_stall_timeout = settings.pool.client_stall_timeout;
     policy->max_clients = settings.limits.max_clients;
     policy->min_connections = settings.pool.min_connections;
-    policy->statements_per_backend = settings.pool.statements_per_backend;
+    policy->statements_per_backend = {settings.pool.statements_per_backend,
+                                      settings.pool.statement_memory_per_backend};
     policy->rotate_backends = settings.pool.rotate_backends;
     policy->backend_epoch = backend_epoch;
     return policy;

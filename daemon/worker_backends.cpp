@@ -25,7 +25,7 @@ void Worker::post_backend(NewBackend&& backend, std::optional<core::Ticket> tick
     run([this, fresh = std::make_shared<NewBackend>(std::move(backend)), ticket] {
         auto connection = std::make_unique<BackendConnection>(*this, std::move(*fresh));
         connection->state.opened = context_.now;
-        connection->state.statements.set_maximum(policy_->statements_per_backend);
+        connection->state.statements.set_bounds(policy_->statements_per_backend);
         adopt(std::move(connection), ticket);
     });
 }
@@ -177,7 +177,7 @@ void Worker::hand_over(BackendConnection& backend, const core::Ticket& ticket) {
 void Worker::release(BackendConnection& backend) {
     if (backend.phase == BackendPhase::leased) counters_.backends_leased.subtract();
     backend.phase = BackendPhase::parked;
-    // It may answer what nobody has asked (E17): that is not waited for.
+    // It says more than anybody waits for, or nothing any more.
     if (backend.state.dying) return close_backend(backend, "server_closed");
     // A cancel that is still under way could hit the next client's query.
     if (backend.state.cancels_in_flight > 0) return;

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds schemux with warnings as errors, and runs everything that tests
 # it: unit tests, the checks of tests/tidy, the lexer against PostgreSQL's own scanner, the
-# simulation of whole sessions, the integration tests on a real PostgreSQL, raw messages to it with
-# and without schemux between, and the drivers of many languages.
+# simulation of whole sessions, the integration tests on a real PostgreSQL, raw messages and random
+# programs of several sessions to it with and without schemux between, and the drivers of many
+# languages.
 #
 #   ./tests/run.sh             everything
 #   ./tests/run.sh --smoke     of the integration tests only the quick ones, no client matrix,
-#                              fewer cases, seeds and wire scripts
+#                              fewer cases, seeds, wire scripts and session programs
 #   ./tests/run.sh --fuzz N    only the fuzz targets, each for N seconds (tests/fuzz/README.md)
 #   ./tests/run.sh --asan      built with AddressSanitizer and UndefinedBehaviorSanitizer
 #   ./tests/run.sh --tsan      built with ThreadSanitizer; only what has threads, and --smoke
@@ -30,17 +31,18 @@ lexer_seconds=600
 simulation_seconds=900
 integration_seconds=2400
 wire_seconds=1500
+sessions_seconds=900
 clients_seconds=900
 
 test_packages=(
     libgtest-dev libgmock-dev libpg-query-dev postgresql-server-dev-15
     python3 python3-psycopg python3-psycopg2 python3-psycopg-pool python3-asyncpg
-    libpostgresql-jdbc-java
+    python3-sqlalchemy python3-django libpostgresql-jdbc-java
 )
 
 # For the drivers of tests/clients: 450 MB, about a minute and a half.
 client_packages=(
-    python3-pg8000 python3-sqlalchemy python3-django python3-alembic python3-pyodbc odbc-postgresql
+    python3-pg8000 python3-alembic python3-pyodbc odbc-postgresql
     ruby-pg libdbd-pg-perl php-cli php-pgsql libpqxx-dev
     golang-go golang-github-jackc-pgx-v4-dev golang-github-lib-pq-dev
     cargo librust-tokio-postgres-dev librust-tokio-dev librust-futures-util-dev
@@ -56,12 +58,13 @@ filter=
 smoke=no
 integration_options=()
 wire_options=()
+sessions_options=()
 lexer_cases=1000000
 simulation_seeds=5000
 passed=0
 failed=0
 
-usage() { sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,19s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 read_arguments() {
     while [[ $# -gt 0 ]]; do
@@ -70,12 +73,14 @@ read_arguments() {
                 smoke=yes
                 integration_options+=(--smoke)
                 wire_options+=(--smoke)
+                sessions_options+=(--smoke)
                 lexer_cases=200000
                 simulation_seeds=500
                 ;;
             --asan)
                 preset=asan
                 wire_options+=(--smoke)
+                sessions_options+=(--smoke)
                 lexer_cases=200000
                 simulation_seeds=500
                 ;;
@@ -257,6 +262,9 @@ main() {
             say "the same bytes to PostgreSQL and through schemux (minutes)"
             run_part wire "$wire_seconds" "$python" tests/wire/run.py \
                 --schemux "build/$preset/schemux" "${wire_options[@]}"
+            say "random programs of several sessions, and what each leaves behind (two minutes)"
+            run_part sessions "$sessions_seconds" "$python" tests/sessions/run.py \
+                --schemux "build/$preset/schemux" "${sessions_options[@]}"
         fi
         if [[ $preset == dev && $smoke == no ]]; then
             say "every driver, directly and through schemux (4-6 minutes)"

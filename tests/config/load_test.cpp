@@ -49,7 +49,7 @@ http: { address: 127.0.0.2, port: 7003 }
 backend: { dsn: "postgresql://u@h/d", password_file: /etc/pw }
 pool: { max_connections: 7, min_connections: 2, mode: transaction, acquire_timeout: 250ms,
         connect_timeout: 2s, idle_timeout: 3m, lifetime: 2h,
-        statements_per_backend: 9, rotate_backends: true }
+        statements_per_backend: 9, statement_memory_per_backend: 1MiB, rotate_backends: true }
 auth: { method: trust, users: [ { name: alice }, { name: bob } ] }
 services:
   - name: one
@@ -59,6 +59,8 @@ services:
     allow_schemas: [ other ]
     templates: { braces: false, angles: false }
     literals: all
+    session_features: { temp_table: pin, listen: reject }
+    pin_budget: 3
   - { name: two, search_path: [] }
 workers: 64
 log: { format: json, level: debug }
@@ -83,6 +85,7 @@ drain_timeout: 0
     EXPECT_EQ(settings.pool.idle_timeout, std::chrono::minutes(3));
     EXPECT_EQ(settings.pool.lifetime, std::chrono::hours(2));
     EXPECT_EQ(settings.pool.statements_per_backend, 9U);
+    EXPECT_EQ(settings.pool.statement_memory_per_backend, 1048576U);
     EXPECT_TRUE(settings.pool.rotate_backends);
     ASSERT_EQ(settings.auth.users.size(), 2U);
     EXPECT_EQ(settings.auth.users[1].name, "bob");
@@ -95,6 +98,9 @@ drain_timeout: 0
     EXPECT_FALSE(one.templates.braces);
     EXPECT_FALSE(one.templates.angles);
     EXPECT_EQ(one.literals, LiteralScope::all);
+    EXPECT_EQ(one.session_features.temp_table, FeaturePolicy::pin);
+    EXPECT_EQ(one.session_features.listen, FeaturePolicy::reject);
+    EXPECT_EQ(one.pin_budget, 3U);
     EXPECT_EQ(settings.services[1].search_path, Lines{});
     EXPECT_EQ(settings.workers, 64U);
     EXPECT_EQ(settings.log.format, LogFormat::json);

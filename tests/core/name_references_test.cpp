@@ -74,12 +74,23 @@ TEST(NameReferences, WhatOnlyLooksLikeOne) {
     EXPECT_EQ(names_in("SELECT execute FROM deallocate"), "");
     EXPECT_EQ(names_in("EXECUTE"), "");
     EXPECT_EQ(names_in("DEALLOCATE"), "");
+    EXPECT_EQ(names_in("EXECUTE \"\""), "");
 }
 
 TEST(NameReferences, NameThatCannotBeReadIsSaid) {
     EXPECT_EQ(names_in("EXECUTE U&\"\\0061\""), "!");
     EXPECT_EQ(names_in("EXECUTE " + std::string(sql_name_bytes_max, 'x')).back(), 'x');
     EXPECT_EQ(names_in("EXECUTE " + std::string(sql_name_bytes_max + 1, 'x')).back(), '!');
+}
+
+TEST(NameReferences, NumberIsBounded) {
+    std::string text;
+    for (std::size_t i = 0; i < name_references_max; ++i)
+        text += "EXECUTE a;";
+    EXPECT_TRUE(find_names(text, true).complete);
+    text += "EXECUTE a";
+    EXPECT_FALSE(find_names(text, true).complete);
+    EXPECT_EQ(find_names(text, true).found.size(), name_references_max);
 }
 
 TEST(NameReferences, EffectsForetellThem) {

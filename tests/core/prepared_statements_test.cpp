@@ -110,6 +110,36 @@ TEST(ClientStatements, NumberIsBounded) {
     EXPECT_TRUE(statements.full());
 }
 
+TEST(ClientStatements, BytesAreBoundedAndComeBack) {
+    StatementPool pool;
+    ClientStatements statements;
+    const std::size_t half = limits::client_statement_bytes_max / 2;
+    const auto large = [&](std::string name) {
+        StatementRef statement = named(pool, std::move(name));
+        statement->text.assign(half, 'x');
+        return statement;
+    };
+    define(statements, 1, large(""));
+    define(statements, 2, large(""));
+    EXPECT_FALSE(statements.full()) << "the unnamed one is bounded by itself";
+    define(statements, 3, large("a"));
+    EXPECT_FALSE(statements.full());
+    define(statements, 4, large("b"));
+    EXPECT_TRUE(statements.full());
+    const StatementRef b = statements.find("b").statement;
+    statements.replace(b, named(pool, "b"));
+    EXPECT_FALSE(statements.full());
+    define(statements, 5, large("b"));
+    EXPECT_TRUE(statements.full());
+    define(statements, 6, large("b"));
+    statements.remove_now("b");
+    EXPECT_FALSE(statements.full());
+    define(statements, 7, large("b"));
+    statements.remove_all(8, When::command);
+    EXPECT_TRUE(statements.command(8));
+    EXPECT_FALSE(statements.full());
+}
+
 TEST(StatementPool, RecordIsCleanWhenItIsUsedAgain) {
     StatementPool pool;
     Statement* address = nullptr;
@@ -168,52 +198,89 @@ StatementId numbered(std::size_t number) {
     return id;
 }
 
-void add(BackendStatements& statements, std::uint64_t request) {
-    statements.add(request, When::done, numbered(request), 0);
+std::optional<StatementId> victim(BackendStatements& statements, std::size_t bytes = 1) {
+    return statements.victim(statements.mark(), bytes);
+}
+
+void add(BackendStatements& statements, std::uint64_t request, std::size_t bytes = 1) {
+    statements.add(request, When::done, numbered(request), 0, bytes);
     statements.succeeded(request);
 }
 
 TEST(BackendStatements, LeastRecentlyUsedGoesFirst) {
     BackendStatements statements;
     for (std::size_t i = 1; i <= limits::backend_statements_max; ++i) {
-        EXPECT_FALSE(statements.victim(statements.mark()));
+        EXPECT_FALSE(victim(statements));
         add(statements, i);
     }
-    EXPECT_EQ(statements.victim(statements.mark()), numbered(1));
+    EXPECT_EQ(victim(statements), numbered(1));
     statements.touch(numbered(1));
-    EXPECT_EQ(statements.victim(statements.mark()), numbered(2));
+    EXPECT_EQ(victim(statements), numbered(2));
     EXPECT_EQ(statements.find(numbered(2)).made, 2U);
     statements.remove(1'000, When::done, numbered(2));
     EXPECT_FALSE(statements.find(numbered(2)).there);
-    EXPECT_FALSE(statements.victim(statements.mark())) << "one is about to go";
+    EXPECT_FALSE(victim(statements)) << "one is about to go";
     statements.succeeded(1'000);
-    EXPECT_FALSE(statements.victim(statements.mark()));
+    EXPECT_FALSE(victim(statements));
 }
 
 TEST(BackendStatements, WhatWasUsedBehindTheMarkIsNoVictim) {
     BackendStatements statements;
-    statements.set_maximum(2);
+    statements.set_bounds({2, 100});
     add(statements, 1);
     const std::uint64_t mark = statements.mark();
-    EXPECT_FALSE(statements.victim(mark));
-    statements.add(2, When::done, numbered(2), 0);
-    EXPECT_EQ(statements.victim(mark), numbered(1));
+    EXPECT_FALSE(statements.victim(mark, 1));
+    statements.add(2, When::done, numbered(2), 0, 1);
+    EXPECT_EQ(statements.victim(mark, 1), numbered(1));
     statements.touch(numbered(1));
-    EXPECT_FALSE(statements.victim(mark));
-    EXPECT_EQ(statements.victim(statements.mark()), numbered(1));
+    EXPECT_FALSE(statements.victim(mark, 1));
+    EXPECT_EQ(victim(statements), numbered(1));
     statements.remove(3, When::done, numbered(1));
-    statements.add(4, When::done, numbered(3), 0);
-    EXPECT_EQ(statements.victim(statements.mark()), numbered(2)) << "also one under way";
+    statements.add(4, When::done, numbered(3), 0, 1);
+    EXPECT_EQ(victim(statements), numbered(2)) << "also one under way";
+}
+
+TEST(BackendStatements, BytesAreBoundedToo) {
+    BackendStatements statements;
+    statements.set_bounds({10, 100});
+    add(statements, 1, 40);
+    add(statements, 2, 40);
+    EXPECT_FALSE(victim(statements, 20));
+    EXPECT_EQ(victim(statements, 21), numbered(1));
+    statements.remove(3, When::done, numbered(1));
+    EXPECT_FALSE(victim(statements, 60)) << "one is about to go";
+    EXPECT_EQ(victim(statements, 61), numbered(2));
+    statements.remove(4, When::done, numbered(2));
+    EXPECT_FALSE(victim(statements, 1'000)) << "alone it may be as large as it likes";
+    statements.skipped(3);
+    statements.skipped(4);
+    EXPECT_EQ(victim(statements, 21), numbered(1));
+    statements.add(5, When::done, numbered(5), 0, 20);
+    EXPECT_EQ(victim(statements, 1), numbered(1)) << "what is under way counts";
+    statements.failed(5);
+    EXPECT_FALSE(victim(statements, 20));
+    statements.remove_now(numbered(1));
+    EXPECT_FALSE(victim(statements, 60));
+    statements.remove_all(6, When::command);
+    statements.add(7, When::done, numbered(7), 0, 90);
+    EXPECT_FALSE(victim(statements, 10));
+    EXPECT_EQ(victim(statements, 11), numbered(7));
+    statements.command(6);
+    statements.succeeded(7);
+    EXPECT_FALSE(victim(statements, 10));
+    EXPECT_EQ(victim(statements, 11), numbered(7));
+    statements.clear();
+    EXPECT_FALSE(victim(statements, 100));
 }
 
 TEST(BackendStatements, VersionTellsCopiesUnderOneIdApart) {
     BackendStatements statements;
-    statements.add(1, When::attempted, unnamed_statement, 7);
+    statements.add(1, When::attempted, unnamed_statement, 7, 1);
     EXPECT_EQ(statements.find(unnamed_statement).version, 7U);
     statements.succeeded(1);
     EXPECT_EQ(statements.find(unnamed_statement).version, 7U);
     EXPECT_EQ(statements.size(), 0U) << "only named ones count";
-    statements.add(2, When::attempted, unnamed_statement, 8);
+    statements.add(2, When::attempted, unnamed_statement, 8, 1);
     statements.failed(2);
     EXPECT_FALSE(statements.find(unnamed_statement).there);
 }
@@ -223,7 +290,7 @@ TEST(BackendStatements, ShapeIsThatOfTheCopyThatIsThere) {
     add(statements, 1);
     statements.shape_of(numbered(1))->known = true;
     statements.remove(2, When::done, numbered(1));
-    statements.add(3, When::done, numbered(1), 0);
+    statements.add(3, When::done, numbered(1), 0, 1);
     statements.succeeded(2);
     EXPECT_EQ(statements.shape_of(numbered(1)), nullptr);
     statements.succeeded(3);

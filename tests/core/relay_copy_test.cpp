@@ -185,6 +185,23 @@ TEST(RelayCopy, ExtendedInWithEarlySyncAndDataSentBlindly) {
     script.check();
 }
 
+TEST(RelayCopy, EarlySyncIsNotWaitedForBehindTheCopy) {
+    // It was read and ignored: neither a name nor how strings read is open for its sake.
+    Script script;
+    const std::string all = parse("", "copy t from stdin") + bind("", "") + execute() + sync() +
+                            copy_done() + close_portal("") + query("prepare p as select 1");
+    script.frontend(query("begin") + query("set local work_mem to 1"))
+        .backend(command_complete("BEGIN") + ready('T') + command_complete("SET") + ready('T'))
+        .whatever_backend_got()
+        .frontend(all)
+        .backend(parse_complete() + bind_complete() + copy_in_response())
+        .whatever_backend_got()
+        .backend(copied + close_complete() + command_complete("PREPARE") + ready('T'))
+        .frontend(query("commit"))
+        .backend_gets(query("commit"));
+    script.check_whole();
+}
+
 TEST(RelayCopy, ExtendedInThatNeverBeginsAnswersTheEarlySync) {
     Script script;
     script.frontend(parse("", "copy missing from stdin") + bind("", "") + execute() + sync())
@@ -214,37 +231,110 @@ TEST(RelayCopy, ExtendedInWithAnErrorWaitsForTheSync) {
     script.check();
 }
 
-TEST(RelayCopy, BackendThatMayHaveOneAnswerTooManyIsClosed) {
-    // libpq's early Sync: ignored if the COPY had read it, answered if the COPY failed before.
+// libpq's early Sync: ignored if the COPY had read it, answered if the COPY failed before that.
+const std::string early_sync = parse("", "copy t from stdin") + bind("", "") + execute() + sync();
+const std::string copy_begun = parse_complete() + bind_complete() + copy_in_response();
+const std::string bad_input = error("22P02", "invalid input");
+const std::string nothing_more = empty_query_response() + ready();
+
+TEST(RelayCopy, WhetherAnEarlySyncIsAnsweredIsAskedWhenTheCopyFailed) {
     Script script;
-    const std::string start = parse("", "copy t from stdin") + bind("", "") + execute() + sync();
-    script.frontend(start)
-        .backend(parse_complete() + bind_complete() + copy_in_response())
+    script.frontend(early_sync)
+        .backend(copy_begun)
         .frontend(copy_data("rubbish\n"))
-        .backend(error("22P02", "invalid input"))
+        .whatever_backend_got()
+        .backend(bad_input)
         .frontend(copy_done() + sync())
+        .backend_gets(sync())
         .backend(ready())
-        .frontend_gets(parse_complete() + bind_complete() + copy_in_response() +
-                       error("22P02", "invalid input") + ready())
-        .backend_closed()
-        .open();
+        .frontend_gets(copy_begun + bad_input + ready())
+        .leased()
+        .backend_gets(query(""))
+        .backend(nothing_more)
+        .frontend_gets("")
+        .released_after("DISCARD SEQUENCES");
+    script.check();
+}
+
+TEST(RelayCopy, UnnamedStatementOutlivesThatQuestion) {
+    Script script;
+    script.frontend(early_sync)
+        .backend(copy_begun)
+        .frontend(copy_data("rubbish\n") + copy_done() + sync())
+        .backend(bad_input + ready())
+        .frontend_gets(copy_begun + bad_input + ready())
+        .whatever_backend_got()
+        .backend(nothing_more)
+        .released_after("DISCARD SEQUENCES")
+        .frontend(bind("", "") + execute() + sync())
+        .backend_gets(parse("", "copy t from stdin") + bind("", "") + execute() + sync());
+    script.check_whole();
+}
+
+TEST(RelayCopy, EarlySyncThatIsAnsweredBehindTheLaterOnePasses) {
+    Script script;
+    script.frontend(early_sync)
+        .backend(copy_begun)
+        .frontend(copy_data("rubbish\n") + copy_done() + sync())
+        .whatever_backend_got()
+        .backend(bad_input + ready())
+        .frontend_gets(copy_begun + bad_input + ready())
+        .backend_gets(query(""))
+        .backend(ready() + nothing_more)
+        .frontend_gets(ready())
+        .released_after("DISCARD SEQUENCES");
     script.check();
 }
 
 TEST(RelayCopy, EarlySyncThatIsAnsweredAfterAllPasses) {
     // The COPY failed before it read anything: a trigger FOR EACH STATEMENT, or a view.
     Script script;
-    const std::string start = parse("", "copy v from stdin") + bind("", "") + execute() + sync();
-    script.frontend(start)
-        .backend(parse_complete() + bind_complete() + copy_in_response() +
-                 error("42809", "cannot copy to view") + ready())
-        .frontend_gets(parse_complete() + bind_complete() + copy_in_response() +
-                       error("42809", "cannot copy to view") + ready())
-        .backend_closed()
-        .open()
+    const std::string on_a_view = copy_begun + error("42809", "cannot copy to view") + ready();
+    script.frontend(early_sync)
+        .backend(on_a_view)
+        .frontend_gets(on_a_view)
+        .released_after("DISCARD SEQUENCES")
         .frontend(query("select 1"))
         .backend(one_row("1") + ready())
         .frontend_gets(one_row("1") + ready());
+    script.check();
+}
+
+TEST(RelayCopy, SyncBehindDataThatFailIsAnsweredInItsPlace) {
+    Script script;
+    script.frontend(parse("", "copy t from stdin") + bind("", "") + execute() + flush())
+        .backend(copy_begun)
+        .frontend(copy_data("rubbish\n") + sync() + copy_done() + sync() + query("select 1"))
+        .whatever_backend_got()
+        .backend(bad_input + ready() + ready() + one_row("1") + ready())
+        .frontend_gets(copy_begun + bad_input + ready() + ready() + one_row("1") + ready())
+        .whatever_backend_got()
+        .released_after("DISCARD SEQUENCES");
+    script.check_whole();
+}
+
+TEST(RelayCopy, ReadyForQueryBeyondTheEarlySyncsIsOutOfTurn) {
+    Script script;
+    script.frontend(early_sync)
+        .backend(copy_begun + bad_input + ready() + ready())
+        .backend_closed()
+        .closes(CloseReason::backend_desync);
+    script.check_whole();
+}
+
+TEST(RelayCopy, ClientGoneBehindAnEarlySyncLeavesACertainBackend) {
+    Script script;
+    script.frontend(early_sync)
+        .backend(copy_begun)
+        .whatever_backend_got()
+        .frontend_closes()
+        .backend_gets(copy_fail("client is gone"))
+        .backend(error("57014", "COPY from stdin failed"))
+        .backend_gets(sync())
+        .backend(ready())
+        .backend_gets(query(""))
+        .backend(nothing_more)
+        .released_after("DISCARD SEQUENCES");
     script.check();
 }
 

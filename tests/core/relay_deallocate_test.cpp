@@ -10,10 +10,6 @@ namespace {
 const std::string none = command_complete("SELECT 0");
 const std::string prepared = parse_complete() + ready();
 
-std::string run(std::string_view name) {
-    return bind_with("", name, no_parameters) + execute() + sync();
-}
-
 TEST(RelayDeallocate, DeallocateAllForgetsTheClientsStatementsOnly) {
     Script script;
     script.frontend(parse("s1", "select 1") + sync())

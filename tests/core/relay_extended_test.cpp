@@ -130,6 +130,16 @@ TEST(RelayExtended, ClosePortalIsAskedOfTheBackend) {
     script.check();
 }
 
+TEST(RelayExtended, NotificationComesBehindAnAnswerThatWeMake) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + close_statement("s1") + sync())
+        .backend_gets(parse("@1", "select 1") + sync())
+        .backend(parse_complete() + notification() + ready())
+        .frontend_gets(parse_complete() + close_complete() + notification() + ready())
+        .released();
+    script.check();
+}
+
 TEST(RelayExtended, UnknownStatementIsAnErrorOutsideATransaction) {
     Script script;
     const std::string told = own_error("26000", "prepared statement \"s9\" does not exist");
@@ -414,6 +424,53 @@ TEST(RelayExtended, PositionOfAnErrorAtExecuteIsOfTheClientsText) {
         .frontend_gets(parse_complete() + bind_complete() + error("42703", "no column", 36) +
                        ready());
     script.check_whole();
+}
+
+TEST(RelayExtended, ChangeOfHowStringsReadIsFollowedByAResetThoughItIsOverBeforeItIsTold) {
+    // Behind it 'a\' goes on, and the call of a function is no part of a literal.
+    Script script;
+    const std::string hidden = "select 'a\\', ' || set_config('role','x',false) || ' \\' '";
+    const std::string ran = bind_complete() + command_complete("SELECT 1");
+    script
+        .frontend(parse("", "set local standard_conforming_strings to off") + bind("", "") +
+                  execute() + parse("", hidden) + bind("", "") + execute() + sync())
+        .whatever_backend_got()
+        .backend(parse_complete() + bind_complete() + command_complete("SET") + parse_complete() +
+                 ran + ready())
+        .released_after(full_reset);
+    script.check();
+}
+
+TEST(RelayExtended, StatementPreparedUnderALocalSettingIsNotShared) {
+    Script script;
+    const std::string begun = command_complete("BEGIN") + ready('T') + one_row("off") + ready('T');
+    const std::string prepared = parse_complete() + ready();
+    script.frontend(parse("s", "select null = a from t") + sync())
+        .backend_gets(parse("@1", "select null = a from t") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .client(2)
+        .frontend(query("begin") + query("select set_config('transform_null_equals','on',true)"))
+        .backend(begun)
+        .whatever_backend_got()
+        .frontend(parse("s", "select null = a from t") + sync())
+        .backend_gets(parse("@2", "select null = a from t") + sync())
+        .backend(parse_complete() + ready('T'))
+        .frontend(query("commit"))
+        .backend(command_complete("COMMIT") + ready())
+        .whatever_backend_got()
+        .released_after(full_reset);
+    script.check_whole();
+}
+
+TEST(RelayExtended, FlushIsNotSentToABackendThatOwesNothing) {
+    Script script;
+    script.frontend(query("select {{x}}") + flush())
+        .backend_gets("")
+        .released()
+        .frontend(query("select 1"))
+        .backend_gets(query("select 1"));
+    script.check();
 }
 
 }  // namespace

@@ -150,7 +150,7 @@ TEST(RelayFailures, NoticeThatCameInPartBeforeTheLeasePasses) {
     relay.start(&welcome);
     context.settle();
     Backend backend;
-    const std::string status = parameter_status("application_name", "x");
+    const std::string status = notice("going on");
     backend.held = status.substr(0, 7);
     const std::string text = query("select 1");
     EXPECT_EQ(relay.on_frontend_bytes(text).next, Next::acquire);

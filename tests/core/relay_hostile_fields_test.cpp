@@ -96,6 +96,10 @@ TEST(RelayHostileFields, LargeMessagesPassInPiecesOrEndTheBackend) {
                 EXPECT_EQ(hostile.told(), header(type, large));
                 hostile.backend_sends(std::string(100'000, 'x'));
                 EXPECT_EQ(hostile.told().size(), 100'005U);
+            } else if (type == 'N' && has(state.swallowed, type)) {
+                hostile.backend_sends(std::string(100'000, 'x'));
+                EXPECT_EQ(hostile.told(), "");
+                EXPECT_FALSE(hostile.poisoned());
             } else {
                 EXPECT_TRUE(hostile.poisoned());
             }

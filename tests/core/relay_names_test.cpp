@@ -12,21 +12,9 @@ const std::string none = command_complete("SELECT 0");
 const std::string made = command_complete("PREPARE") + ready();
 const std::string ran = none + ready();
 
-std::string run(std::string_view name) {
-    return bind_with("", name, no_parameters) + execute() + sync();
-}
-
-Scene two_backends() {
-    Scene scene;
-    scene.backends = 2;
-    return scene;
-}
-
 /// What prepares a statement of SQL's again, under the name `at`.
 std::string again(const std::string& at, const std::string& rest) {
-    return parse("sx_prepare", "PREPARE " + at + rest) +
-           bind_with(at, "sx_prepare", no_parameters) + execute(at) + close_portal(at) +
-           close_statement("sx_prepare");
+    return helper("PREPARE " + at + rest);
 }
 
 const std::string done_again = parse_complete() + bind_complete() + command_complete("PREPARE") +
@@ -63,8 +51,8 @@ TEST(RelayNames, AreCarriedToABackendThatLacksThem) {
         .frontend_gets(command_complete("PREPARE") + ran)
         .on_backend(2)
         .frontend(query("execute p(1)"))
-        .backend_gets(again("@1", " (int) AS select $1") + flush())
-        .backend(done_again)
+        .backend_gets(again("@1", " (int) AS select $1") + sync())
+        .backend(done_again + ready())
         .backend_gets(query("execute @1(1)"))
         .backend(ran)
         .frontend_gets(ran)
@@ -82,11 +70,36 @@ TEST(RelayNames, ErrorThereIsTheAnswerToTheQuery) {
         .whatever_backend_got()
         .on_backend(2)
         .frontend(query("execute p") + query("select 2"))
-        .backend_gets(again("@1", " as select * from t") + flush())
-        .backend(parse_complete() + bind_complete() + gone)
-        .backend_gets(sync() + query("select 2"))
-        .backend(ready() + ran)
+        .backend_gets(again("@1", " as select * from t") + sync())
+        .backend(parse_complete() + bind_complete() + gone + ready())
+        .backend_gets(query("select 2"))
+        .backend(ran)
         .frontend_gets(gone + ready() + ran)
+        .released();
+    script.check_whole();
+}
+
+TEST(RelayNames, PreparingAgainMayFailAndBeTriedAgain) {
+    Script script(two_backends());
+    const std::string gone = error("42P01", "relation \"t\" does not exist");
+    script.on_backend(1)
+        .frontend(query("prepare p as select * from t"))
+        .backend(made)
+        .frontend_gets(made)
+        .whatever_backend_got()
+        .on_backend(2)
+        .frontend(query("execute p"))
+        .backend_gets(again("@1", " as select * from t") + sync())
+        .backend(parse_complete() + bind_complete() + gone + ready())
+        .frontend_gets(gone + ready())
+        .released()
+        .on_backend(2)
+        .frontend(query("execute p"))
+        .backend_gets(close_statement("@prepare") + again("@1", " as select * from t") + sync())
+        .backend(close_complete() + done_again + ready())
+        .backend_gets(query("execute @1"))
+        .backend(ran)
+        .frontend_gets(ran)
         .released();
     script.check_whole();
 }
@@ -145,6 +158,23 @@ TEST(RelayNames, TextIsSpelledAsTheNameIsMeantWhenItIsBound) {
     script.check();
 }
 
+TEST(RelayNames, NoticesOfPreparingAgainAreNotTold) {
+    Script script(two_backends());
+    script.on_backend(1)
+        .frontend(query("prepare p as select '\\'"))
+        .backend(notice("nonstandard use of \\") + made)
+        .frontend_gets(notice("nonstandard use of \\") + made)
+        .whatever_backend_got()
+        .on_backend(2)
+        .frontend(query("execute p"))
+        .whatever_backend_got()
+        .backend(parse_complete() + bind_complete() + notice("nonstandard use of \\") +
+                 command_complete("PREPARE") + close_complete() + close_complete() + ready())
+        .backend(notice("of its own") + ran)
+        .frontend_gets(notice("of its own") + ran);
+    script.check();
+}
+
 TEST(RelayNames, OneThatWasGivenUpElsewhereIsNotFound) {
     Script script(two_backends());
     const std::string missing = error("26000", "no") + ready();
@@ -178,8 +208,8 @@ TEST(RelayNames, OlderOneOfTheNameIsReplaced) {
         .on_backend(1)
         .whatever_backend_got()
         .frontend(query("execute p"))
-        .backend_gets(close_statement("@1") + again("@1", " as select 2") + flush())
-        .backend(close_complete() + done_again)
+        .backend_gets(close_statement("@1") + again("@1", " as select 2") + sync())
+        .backend(close_complete() + done_again + ready())
         .backend_gets(query("execute @1"))
         .backend(ran)
         .frontend_gets(ran)
@@ -233,7 +263,15 @@ TEST(RelayNames, ExecuteHasTheEffectsOfItsStatement) {
     script.frontend(query("prepare p as select set_config('a', 'b', false)"))
         .backend(made)
         .frontend_gets(made)
-        .released_after(full_reset)
+        .released()
+        .frontend(query("execute p"))
+        .session_has({{"a", "b"}})
+        .backend(ran)
+        .frontend_gets(ran)
+        .released()
+        .that([](World& world) {
+            EXPECT_EQ(world.client(0).relay->label(), Label::of({{"a", "b"}}));
+        })
         .frontend(query("prepare q as select nextval('s')"))
         .backend(made)
         .frontend_gets(made)
@@ -242,6 +280,64 @@ TEST(RelayNames, ExecuteHasTheEffectsOfItsStatement) {
         .backend(ran)
         .frontend_gets(ran)
         .released_after("DISCARD SEQUENCES");
+    script.check_whole();
+}
+
+TEST(RelayNames, OneThatIsClosedBehindTheBindIsNotFoundByTheExecute) {
+    Script script;
+    const std::string prepared = parse_complete() + ready();
+    const std::string missing = error("26000", "prepared statement \"x\" does not exist");
+    script.frontend(parse("x", "select nextval('s')") + sync())
+        .backend(prepared)
+        .frontend(parse("e", "execute x") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared + prepared)
+        .whatever_backend_got()
+        .released_after("DISCARD SEQUENCES")
+        .frontend(bind("", "e") + close_statement("x") + execute() + sync())
+        .backend_gets(bind("", "@2") + close_statement("@1") + execute() + sync())
+        .backend(bind_complete() + close_complete() + missing + ready())
+        .frontend_gets(bind_complete() + close_complete() + missing + ready())
+        .released_after("DISCARD SEQUENCES");
+    script.check();
+}
+
+TEST(RelayNames, ExecuteOfAnExecuteIsFollowedByAReset) {
+    Script script;
+    const std::string prepared = parse_complete() + ready();
+    script.frontend(query("prepare y as select 1"))
+        .backend(made)
+        .frontend(parse("e", "execute y") + sync())
+        .backend(prepared)
+        .frontend_gets(made + prepared)
+        .whatever_backend_got()
+        .released()
+        .frontend(query("execute e"))
+        .backend(ran)
+        .frontend_gets(ran)
+        .released_after(full_reset);
+    script.check_whole();
+}
+
+TEST(RelayNames, WhatANestedExecuteLacksHasTheClientsName) {
+    Script script;
+    const auto lacks = [](std::string_view name) {
+        return error("26000", "prepared statement \"" + std::string(name) + "\" does not exist") +
+               ready();
+    };
+    const std::string prepared = parse_complete() + ready();
+    script.frontend(parse("e", "execute gone") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        // The second is asked for behind the name's end.
+        .frontend(query("execute e; deallocate e; execute e"))
+        .that([&lacks](World& world) {
+            const std::string_view got = world.server(0).received;
+            const std::size_t at = got.find("execute sx_") + std::string_view{"execute "}.size();
+            world.from_backend(0, lacks(got.substr(at, backend_name_bytes)));
+        })
+        .frontend_gets(lacks("gone"));
     script.check_whole();
 }
 
@@ -319,6 +415,42 @@ TEST(RelayNames, QueryBehindAnOpenBatchSharesItsFate) {
         .backend_gets(sync())
         .backend(ready())
         .frontend_gets(error("42703", "no column") + ready())
+        .released();
+    script.check_whole();
+}
+
+TEST(RelayNames, WhatIsPreparedForAQueryDoesNotEndABatchThatMayHaveFailed) {
+    Script script(two_backends());
+    const std::string no_portal = error("34000", "portal does not exist");
+    script.on_backend(1)
+        .frontend(query("prepare p as select 1"))
+        .backend(made)
+        .frontend_gets(made)
+        .whatever_backend_got()
+        .on_backend(2)
+        .frontend(execute("none") + query("select 2") + query("execute p") + sync())
+        .backend_gets(execute("none") + query("select 2") + again("@1", " as select 1") + flush())
+        .backend(no_portal)
+        .backend_gets(sync())
+        .backend(ready())
+        .frontend_gets(no_portal + ready());
+    script.check_whole();
+}
+
+TEST(RelayNames, TwoOfOneTextMayGoInOne) {
+    Script script;
+    const std::string gone =
+        command_complete("DEALLOCATE") + command_complete("DEALLOCATE") + ready();
+    script.frontend(parse("a", "select 1") + parse("b", "select 1") + sync())
+        .backend_gets(parse("@1", "select 1") + sync())
+        .backend(parse_complete() + ready())
+        .frontend_gets(parse_complete() + parse_complete() + ready())
+        .frontend(query("deallocate a; deallocate b"))
+        .backend_gets(parse("@2", "select 1") + sync())
+        .backend(parse_complete() + ready())
+        .backend_gets(query("deallocate @1; deallocate @2"))
+        .backend(gone)
+        .frontend_gets(gone)
         .released();
     script.check_whole();
 }

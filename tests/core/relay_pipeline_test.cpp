@@ -238,6 +238,25 @@ TEST(RelayPipeline, ThousandBatchesInOneWrite) {
     script.check_whole();
 }
 
+TEST(RelayPipeline, ChangesOfNamesThatWaitForAnswersAreBounded) {
+    Script script;
+    std::string first;
+    std::string answers;
+    for (std::size_t i = 0; i < limits::open_changes_max; ++i) {
+        first += parse("", "select 1");
+        answers += parse_complete();
+    }
+    const std::string rest = parse("", "select 2") + sync();
+    script.frontend(first + rest)
+        .backend_gets(first + flush())
+        .backend(answers)
+        .backend_gets(rest)
+        .backend(parse_complete() + ready())
+        .frontend_gets(answers + parse_complete() + ready())
+        .released();
+    script.check_whole();
+}
+
 TEST(RelayPipeline, FatalErrorInABatchEndsTheClient) {
     Script script;
     script.frontend(batch("select 1") + batch("select 2"))

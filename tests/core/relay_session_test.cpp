@@ -21,12 +21,15 @@ Scene session_scene(const Label& label = {}, std::size_t backends = 1) {
 
 std::string restore_query() {
     std::string sql;
-    append_restore_sql(sql, users);
-    return query(sql);
+    append_restore_sql(sql, users, {});
+    return helper(sql) + sync();
 }
 
-const std::string restored =
-    row_description() + data_row("users, public") + command_complete("SELECT 1") + ready();
+std::string helped(char status) {
+    return parse_complete() + bind_complete() + data_row("f") + command_complete("SELECT 1") +
+           close_complete() + close_complete() + ready(status);
+}
+const std::string restored = helped('I');
 
 TEST(RelaySession, ClientKeepsItsBackendBehindTheTransaction) {
     Script script(session_scene());
@@ -100,10 +103,10 @@ TEST(RelaySession, SettingsOfTheClientComeBackBehindItsReset) {
         script.frontend(query(text))
             .backend_gets(query(text))
             .backend(command_complete("RESET") + ready())
-            .frontend_gets(command_complete("RESET") + ready())
+            .frontend_gets(command_complete("RESET"))
             .backend_gets(restore_query())
             .backend(restored)
-            .frontend_gets("")
+            .frontend_gets(ready())
             .frontend(query("select 1"))
             .backend_gets(query("select 1"))
             .backend(none + ready())
@@ -113,16 +116,116 @@ TEST(RelaySession, SettingsOfTheClientComeBackBehindItsReset) {
     }
 }
 
+TEST(RelaySession, SettingsWithADotComeBackWhereTheTextTakesThemAway) {
+    const Label dotted = Label::of({{"app.x", "7"}});
+    MovedSettings all;
+    all.add_all();
+    std::string sql;
+    ASSERT_TRUE(append_restore_sql(sql, dotted, all));
+    for (const char* text : {"RESET ALL", "discard all", "reset App.x", "set app.x to default"}) {
+        Script script(session_scene(dotted));
+        script.frontend(query(text))
+            .backend_gets(query(text))
+            .backend(command_complete("RESET") + ready())
+            .frontend_gets(command_complete("RESET"))
+            .backend_gets(helper(sql) + sync())
+            .backend(restored)
+            .frontend_gets(ready())
+            .leased();
+        script.check_whole();
+    }
+    // That another one is reset says nothing of it.
+    Script script(session_scene(dotted));
+    script.frontend(query("reset work_mem"))
+        .backend_gets(query("reset work_mem"))
+        .backend(command_complete("RESET") + ready())
+        .frontend_gets(command_complete("RESET") + ready())
+        .leased();
+    script.check_whole();
+}
+
 TEST(RelaySession, WhatWasSentBehindAResetWaitsForTheSettings) {
     const std::string batch = parse("", "reset all") + bind("", "") + execute() + sync();
     Script script(session_scene(users));
     script.frontend(batch + query("select 1"))
         .backend_gets(batch)
         .backend(parse_complete() + bind_complete() + command_complete("RESET") + ready())
-        .backend_gets(restore_query() + query("select 1"))
-        .backend(restored + none + ready())
+        .backend_gets(restore_query())
+        .backend(restored)
+        .backend_gets(query("select 1"))
+        .backend(none + ready())
         .frontend_gets(parse_complete() + bind_complete() + command_complete("RESET") + ready() +
                        none + ready())
+        .leased();
+    script.check();
+}
+
+TEST(RelaySession, OnlyWhatIsOtherInTheEndIsToldOfASettingThatComesBack) {
+    Script script(session_scene(Label::of({{"timezone", "Asia/Tokyo"}})));
+    const auto zone = [](const char* name) { return parameter_status("TimeZone", name); };
+    script.frontend(query("set timezone to 'UTC'"))
+        .backend(command_complete("SET") + zone("UTC") + ready())
+        .frontend_gets(command_complete("SET") + zone("UTC") + ready())
+        .frontend(query("reset timezone"))
+        .backend(command_complete("RESET") + zone("GMT") + ready())
+        .frontend_gets(command_complete("RESET"))
+        .backend(zone("Asia/Tokyo") + restored)
+        .frontend_gets(zone("Asia/Tokyo") + ready())
+        .frontend(query("reset timezone"))
+        .backend(command_complete("RESET") + zone("GMT") + ready())
+        .backend(zone("Asia/Tokyo") + restored)
+        .frontend_gets(command_complete("RESET") + ready())
+        .leased();
+    script.check_whole();
+}
+
+TEST(RelaySession, UnnamedPortalOutlivesTheReturnOfTheSettings) {
+    const std::string batch = parse("", "reset all") + bind("", "") + execute() + sync();
+    const std::string answers =
+        parse_complete() + bind_complete() + command_complete("RESET") + ready('T');
+    const std::string again = error("55000", "portal \"\" cannot be run");
+    Script script(session_scene(users));
+    script.frontend(query("begin"))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .whatever_backend_got()
+        .frontend(batch)
+        .backend(answers)
+        .backend(helped('T'))
+        .whatever_backend_got()
+        .frontend(execute() + sync())
+        .backend_gets(execute() + sync())
+        .backend(again + ready('E'))
+        .frontend_gets(command_complete("BEGIN") + ready('T') + answers + again + ready('E'))
+        .leased();
+    script.check_whole();
+}
+
+TEST(RelaySession, LateEndOfACopyDoesNotKeepTheSettingsAway) {
+    const std::string reset = parse("", "reset all") + bind("", "") + execute();
+    Script script(session_scene(users));
+    script.frontend(query("begin"))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .whatever_backend_got()
+        .frontend(reset + query("copy t from stdin"))
+        .backend(parse_complete() + bind_complete() + command_complete("RESET") +
+                 copy_in_response())
+        .frontend(copy_done() + copy_fail("late"))
+        .whatever_backend_got()
+        .frontend(query("select 1"))
+        .backend(command_complete("COPY 0") + ready('T'))
+        .backend(helped('T'))
+        .backend(none + ready('T'))
+        .leased();
+    script.check_whole();
+}
+
+TEST(RelaySession, ResetOfAnotherSettingNeedsNothing) {
+    Script script(session_scene(users));
+    script.frontend(query("reset work_mem"))
+        .backend_gets(query("reset work_mem"))
+        .backend(command_complete("RESET") + ready())
+        .frontend_gets(command_complete("RESET") + ready())
+        .backend_gets("")
         .leased();
     script.check();
 }
@@ -142,22 +245,57 @@ TEST(RelaySession, SettingsComeBackWhenAFailedTransactionIsOver) {
     script.check();
 }
 
-TEST(RelaySession, RestoreThatIsCancelledIsMadeGoodBehindTheNextAnswer) {
+const std::string cancelled = error("57014", "canceling statement due to user request");
+
+TEST(RelaySession, RestoreThatIsCancelledIsRepeatedAndNothingRunsBeforeIt) {
     Script script(session_scene(users));
-    script.frontend(query("reset all"))
+    script.frontend(query("reset all") + query("select 1"))
+        .backend_gets(query("reset all"))
         .backend(command_complete("RESET") + ready())
-        .frontend_gets(command_complete("RESET") + ready())
-        .whatever_backend_got()
-        .backend(error("57014", "canceling statement due to user request") + ready())
-        .frontend_gets("")
-        .frontend(query("select 1"))
+        .frontend_gets(command_complete("RESET"));
+    for (int tried = 1; tried < limits::restores_max; ++tried)
+        script.backend_gets(restore_query()).backend(cancelled + ready()).frontend_gets("");
+    script.backend_gets(restore_query())
+        .backend(restored)
+        .frontend_gets(ready())
         .backend_gets(query("select 1"))
         .backend(none + ready())
         .frontend_gets(none + ready())
-        .backend_gets(restore_query())
-        .backend(restored)
         .leased();
     script.check_whole();
+}
+
+TEST(RelaySession, RestoreIsNotRepeatedForEver) {
+    Script script(session_scene(users));
+    script.frontend(query("reset all"))
+        .backend(command_complete("RESET") + ready())
+        .frontend_gets(command_complete("RESET"))
+        .whatever_backend_got();
+    for (int tried = 1; tried < limits::restores_max; ++tried)
+        script.backend(cancelled + ready()).backend_gets(restore_query());
+    script.backend(cancelled + ready()).frontend_gets(ready()).leased();
+    script.check_whole();
+}
+
+TEST(RelaySession, RestoreThatIsRefusedIsToldInATransactionOnly) {
+    const std::string refused = error("22023", "role \"gone\" does not exist");
+    Script idle(session_scene(users));
+    idle.frontend(query("reset all"))
+        .backend(command_complete("RESET") + ready())
+        .backend(refused + ready())
+        .frontend_gets(command_complete("RESET") + ready())
+        .leased();
+    idle.check_whole();
+    Script open(session_scene(users));
+    open.frontend(query("begin"))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .frontend_gets(command_complete("BEGIN") + ready('T'))
+        .frontend(query("reset all"))
+        .backend(command_complete("RESET") + ready('T'))
+        .backend(refused + ready('E'))
+        .frontend_gets(command_complete("RESET") + refused + ready('E'))
+        .leased();
+    open.check_whole();
 }
 
 TEST(RelaySession, RestingClientIsToldOfTheShutdownAtOnce) {

@@ -12,16 +12,6 @@ const std::string none = command_complete("SELECT 0");
 const std::string prepared = parse_complete() + ready();
 const std::string changed = own_error("0A000", "cached plan must not change result type");
 
-Scene two_backends() {
-    Scene scene;
-    scene.backends = 2;
-    return scene;
-}
-
-std::string run(std::string_view name) {
-    return bind_with("", name, no_parameters) + execute() + sync();
-}
-
 std::string described(std::string_view column) {
     return parameter_description() + row_description(column);
 }

@@ -138,15 +138,6 @@ TEST(RelaySimple, FunctionCallThatFails) {
     script.check();
 }
 
-TEST(RelaySimple, SetIsUndoneBeforeAnybodyElseGetsTheBackend) {
-    Script script;
-    script.frontend(query("set work_mem = '1MB'"))
-        .backend(command_complete("SET") + ready())
-        .frontend_gets(command_complete("SET") + ready())
-        .released_after(full_reset);
-    script.check();
-}
-
 TEST(RelaySimple, SetLocalLeavesNothingBehind) {
     Script script;
     script.frontend(query("begin"))

@@ -11,16 +11,6 @@ namespace {
 const std::string none = command_complete("SELECT 0");
 const std::string prepared = parse_complete() + ready();
 
-Scene two_backends() {
-    Scene scene;
-    scene.backends = 2;
-    return scene;
-}
-
-std::string run(std::string_view name) {
-    return bind_with("", name, no_parameters) + execute() + sync();
-}
-
 TEST(RelayStatements, NamedStatementIsParsedAgainOnAnotherBackend) {
     Script script(two_backends());
     script.frontend(parse("s1", "select 1") + sync())
@@ -361,7 +351,7 @@ TEST(RelayStatements, UnnamedStatementThatASkippedQueryGivesBackIsDroppedByALate
                  command_complete("SELECT 1") + ready())
         .frontend_gets(parse_complete() + error("34000", "no portal") + ready() +
                        command_complete("SELECT 1") + ready())
-        .released()
+        .released_after(full_reset)  // PostgreSQL 18 fails what comes next
         .frontend(describe_statement("") + sync())
         .frontend_gets(own_error("26000", "unnamed prepared statement does not exist") + ready());
     script.check();

@@ -28,6 +28,8 @@ constexpr Named names[] = {
     {Effect::load, "load"},
     {Effect::opaque, "opaque"},
     {Effect::seed, "seed"},
+    {Effect::release, "release"},
+    {Effect::perhaps, "perhaps"},
 };
 
 // The bits and flags as words, in a fixed order: readable in a failure.
@@ -195,6 +197,14 @@ TEST(StatementEffects, SettingsAndRoles) {
         {"SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", "settings"},
         {"SET LOCAL search_path = a", ""},
         {"SET LOCAL ROLE r", ""},
+        {"SET LOCAL TIME ZONE 'UTC'", ""},
+        {"SET LOCAL Standard_Conforming_Strings = off", ""},
+        {"SET LOCAL \"standard_conforming_strings\" = off", ""},
+        {"SET LOCAL U&\"standard\\005fconforming_strings\" = off", "opaque"},
+        {"SET LOCAL NAMES 'SJIS'", ""},
+        {"SET LOCAL client_encoding = 'SJIS'", ""},
+        {"SELECT set_config('STANDARD_conforming_strings', 'off', true)", ""},
+        {"SELECT set_config('client_encoding', 'SJIS', true)", ""},
         {"SET ROLE r", "role"},
         {"SET SESSION ROLE r", "role"},
         {"SET role = 'r'", "role"},
@@ -213,9 +223,9 @@ TEST(StatementEffects, SettingsAndRoles) {
         {"SELECT set_config('a.b', 'c', true or false)", "settings"},
         {"SELECT pg_catalog.set_config('search_path', '', false)", "settings"},
         {"SELECT pg_catalog . \"set_config\" ('search_path', '', false)", "settings"},
-        {"SELECT SET_CONFIG('Role', 'r', false)", "settings role"},
-        {"SELECT set_config($1, $2, false)", "settings role seed"},
-        {"SELECT set_config($1, $2, true)", "seed"},
+        {"SELECT SET_CONFIG('Role', 'r', false)", "role"},
+        {"SELECT set_config($1, $2, false)", "settings role perhaps"},
+        {"SELECT set_config($1, $2, true)", "perhaps"},
         {"SELECT setseed(0.5)", "seed"},
         {"SELECT 1 FROM t WHERE set_config('a.b','c',false) IS NULL", "settings"},
         {"SELECT DISTINCT ON (a) set_config('a.b','c',false) FROM t", "settings"},
@@ -236,6 +246,10 @@ TEST(StatementEffects, WhatStaysInTheBackend) {
         {"CREATE LOCAL TEMPORARY TABLE t AS SELECT f()", "temporary opaque"},
         {"CREATE OR REPLACE TEMP VIEW v AS SELECT 1", "temporary"},
         {"CREATE TEMPORARY SEQUENCE s", "temporary"},
+        {"CREATE TEMP TABLE t (a int) ON COMMIT DROP", "perhaps"},
+        {"CREATE TEMP TABLE t ON COMMIT DROP AS SELECT f()", "opaque perhaps"},
+        {"CREATE TEMP TABLE t (a int) ON COMMIT DELETE ROWS", "temporary"},
+        {"CREATE TEMP TABLE drop (commit int)", "temporary"},
         {"CREATE TABLE pg_temp.t (a int)", "temporary"},
         {"CREATE TABLE \"pg_temp\".t (a int)", "temporary"},
         {"DROP TABLE pg_temp_3.t", "temporary"},
@@ -246,10 +260,10 @@ TEST(StatementEffects, WhatStaysInTheBackend) {
         {"DECLARE \"_django_curs_1\" NO SCROLL CURSOR WITH HOLD FOR SELECT f()",
          "hold_cursor opaque"},
         {"LISTEN ch", "listen"},
-        {"UNLISTEN *", "listen"},
+        {"UNLISTEN *", "release"},
         {"SELECT pg_advisory_lock(1)", "lock"},
         {"SELECT pg_try_advisory_lock_shared(1, 2)", "lock"},
-        {"SELECT pg_advisory_unlock_all()", "lock"},
+        {"SELECT pg_advisory_unlock_all()", "release"},
         {"LOAD 'auto_explain'", "load"},
     });
 }
@@ -334,7 +348,7 @@ TEST(StatementEffects, EveryStatementOfATextCounts) {
         {"SELECT 1; SET x = 1", "settings"},
         {"SELECT 1;;SET ROLE r;", "role"},
         {"SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;",
-         "settings listen lock opaque"},
+         "settings opaque release"},
         {"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; END; SET x = 1", "settings"},
         {"BEGIN; SELECT CASE WHEN true THEN 1 END; COMMIT", "+begin +end"},
         {"SELECT 1) ; SET x = 1", "settings"},
@@ -423,6 +437,55 @@ TEST(StatementEffects, DeepNestingIsOpaqueAndEnds) {
     for (int count = 0; count < 10'000; ++count)
         explains += "EXPLAIN ";
     EXPECT_EQ(effects_of(explains + "SET x = 1"), "settings");
+}
+
+TEST(StatementEffects, LocalSettingsAreSaidWithoutBeingAReasonForAReset) {
+    for (const char* text : {"SET LOCAL work_mem = 1", "SET LOCAL app.user = 'x'",
+                             "SELECT set_config('array_nulls', 'off', true)",
+                             "SELECT pg_catalog.set_config($1, $2, true)"}) {
+        EXPECT_TRUE(classify_effects(text, true).sets_locally) << text;
+    }
+    for (const char* text : {"SELECT set_config('app.user', 'x', true)", "SELECT 'SET LOCAL a = 1'",
+                             "SHOW work_mem", "SET TRANSACTION READ ONLY"}) {
+        EXPECT_FALSE(classify_effects(text, true).sets_locally) << text;
+    }
+}
+
+TEST(StatementEffects, SettingsThatTextsAreReadByAreSaid) {
+    for (const char* text :
+         {"SET LOCAL Standard_Conforming_Strings = off", "SET NAMES 'SJIS'", "RESET ALL",
+          "SET LOCAL \"standard_conforming_strings\" = off", "SET LOCAL client_encoding = 'SJIS'",
+          "SELECT set_config('STANDARD_conforming_strings', 'off', true)",
+          "SELECT set_config('client_encoding', 'SJIS', false)", "SELECT set_config($1, $2, true)",
+          "SELECT set_config('client_' || $1, $2, true)", "UPDATE pg_settings SET setting = 'off'",
+          "reset standard_conforming_strings"}) {
+        EXPECT_TRUE(classify_effects(text, true).changes_reading) << text;
+        EXPECT_TRUE(classify_effects(text, true).changes_meaning) << text;
+    }
+    for (const char* text : {"SET work_mem = 1", "SET DateStyle = German", "SET ROLE x",
+                             "SELECT set_config('app.x', $1, false)"}) {
+        EXPECT_FALSE(classify_effects(text, true).changes_reading) << text;
+    }
+}
+
+TEST(StatementEffects, SettingsThatTextsAreAnalysedByAreSaid) {
+    for (const char* text : {"SET DateStyle = German", "SET TIME ZONE 'UTC'",
+                             "SET LOCAL search_path = a", "SET ROLE x", "SET xmloption = document",
+                             "SET SCHEMA 'a'", "SET SESSION AUTHORIZATION DEFAULT"}) {
+        EXPECT_TRUE(classify_effects(text, true).changes_meaning) << text;
+    }
+    for (const char* text :
+         {"SET statement_timeout = 1", "SET LOCAL Work_Mem = 1", "SET enable_seqscan = off",
+          "SET app.tenant = '7'", "SELECT set_config('application_name', 'x', false)"}) {
+        EXPECT_FALSE(classify_effects(text, true).changes_meaning) << text;
+    }
+}
+
+TEST(StatementEffects, LiteralsAreSaid) {
+    for (const char* text : {"SELECT ''", "SELECT E'a'", "SELECT $a$b$a$", "SELECT U&'a'"})
+        EXPECT_TRUE(classify_effects(text, true).literal) << text;
+    for (const char* text : {"SELECT 1", "SELECT $1 AS \"a'b\" -- '", "SELECT x'1' /* '' */"})
+        EXPECT_FALSE(classify_effects(text, true).literal) << text;
 }
 
 }  // namespace

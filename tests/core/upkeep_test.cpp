@@ -28,7 +28,7 @@ struct Bench {
 const Label app = Label::of({{"search_path", "app"}});
 
 void have(Backend& backend, const StatementId& id) {
-    backend.statements.add(1, When::done, id, 7);
+    backend.statements.add(1, When::done, id, 7, 1);
     backend.statements.succeeded(1);
 }
 
@@ -55,7 +55,7 @@ TEST(Upkeep, RelabelSendsTheDifferenceAndTakesTheLabelWhenItIsDone) {
     have(bench.backend, unnamed_statement);
     Upkeep upkeep = Upkeep::relabel(bench.backend, app, bench.sent);
     EXPECT_EQ(upkeep.goal(), UpkeepGoal::relabel);
-    EXPECT_EQ(bench.sent, query("SELECT pg_catalog.set_config('search_path','app',false)"));
+    EXPECT_EQ(bench.sent, query("SELECT pg_catalog.set_config('search_path','app',false)IS NULL"));
     EXPECT_EQ(bench.backend.label, Label{});
     EXPECT_FALSE(bench.backend.statements.find(unnamed_statement).there);
     EXPECT_EQ(bench.answer(upkeep, row_description() + data_row("app")), UpkeepState::running);

@@ -41,6 +41,7 @@ void RelayPool::add_client(const core::Label& label) {
     const auto number = static_cast<std::uint32_t>(at + 1);
     Client& client = *clients_.emplace_back(std::make_unique<Client>());
     client.direct = FakePostgres(template_context(*service_));
+    client.direct.start_with({label.settings().begin(), label.settings().end()});
     client.relay =
         std::make_unique<core::Relay>(context_, service_, counters_, label,
                                       core::Relay::Identity{number, std::string("\0\0\0\7", 4),

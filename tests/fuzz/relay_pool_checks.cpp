@@ -127,6 +127,11 @@ void RelayPool::check_answers(std::size_t at) const {
         show("unsent ", client.direct.unflushed());
     }
     demand(same, "a client is told what PostgreSQL would have told it");
+    const bool settled = client.relay->phase() == core::RelayPhase::idle && client.direct.idle() &&
+                         client.relay->held_bytes() == 0;
+    const core::Settings& carried = client.relay->label().settings();
+    demand(!settled || client.direct.settings() == SettingsMap(carried.begin(), carried.end()),
+           "a client carries the settings of its session");
 }
 
 void RelayPool::finish() {

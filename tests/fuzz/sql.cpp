@@ -343,13 +343,16 @@ void check_rewriter(std::string_view text, const TemplateContext& context) {
 
 // ---- the effects ----
 
-/// The same statements: names in capitals, comments as spaces.
+/// The same statements: names in capitals, line comments as spaces and block comments emptied (a
+/// space for one of these could join the literals that it stands between: 'a' /**/ <newline> 'b').
 std::string respelled(std::string_view text, bool conforming) {
     std::string out;
     for (const Token& token : tokens_of(text, conforming)) {
         const std::string_view bytes = text.substr(token.begin, token.length);
-        if (token.kind == TokenKind::line_comment || token.kind == TokenKind::block_comment) {
+        if (token.kind == TokenKind::line_comment) {
             out += ' ';
+        } else if (token.kind == TokenKind::block_comment) {
+            out += "/**/";
         } else if (token.kind == TokenKind::identifier) {
             for (const char c : bytes)
                 out += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;

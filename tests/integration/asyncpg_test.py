@@ -171,3 +171,6 @@ class Asyncpg(harness.Case):
                 return [tuple(row) for row in await connection.fetch(f"SELECT * FROM {table}")]
 
             self.assertEqual(self.with_connection("users", work), [(1, "new")])
+
+
+AsyncpgInSessionMode = harness.in_session_mode(Asyncpg)

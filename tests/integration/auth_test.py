@@ -12,6 +12,7 @@ import psycopg
 import psycopg2
 
 import harness
+import server
 import wire
 
 MECHANISM = b"SCRAM-SHA-256"
@@ -91,8 +92,8 @@ class ScramLogin(harness.Case):
         with psycopg2.connect(self.schemux.dsn("users", user="alice"), password=PASSWORD):
             pass
         shown = self.run_program(
-            "psql", "-XAt", self.schemux.dsn("users", user="alice"), "-c", "SELECT 1",
-            env={**os.environ, "PGPASSWORD": PASSWORD})
+            *server.program("psql"), "-XAt", self.schemux.dsn("users", user="alice"),
+            "-c", "SELECT 1", env={**os.environ, "PGPASSWORD": PASSWORD})
         self.assertEqual(shown.stdout, "1\n", shown.stderr)
 
         async def with_asyncpg():

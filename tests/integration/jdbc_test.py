@@ -41,3 +41,6 @@ def _add(name):
 
 for _name in NAMES:
     _add(_name)
+
+
+JdbcInSessionMode = harness.in_session_mode(Jdbc)

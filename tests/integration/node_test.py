@@ -52,3 +52,6 @@ def _add(name):
 
 for _name in NAMES:
     _add(_name)
+
+
+NodeInSessionMode = harness.in_session_mode(Node)

@@ -3,6 +3,7 @@
 import re
 
 import harness
+import server
 
 
 class Pgbench(harness.Case):
@@ -47,8 +48,8 @@ class Pgbench(harness.Case):
         # A thread per client: pgbench prepares with a blocking call, and a thread that waits for a
         # backend there could not end the transactions of its other clients.
         return harness.Background(
-            self.run_program, "pgbench", "-n", "-M", protocol, "-c", clients, "-j", clients,
-            "-t", self.transactions, *options, self.schemux.dsn(service))
+            self.run_program, *server.program("pgbench"), "-n", "-M", protocol, "-c", clients,
+            "-j", clients, "-t", self.transactions, *options, self.schemux.dsn(service))
 
     def assert_all_processed(self, running, clients=8):
         finished = running.result(120)

@@ -5,12 +5,14 @@ import signal
 import subprocess
 
 import harness
+import server
 
 
 class Psql(harness.Case):
     def psql(self, service, *commands, text=None, options=()):
         """psql's finished process; `commands` by -c, `text` as its input."""
-        command = ["psql", "-X", "-A", "-t", "-q", *options, self.schemux.dsn(service)]
+        command = [*server.program("psql"), "-X", "-A", "-t", "-q", *options,
+                   self.schemux.dsn(service)]
         for one in commands:
             command += ["-c", one]
         return subprocess.run(command, input=text, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -140,7 +142,7 @@ class Psql(harness.Case):
         self.assertEqual(self.lines("users", text=text), ["users", "7"])
 
     def test_interrupt_cancels_the_statement_and_the_backend_serves_on(self):
-        command = ["psql", "-X", "-A", "-t", "-q", self.schemux.dsn("users")]
+        command = [*server.program("psql"), "-X", "-A", "-t", "-q", self.schemux.dsn("users")]
         psql = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True)
         self.addCleanup(psql.kill)
@@ -156,7 +158,7 @@ class Psql(harness.Case):
         self.assertEqual(self.lines("users", "SELECT 1"), ["1"])
 
     def test_pg_dump_of_one_schema(self):
-        finished = self.run_program("pg_dump", "--schema=orders", "--schema-only",
-                                    self.schemux.dsn("orders"))
+        finished = self.run_program(*server.program("pg_dump"), "--schema=orders",
+                                    "--schema-only", self.schemux.dsn("orders"))
         self.assert_program(finished)
         self.assertIn("CREATE TABLE orders.who", finished.stdout)

@@ -133,3 +133,6 @@ class Psycopg2(harness.Case):
         self.assertEqual(again.read(), b"content")
         again.unlink()
         connection.commit()
+
+
+Psycopg2InSessionMode = harness.in_session_mode(Psycopg2)

@@ -180,3 +180,6 @@ class Psycopg3(harness.Case):
 
         answers = asyncio.run(everything())
         self.assertEqual(answers, [(service, n) for n in range(10) for service in harness.SERVICES])
+
+
+Psycopg3InSessionMode = harness.in_session_mode(Psycopg3)

@@ -29,13 +29,15 @@ if importlib.util.find_spec("psycopg") is None and "SCHEMUX_INTEGRATION_AGAIN" n
 import harness  # noqa: E402  (found through the path above)
 
 # In this order: what is basic first, so that a broken build shows soon.
-MODULES = ["startup_test", "auth_test", "psql_test", "isolation_test", "wire_test",
-           "hostile_startup_test", "hostile_client_test", "cancel_test", "gone_test",
-           "stall_test", "psycopg3_test", "psycopg2_test", "asyncpg_test", "session_test",
-           "pgbench_test", "http_test",
-           "config_test", "dev_test", "ownership_test", "failure_test", "hostile_server_test",
-           "edges_test", "jdbc_test", "node_test"]
-NOT_IN_SMOKE = {"jdbc_test", "node_test", "failure_test", "psycopg2_test"}
+MODULES = ["startup_test", "auth_test", "psql_test", "isolation_test", "settings_test",
+           "settings_edges_test", "tenants_test", "pins_test", "wire_test",
+           "hostile_startup_test", "hostile_client_test", "cancel_test", "protocol_test",
+           "gone_test", "stall_test", "psycopg3_test", "psycopg2_test", "asyncpg_test",
+           "pools_test",
+           "session_test", "pgbench_test", "http_test", "config_test", "dev_test",
+           "ownership_test", "failure_test", "hostile_server_test", "edges_test", "jdbc_test",
+           "node_test"]
+NOT_IN_SMOKE = {"jdbc_test", "node_test", "failure_test", "psycopg2_test", "pools_test"}
 # A test that takes longer hangs: harness.Watchdog ends its schemux.
 TEST_SECONDS_MAX = 200
 
@@ -149,6 +151,11 @@ def main():
         version, _, root = arguments.postgres.partition(":")
         harness.server.use_root(root, version)
         MODULES.append("newer_test")
+    files = {path.stem for path in HERE.glob("*_test.py")} - {"newer_test"}
+    unknown = files.symmetric_difference(MODULES) - {"newer_test"} | (
+        set(arguments.only) - set(MODULES))
+    if unknown:
+        parser.error(f"no modules, or not in the list: {', '.join(sorted(unknown))}")
     if not arguments.schemux.is_file():
         parser.error(f"there is no {arguments.schemux}")
     for number in (signal.SIGINT, signal.SIGTERM):

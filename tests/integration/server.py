@@ -76,6 +76,16 @@ def use_root(root, version):
     POSTGRES_ROOT = pathlib.Path(root)
 
 
+def major():
+    """That PostgreSQL's version."""
+    return int(POSTGRES_BIN.parent.name)
+
+
+def program(name):
+    """The words that begin a command line of one of that PostgreSQL's own programs."""
+    return [*(["chroot", POSTGRES_ROOT] if POSTGRES_ROOT else []), POSTGRES_BIN / name]
+
+
 def _postgres_user():
     """uid and gid of who PostgreSQL runs as; None when we are not root."""
     if os.geteuid() != 0:

@@ -30,8 +30,9 @@ Client::Client(std::uint32_t number, std::shared_ptr<const core::Service> servic
                core::Label label)
     : number_(number), service_(std::move(service)), label_(std::move(label)) {
     const core::TemplateContext templates = templates_of(*service_);
-    direct_ = std::make_unique<Shadow>(templates, service_->max_query_bytes, interventions_);
-    planned_ = std::make_unique<Shadow>(templates, service_->max_query_bytes, interventions_);
+    const std::size_t text_max = service_->max_query_bytes;
+    direct_ = std::make_unique<Shadow>(templates, text_max, label_, interventions_);
+    planned_ = std::make_unique<Shadow>(templates, text_max, label_, interventions_);
 }
 
 // ---- what it does ----
@@ -114,10 +115,17 @@ void Client::on_refused(std::size_t offset, const protocol::ErrorFields& error) 
 }
 
 void Client::on_run(const std::string& run, bool cancelled) {
+    if (run == fake::own_statement) {
+        disturbed_ = true;
+        return;
+    }
     const std::string statement = counted_as(run);
     const unsigned number = runs_[statement]++;
-    // Those of simple queries are answered by schemux alone: which one it is cannot be told.
-    if (cancelled && statement == "deallocate") disturbed_ = true;
+    // Which one of them it is cannot be told: some are schemux's own, some never get to a backend.
+    if (statement == speaks_of_names) {
+        disturbed_ = disturbed_ || cancelled;
+        if (!disturbed_) return;
+    }
     if (cancelled) {
         interventions_.cancelled.emplace(statement, number);
         replay();
@@ -133,6 +141,20 @@ void Client::replay() {
     direct_->feed(asked_, seen());
     planned_->feed(asked_, asked_.size());
     matched_ = 0;
+}
+
+void Client::check_settings(const core::Label& carried) const {
+    if (disturbed_ || !direct_->fake().idle()) return;
+    const core::Settings& settings = carried.settings();
+    const bool same =
+        direct_->fake().settings() == fake::SettingsMap(settings.begin(), settings.end());
+    if (!same) {
+        for (const auto& [name, value] : settings)
+            std::printf("carried %s = %s\n", name.c_str(), value.c_str());
+        for (const auto& [name, value] : direct_->fake().settings())
+            std::printf("direct  %s = %s\n", name.c_str(), value.c_str());
+    }
+    demand(same, "a client carries the settings of its session");
 }
 
 void Client::on_closed(CloseReason reason) {
@@ -159,6 +181,8 @@ void Client::on_closed(CloseReason reason) {
             return;
         case CloseReason::shutdown:
         case CloseReason::startup_failed:
+        case CloseReason::settings_lost:
+        case CloseReason::pin_refused:
             demand(last_word_ && partial_.empty(), "who is closed is told why");
             return;
         case CloseReason::none:
@@ -204,7 +228,7 @@ void Client::check_parting() const {
     if (!interventions_.cancelled.empty() && leaves_batch_) return;
     demand(interventions_.cancelled.empty(), "a Terminate cancels nothing before it");
     for (const auto& [statement, wanted] : direct_->all_runs()) {
-        if (statement == "deallocate") continue;  // may be answered by schemux alone
+        if (statement == speaks_of_names) continue;
         const auto found = runs_.find(statement);
         const unsigned done = found == runs_.end() ? 0 : found->second;
         if (done >= wanted) continue;

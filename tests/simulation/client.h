@@ -54,6 +54,8 @@ class Client {
 
     std::uint32_t number() const { return number_; }
     const core::Label& label() const { return label_; }
+    /// What schemux takes for its settings when it gets a backend.
+    void check_settings(const core::Label& carried) const;
     const std::shared_ptr<const core::Service>& service() const { return service_; }
     Shadow& planned() { return *planned_; }
     const Shadow& planned() const { return *planned_; }

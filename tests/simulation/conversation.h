@@ -34,7 +34,7 @@ class Conversation {
     void any_message();
 
     std::string text();
-    std::string statement_text();
+    std::string parse(std::string_view statement);
     std::string bind(std::string_view portal, std::string_view statement);
     std::string_view name();
 

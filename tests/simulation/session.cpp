@@ -57,6 +57,7 @@ void Session::on_granted(Backend& backend) {
 Step Session::begin_lease(Backend& backend) {
     backend_ = &backend;
     demand_clean(backend, relay_->label());
+    client_.check_settings(relay_->label());
     demand(!closed(), "a client that is gone gets no backend");
     backend.server->lend(&client_);
     ++worker_.shared().counts.leases;

@@ -37,19 +37,26 @@ std::string comparable(std::string_view whole_message) {
 }
 
 std::string counted_as(const std::string& statement) {
-    const bool names = statement.starts_with("deallocate") || statement.starts_with("DEALLOCATE");
-    return names ? "deallocate" : statement;
+    const auto same = [](char a, char b) { return (a | ' ') == b; };
+    for (const std::string_view word : {"deallocate", "prepare", "execute"}) {
+        const bool there = std::search(statement.begin(), statement.end(), word.begin(), word.end(),
+                                       same) != statement.end();
+        if (there) return std::string(speaks_of_names);
+    }
+    return statement;
 }
 
 Shadow::Shadow(const core::TemplateContext& templates, std::size_t text_max,
-               const Interventions& interventions)
+               const core::Label& label, const Interventions& interventions)
     : templates_(templates), text_max_(text_max), interventions_(interventions) {
+    startup_ = {label.settings().begin(), label.settings().end()};
     restart();
 }
 
 void Shadow::restart() {
     fake_ = std::make_unique<fake::FakePostgres>(templates_);
     fake_->set_text_max(text_max_);
+    fake_->start_with(startup_);
     fake_->watch([this](const std::string& statement, bool) {
         const std::string key = counted_as(statement);
         return interventions_.cancelled.contains({key, runs_[key]++});

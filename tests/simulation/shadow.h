@@ -4,6 +4,7 @@
 // It must not know the relay.
 #pragma once
 
+#include "core/label.h"
 #include "tests/support/fake_postgres.h"
 
 #include <map>
@@ -31,13 +32,15 @@ struct Interventions {
 /// (core/EXCEPTIONS.md, E2), errors about broken messages without their words, nothing behind
 /// FATAL.
 std::string comparable(std::string_view whole_message);
+inline constexpr std::string_view speaks_of_names = "one that speaks of names";
 bool is_fatal(std::string_view error);
-/// Which statement it is, for counting its runs: a DEALLOCATE names something else on a backend.
+/// Which statement it is, for counting its runs. Those that speak of prepared statements are as
+/// one: the names are others on a backend, and some run there again, or not at all.
 std::string counted_as(const std::string& statement);
 
 class Shadow {
   public:
-    Shadow(const core::TemplateContext& templates, std::size_t text_max,
+    Shadow(const core::TemplateContext& templates, std::size_t text_max, const core::Label& label,
            const Interventions& interventions);
 
     /// All that the client sent, up to `end`; what was fed before is not read again.
@@ -58,6 +61,7 @@ class Shadow {
 
     core::TemplateContext templates_;
     std::size_t text_max_;
+    fake::SettingsMap startup_;
     const Interventions& interventions_;
     std::unique_ptr<fake::FakePostgres> fake_;
     std::map<std::string, unsigned, std::less<>> runs_;

@@ -17,10 +17,10 @@ enum Residue : unsigned {
     temporary = 1U << 1,  ///< DISCARD TEMP
     lock = 1U << 2,       ///< pg_advisory_unlock_all()
     cursor = 1U << 3,     ///< CLOSE ALL
-    role = 1U << 5,       ///< RESET ROLE
     sequence = 1U << 6,   ///< DISCARD SEQUENCES
-    user = 1U << 7,       ///< SET SESSION AUTHORIZATION DEFAULT
 };
+
+constexpr const char* login_user = "app";
 
 std::string capitals(std::string_view word) {
     std::string out(word);
@@ -68,7 +68,11 @@ Failed FakePostgres::run(const std::string& given, FakePortal* portal, std::size
     const Words wanted = words_of(given);
     // Which other statements EXECUTE takes, and what of them, is beyond this server.
     if (found != nullptr && found != &given && !is_query(words_of(*found))) {
-        return status_ == 'E' ? aborted_transaction() : Failure{"0A000", "EXECUTE cannot run it"};
+        if (status_ == 'E') return aborted_transaction();
+        // An EXECUTE of what was not there when it was prepared, of itself say: not found (E4).
+        const Words inner = words_of(*found);
+        if (blind_.contains(unquoted(wanted[1]))) return missing_statement(unquoted(inner[1]));
+        return Failure{"0A000", "EXECUTE cannot run it"};
     }
     const std::string text = found == nullptr ? given : *found;
     const Words words = words_of(text);
@@ -90,6 +94,9 @@ Failed FakePostgres::run(const std::string& given, FakePortal* portal, std::size
     }
     if (prepares) {
         failure = run_prepare(words, text);
+    } else if (has_word(words, "getdatabaseencoding")) {
+        tell_settings(words, out);
+        return {};
     } else if (returns_rows(words)) {
         run_settings(words);
         note_residue(words);
@@ -179,7 +186,7 @@ Failed FakePostgres::run_discard(const Words& words, std::string& tag) {
     }
     residue_ = 0;
     names_moved_ = true;
-    settings_.clear();
+    settings_ = startup_;
     std::erase_if(statements_, [](const auto& entry) { return !entry.first.empty(); });
     portals_.clear();
     return {};
@@ -203,6 +210,13 @@ const std::string* FakePostgres::executed_by(const std::string& text) const {
     return known == statements_.end() ? nullptr : &known->second;
 }
 
+void FakePostgres::note_sight(const std::string& name) {
+    const Words words = words_of(statements_[name]);
+    const bool blind = is_at(words, 0, "execute") && words.size() > 1 &&
+                       (unquoted(words[1]) == name || !statements_.contains(unquoted(words[1])));
+    blind ? (void)blind_.insert(name) : (void)blind_.erase(name);
+}
+
 Failed FakePostgres::run_deallocate(const Words& words, std::string& tag) {
     const std::size_t at = is_at(words, 1, "prepare") ? 2 : 1;
     if (at >= words.size()) return Failure{"42601", "syntax error"};
@@ -218,36 +232,93 @@ Failed FakePostgres::run_deallocate(const Words& words, std::string& tag) {
     return {};
 }
 
+void FakePostgres::set(const std::string& name, const std::string& value) {
+    if (name == "session_authorization") settings_.erase("role");
+    const bool own = (name == "role" && value == "none") ||
+                     (name == "session_authorization" && value == login_user);
+    if (own) {
+        settings_.erase(name);
+    } else {
+        settings_[name] = value;
+    }
+}
+
+void FakePostgres::reset(const std::string& name) {
+    const auto began = startup_.find(name);
+    if (began == startup_.end()) {
+        settings_.erase(name);
+    } else {
+        settings_[name] = began->second;
+    }
+}
+
 void FakePostgres::run_settings(const Words& words) {
-    if (words[0] == "select") {
-        for (const auto& [name, value] : set_configs(words))
-            settings_[name] = value;
-        return;
-    }
-    if (words[0] == "reset" && words.size() > 1) {
-        if (words[1] == "all") {
-            settings_.clear();
-        } else if (words[1] == "role") {
-            residue_ &= ~unsigned{role};
-        } else if (words[1] == "session") {
-            residue_ &= ~unsigned{user};
-        } else {
-            settings_.erase(unquoted(words[1]));
+    if (words[0] == "select" && has_word(words, "values")) {
+        // The core gives back what a RESET took.
+        const std::vector<std::string> pairs = listed_values(words);
+        for (std::size_t i = 0; i + 1 < pairs.size(); i += 2) {
+            if (!settings_.contains(pairs[i])) set(pairs[i], pairs[i + 1]);
         }
-        return;
+    } else if (words[0] == "select") {
+        for (const auto& [name, value] : set_configs(words))
+            set(name, value);
+    } else if (words[0] == "reset" && words.size() > 1) {
+        if (words[1] == "all") {
+            SettingsMap kept = startup_;
+            for (const char* name : {"role", "session_authorization"}) {
+                if (settings_.contains(name)) kept[name] = settings_[name];
+            }
+            settings_ = kept;
+        } else if (words[1] == "session") {
+            settings_.erase("session_authorization");
+            settings_.erase("role");
+        } else {
+            reset(unquoted(words[1]));
+        }
+    } else if (words[0] == "set" && words.size() > 2) {
+        run_set(words);
     }
-    if (words[0] != "set" || words.size() < 3) return;
+}
+
+void FakePostgres::run_set(const Words& words) {
     std::size_t at = 1;
     if (words[1] == "local" || words[1] == "transaction" || words[1] == "constraints") return;
     if (words[1] == "session") at = 2;
-    if (is_at(words, at, "authorization")) {
-        residue_ |= user;
-        if (is_at(words, at + 1, "default")) residue_ &= ~unsigned{user};
-    } else if (words[at] == "role") {
-        residue_ |= role;
-    } else if (words[at] != "characteristics" && at + 2 < words.size()) {
-        settings_[unquoted(words[at])] = unquoted(words[at + 2]);
+    if (is_at(words, at, "characteristics") || at + 1 >= words.size()) return;
+    const bool authorization = words[at] == "authorization";
+    const std::string name = authorization ? "session_authorization" : unquoted(words[at]);
+    const bool sign = is_at(words, at + 1, "=") || is_at(words, at + 1, "to");
+    const std::size_t value = at + (sign ? 2 : 1);
+    if (value >= words.size() || (!sign && !authorization && name != "role")) return;
+    if (words[value] == "default") {
+        if (authorization) settings_.erase("role");
+        return reset(name);
     }
+    set(name, unquoted(words[value]));
+}
+
+void FakePostgres::tell_settings(const Words& words, std::string& out) const {
+    SettingsMap told;
+    if (has_word(words, "pg_settings")) {
+        for (const auto& [name, value] : settings_) {
+            if (name != "role" && name != "session_authorization") told[name] = value;
+        }
+    }
+    std::size_t rows = 0;
+    out += script::row_description();
+    const auto row = [&](const std::string& name, const std::string* value) {
+        out += script::setting_row(name, value);
+        ++rows;
+    };
+    for (const std::string& name : listed_values(words)) {
+        const auto known = settings_.find(name);
+        const std::string usual = name == "role" ? "none" : login_user;
+        const bool always = name == "role" || name == "session_authorization";
+        row(name, known != settings_.end() ? &known->second : always ? &usual : nullptr);
+    }
+    for (const auto& [name, value] : told)
+        row(name, &value);
+    out += script::command_complete("SELECT " + std::to_string(rows));
 }
 
 void FakePostgres::note_residue(const Words& words) {

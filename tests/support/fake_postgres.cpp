@@ -177,6 +177,7 @@ Failed FakePostgres::on_parse(std::string_view body, std::string& out) {
     std::string text;
     if (Failed failure = analyse(parse->text, text, true)) return failure;
     statements_[name] = text;
+    note_sight(name);
     out += script::parse_complete();
     return {};
 }
@@ -189,6 +190,7 @@ Failed FakePostgres::on_bind(std::string_view body, std::string& out) {
     const Words words = words_of(found->second);
     if (status_ == 'E' && !ends_transaction(words)) return aborted_transaction();
     const std::string portal(prefix->portal);
+    note_sight(std::string(prefix->statement));
     if (!portal.empty() && portals_.contains(portal))
         return Failure{"42P03", "cursor \"" + portal + "\" already exists"};
     portals_[portal] = {found->second, std::string(body.substr(prefix->prefix_bytes)), 0, false};
@@ -200,14 +202,18 @@ Failed FakePostgres::on_describe(std::string_view body, std::string& out) {
     const auto named = protocol::read_named(body);
     if (!named) return broken_layout();
     const std::string* text = nullptr;
+    // PostgreSQL describes what has no result even then; but a pooler may lack it (E43).
+    const bool refused = status_ == 'E';
     if (named->kind == protocol::NamedKind::statement) {
         const auto found = statements_.find(named->name);
         if (found == statements_.end()) return missing_statement(named->name);
+        if (refused) return aborted_transaction();
         text = &found->second;
         out += script::parameter_description();
     } else {
         const auto found = portals_.find(named->name);
         if (found == portals_.end()) return missing_portal(named->name);
+        if (refused) return aborted_transaction();
         text = &found->second.text;
     }
     const std::string* const runs = executed_by(*text);
@@ -299,7 +305,12 @@ void FakePostgres::refuse(char type, const Failure& failure, std::string& out) {
 
 bool FakePostgres::begins_cancelled(const std::string& statement) {
     const bool cancelled = std::exchange(cancelled_, false);
-    return watch_ ? watch_(statement, cancelled) : cancelled;
+    // What the core asks for itself in a client's lease is none of the client's statements.
+    const bool own = statement.find("pg_catalog.getdatabaseencoding") != statement.npos ||
+                     statement.find("pg_catalog.pg_settings") != statement.npos ||
+                     statement == "SET LOCAL statement_timeout=0";
+    if (own && cancelled && watch_) watch_(std::string(own_statement), true);
+    return watch_ && !own ? watch_(statement, cancelled) : cancelled;
 }
 
 Failed FakePostgres::too_long() const {

@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,9 @@
 namespace schemux::fake {
 
 using SettingsMap = std::map<std::string, std::string, std::less<>>;
+
+/// What a watch is told of a query of the core's own that a cancel hits.
+inline constexpr std::string_view own_statement = "(the core's own)";
 
 struct FakePortal {
     std::string text;
@@ -78,7 +82,8 @@ class FakePostgres {
     /// What one session leaves to the next: locks, temporary tables, listeners, sequences.
     bool has_residue() const { return residue_ != 0; }
     const SettingsMap& settings() const { return settings_; }
-    SettingsMap& settings() { return settings_; }
+    /// What its session begins with, and goes back to with RESET.
+    void start_with(const SettingsMap& settings) { settings_ = startup_ = settings; }
     bool has_statement(std::string_view name) const { return statements_.contains(name); }
     std::size_t statement_count() const { return statements_.size(); }
     std::size_t named_statement_count() const {
@@ -111,7 +116,14 @@ class FakePostgres {
     Failed run_prepare(const Words& words, const std::string& text);
     /// What an EXECUTE runs, or the text itself; null if there is no such statement.
     const std::string* executed_by(const std::string& text) const;
+    /// Whether an EXECUTE in the statement finds what it names, now that it is prepared or bound.
+    void note_sight(const std::string& name);
     void run_settings(const Words& words);
+    void run_set(const Words& words);
+    void set(const std::string& name, const std::string& value);
+    void reset(const std::string& name);
+    /// The query of schemux's own about a session's settings.
+    void tell_settings(const Words& words, std::string& out) const;
     void note_residue(const Words& words);
 
     bool begins_cancelled(const std::string& statement);
@@ -133,8 +145,10 @@ class FakePostgres {
     bool names_moved_ = false;
     std::optional<FakeCopy> copy_;
     std::map<std::string, std::string, std::less<>> statements_;
+    std::set<std::string> blind_;  ///< statements that execute what was not there
     std::map<std::string, FakePortal, std::less<>> portals_;
     SettingsMap settings_;
+    SettingsMap startup_;
     std::optional<SettingsMap> before_;  ///< the settings when the transaction began
     std::optional<std::string> told_;    ///< application_name as it was last reported
     unsigned residue_ = 0;

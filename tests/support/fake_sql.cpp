@@ -78,7 +78,27 @@ bool has_word(const Words& words, std::string_view word) {
     return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+namespace {
+
+/// E'…' as the core writes it.
+std::string unescaped(std::string_view word) {
+    std::string out;
+    for (std::size_t i = 2; i + 1 < word.size(); ++i) {
+        if (word[i] == '\\' && word[i + 1] == 'x') {
+            out += static_cast<char>(std::stoi(std::string(word.substr(i + 2, 2)), nullptr, 16));
+            i += 3;
+        } else {
+            out += word[i];
+            if (word[i] == '\'') ++i;
+        }
+    }
+    return out;
+}
+
+}  // namespace
+
 std::string unquoted(std::string_view word) {
+    if (word.size() > 2 && word.substr(0, 2) == "E'") return unescaped(word);
     if (word.size() < 2 || (word.front() != '"' && word.front() != '\'')) return std::string(word);
     std::string out;
     for (std::size_t i = 1; i + 1 < word.size(); ++i) {
@@ -110,6 +130,17 @@ std::vector<std::pair<std::string, std::string>> set_configs(const Words& words)
         if (call) found.emplace_back(lower(unquoted(words[i + 2])), unquoted(words[i + 4]));
     }
     return found;
+}
+
+std::vector<std::string> listed_values(const Words& words) {
+    std::vector<std::string> values;
+    bool inside = false;
+    for (const std::string& word : words) {
+        if (word == "values") inside = true;
+        if (word == "l") inside = false;
+        if (inside && word.find('\'') != word.npos) values.push_back(unquoted(word));
+    }
+    return values;
 }
 
 std::uint32_t position_of(std::string_view text, std::string_view word) {

@@ -175,7 +175,7 @@ inline std::vector<State> extended_states() {
 
 /// The client's statement is prepared again on its second backend.
 inline State repeated_parse() {
-    return {"our own parse owed", {}, "NSAE", "1", ""};
+    return {"our own parse owed", {}, "SAE", "1N", ""};
 }
 
 class Hostile {

@@ -125,6 +125,30 @@ inline std::string data_row(std::string_view value) {
     protocol::WireWriter(body).u16(1).u32(static_cast<std::uint32_t>(value.size())).bytes(value);
     return message('D', body);
 }
+/// A row of the core's question after settings: a name, and a value in PostgreSQL's 'escape'.
+inline std::string setting_row(std::string_view name, const std::string* value) {
+    std::string body;
+    protocol::WireWriter writer(body);
+    writer.u16(2).u32(static_cast<std::uint32_t>(name.size())).bytes(name);
+    if (value == nullptr) {
+        writer.u32(~0U);
+        return message('D', body);
+    }
+    std::string escaped;
+    for (const char c : *value) {
+        const auto byte = static_cast<unsigned char>(c);
+        const auto digit = [byte](unsigned shift) {
+            return static_cast<char>('0' + (byte >> shift & 7U));
+        };
+        if (byte == 0 || byte > 127) {
+            escaped.append({'\\', digit(6), digit(3), digit(0)});
+        } else {
+            escaped.append(c == '\\' ? 2 : 1, c);
+        }
+    }
+    writer.u32(static_cast<std::uint32_t>(escaped.size())).bytes(escaped);
+    return message('D', body);
+}
 inline std::string command_complete(std::string_view tag) {
     return message('C', text_of(tag));
 }
@@ -181,15 +205,20 @@ inline std::string own_error(std::string_view sqlstate, std::string_view text,
     return out;
 }
 inline std::string own_fatal(std::string_view sqlstate, std::string_view text,
-                             std::string_view detail = {}) {
+                             std::string_view detail = {}, std::string_view hint = {}) {
     std::string out;
-    protocol::append_error(out, {protocol::Severity::fatal,
-                                 std::string(sqlstate),
-                                 std::string(text),
-                                 std::string(detail),
-                                 {},
-                                 0});
+    protocol::append_error(out, {protocol::Severity::fatal, std::string(sqlstate),
+                                 std::string(text), std::string(detail), std::string(hint), 0});
     return out;
+}
+/// A batch that runs a prepared statement.
+inline std::string run(std::string_view name) {
+    return bind_with("", name, no_parameters) + execute() + sync();
+}
+/// A statement of ours in the midst of the client's batch, as World names it.
+inline std::string helper(const std::string& text) {
+    return parse("@prepare", text) + bind_with("@prepare", "@prepare", no_parameters) +
+           execute("@prepare") + close_portal("@prepare") + close_statement("@prepare");
 }
 /// In place of a message that must fail: a Bind to a statement that never exists.
 inline std::string bound_to_fail() {

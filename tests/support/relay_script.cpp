@@ -76,6 +76,18 @@ Script& Script::upkeep_answers(std::string bytes) {
         [bytes = std::move(bytes)](World& world, std::size_t) { world.upkeep_answer = bytes; });
 }
 
+Script& Script::session_has(Settings settings) {
+    return act([settings = std::move(settings)](World& world, std::size_t client) {
+        const int mine = world.client(client).backend;
+        ASSERT_GE(mine, 0) << "this client has no backend";
+        world.server(static_cast<std::size_t>(mine))
+            .session.start_with({settings.begin(), settings.end()});
+    });
+}
+Script& Script::hold_questions() {
+    return act([](World& world, std::size_t) { world.hold_questions = true; });
+}
+
 Script& Script::backend_gets(std::string bytes) {
     return expect([bytes = std::move(bytes)](World& world, std::size_t client) {
         std::string seen;

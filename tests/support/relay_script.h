@@ -44,6 +44,10 @@ class Script {
     Script& grant();
     Script& refuse(protocol::ErrorFields error);
     Script& upkeep_answers(std::string bytes);
+    /// What this client's backend tells when it is asked for the settings of its session.
+    Script& session_has(Settings settings);
+    /// From here on the question comes to the backend as other bytes, and is not answered.
+    Script& hold_questions();
 
     // ---- what must have come of it ----
     Script& backend_gets(std::string bytes);

@@ -47,6 +47,12 @@ Scene with_schema(std::string schema) {
     return scene;
 }
 
+Scene two_backends() {
+    Scene scene;
+    scene.backends = 2;
+    return scene;
+}
+
 World::World(const Scene& scene)
     : scene_(scene), service_(std::make_shared<const Service>(scene.service)) {
     context_.namer = &namer_;
@@ -75,7 +81,10 @@ Client& World::client(std::size_t at) {
 
 void World::flush(Client& client) {
     if (!context_.to_backend.empty() && client.backend >= 0) {
-        servers_[static_cast<std::size_t>(client.backend)]->received += context_.to_backend.str();
+        Server& server = *servers_[static_cast<std::size_t>(client.backend)];
+        const std::string sent = context_.to_backend.str();
+        const bool asks = sent.find("pg_catalog.getdatabaseencoding") != sent.npos;
+        (asks && !hold_questions ? server.question : server.received) += sent;
     } else {
         EXPECT_TRUE(context_.to_backend.empty()) << "bytes for a backend that nobody has";
     }
@@ -88,8 +97,15 @@ void World::perform(Client& client, Step step) {
     while (true) {
         flush(client);
         switch (step.next) {
-            case Next::proceed:
-                return;
+            case Next::proceed: {
+                if (client.backend < 0) return;
+                Server& server = *servers_[static_cast<std::size_t>(client.backend)];
+                if (server.question.empty()) return;
+                std::string answer;
+                server.session.on_bytes(std::exchange(server.question, {}), answer);
+                step = client.relay->on_backend_bytes(answer);
+                break;
+            }
             case Next::acquire: {
                 const std::optional<Step> granted = acquire(client);
                 if (!granted) return;
@@ -300,8 +316,9 @@ void World::refuse_waiting(const protocol::ErrorFields& error) {
     }
 }
 
-/// With "@n" for each name of ours.
+/// With "@n" for each name of ours, and "@prepare" for that of the helper of prepare_by_sql().
 std::string World::named(std::string_view body) {
+    names_.try_emplace("sx_" + std::string(32, 'f'), "@prepare");
     std::string all;
     while (!body.empty()) {
         const std::size_t at = body.find("sx_");
@@ -312,7 +329,7 @@ std::string World::named(std::string_view body) {
         const bool ours = name.size() == backend_name_bytes &&
                           name.substr(3).find_first_not_of("0123456789abcdef") == name.npos;
         if (ours) {
-            const std::string next = "@" + std::to_string(names_.size() + 1);
+            const std::string next = "@" + std::to_string(names_.size());
             all.append(names_.try_emplace(std::string(name), next).first->second);
         } else {
             all.append(name.substr(0, 3));

@@ -5,6 +5,7 @@
 
 #include "core/relay.h"
 #include "core/upkeep.h"
+#include "tests/support/fake_postgres.h"
 #include "tests/support/relay_messages.h"
 
 #include <deque>
@@ -28,6 +29,7 @@ struct Scene {
 };
 
 Scene with_schema(std::string schema);
+Scene two_backends();
 
 /// One client as the daemon sees it.
 struct Client {
@@ -52,6 +54,8 @@ struct Server {
     std::size_t checked = 0;
     std::vector<std::string> upkeep;  ///< texts of our own queries
     std::string stray;                ///< bytes that came while nobody had it
+    std::string question;             ///< the relay's, after the settings of its session
+    fake::FakePostgres session;       ///< answers that
 };
 
 /// Clients, backends and what is between them: a worker without sockets.
@@ -81,7 +85,8 @@ class World {
     void refuse_waiting(const protocol::ErrorFields& error);
 
     bool hold_grants = false;
-    int next_server = -1;  ///< the one to grant next; -1: the first that is free
+    bool hold_questions = false;  ///< questions after settings come as the client's own bytes
+    int next_server = -1;         ///< the one to grant next; -1: the first that is free
     /// The answer to our next upkeep Query, in place of a plain success.
     std::optional<std::string> upkeep_answer;
 

@@ -8,6 +8,8 @@ import pathlib
 import re
 import struct
 
+import bed
+
 EXCEPTIONS = pathlib.Path(__file__).resolve().parents[2] / "core" / "EXCEPTIONS.md"
 FAILED_TRANSACTION = "25P02"
 # What schemux finds out before the server sees the message (E14): names, and templates.
@@ -100,7 +102,8 @@ class Comparer:
 
     def difference(self, script, wanted, got):
         """None, or (index, what was wanted, what came) of the first message that differs."""
-        wanted, got = _once_closed(wanted), _once_closed(got)
+        wanted = _once_closed(wanted)
+        got = _once_closed(got)
         said, (wanted, right) = wanted, _with_moved_positions(wanted, script.moves)
         if not right:
             where = [fields_of(one[1]).get("P", b"") for one in said

@@ -2,11 +2,12 @@
 """The same bytes to PostgreSQL and through schemux: the table of scripts, then random ones.
 
     python3 tests/wire/run.py --schemux PATH [--smoke] [--count N] [--seed S] [--only NAME]
-                              [--jobs N] [--script FILE]
+                              [--jobs N] [--script FILE] [--postgres VERSION:ROOT]
 
 --count and --seed are of the random scripts; a failing one is printed with its seed, then shrunk.
 --only runs the scripts of the table whose name contains NAME, and no random ones; --script takes
-scripts from a file instead. The last line is `wire: N passed, N failed`.
+scripts from a file instead. --postgres: see tests/newer_servers.sh. The last line is
+`wire: N passed, N failed`.
 """
 
 import argparse
@@ -146,7 +147,9 @@ def run_random(lane, seeds):
             continue
         failed += 1
         text = f"FAILED random script, --seed {seed} --count 1"
-        if failed <= SHOWN_MAX:
+        if differences[0][0] == "PostgreSQL":
+            text += ": PostgreSQL crashed"
+        elif failed <= SHOWN_MAX:
             small = shrink.shrink(script, lambda one: lane.fails_like(one, differences[0]))
             again = lane.judge(small)
             text += ": shrunk to\n" + report(small if again else script, again or differences)
@@ -195,7 +198,12 @@ def parse_arguments():
     parser.add_argument("--only", metavar="NAME", action="append", default=[])
     parser.add_argument("--jobs", type=int, default=2, metavar="N")
     parser.add_argument("--script", type=pathlib.Path, action="append", metavar="FILE")
+    parser.add_argument("--postgres", metavar="VERSION:ROOT",
+                        help="PostgreSQL as installed in the system in the folder ROOT")
     arguments = parser.parse_args()
+    if arguments.postgres:
+        version, _, root = arguments.postgres.partition(":")
+        bed.server.use_root(root, version)
     if arguments.count is None:
         arguments.count = RANDOM_SCRIPTS_SMOKE if arguments.smoke else RANDOM_SCRIPTS
     if arguments.only or arguments.script:
@@ -218,9 +226,10 @@ def run(arguments, place):
     used = comparer.used
     if arguments.count:
         began = time.monotonic()
-        print(f"  {arguments.count} random scripts from --seed {arguments.seed} on", flush=True)
-        jobs = [(lane, first_new, range(arguments.seed + number,
-                                        arguments.seed + arguments.count, len(place.lanes)))
+        seeds = [seed for seed in range(arguments.seed, arguments.seed + arguments.count)
+                 if arguments.count == 1 or seed not in generator.CRASHING_SEEDS]
+        print(f"  {len(seeds)} random scripts from --seed {arguments.seed} on", flush=True)
+        jobs = [(lane, first_new, seeds[number::len(place.lanes)])
                 for number, lane in enumerate(place.lanes)]
         with multiprocessing.Pool(len(jobs)) as pool:
             for good, bad, rows in pool.imap_unordered(_job, jobs):

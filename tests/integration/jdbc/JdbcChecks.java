@@ -11,6 +11,7 @@ import java.sql.SQLException;
 import java.sql.Savepoint;
 import java.sql.Statement;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.List;
 import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
@@ -19,6 +20,7 @@ import org.postgresql.util.PSQLException;
 
 public final class JdbcChecks {
     private static final String[] SERVICES = {"users", "orders", "legacy"};
+    private static final String[] ZONES = {"Asia/Tokyo", "Europe/Paris", "America/New_York"};
     private static int port;
 
     private JdbcChecks() {}
@@ -50,6 +52,12 @@ public final class JdbcChecks {
              ResultSet rows = statement.executeQuery(sql)) {
             rows.next();
             return rows.getString(1);
+        }
+    }
+
+    private static void execute(Connection connection, String sql) throws SQLException {
+        try (Statement statement = connection.createStatement()) {
+            statement.execute(sql);
         }
     }
 
@@ -255,8 +263,67 @@ public final class JdbcChecks {
             ResultSet tables = connection.getMetaData().getTables(null, "orders", "who", null);
             same(tables.next(), true);
             same(connection.getSchema(), "orders");
-            same(one(connection, "SHOW extra_float_digits"), 2);
+            // It asks for 2 in the startup packet, and then says SET.
+            same(one(connection, "SHOW extra_float_digits"), 3);
         }
+    }
+
+    /** What a pool of connections does with each that it hands out and takes back. */
+    static void pooledReuse() throws Exception {
+        List<Thread> threads = new ArrayList<>();
+        List<Throwable> failures = Collections.synchronizedList(new ArrayList<>());
+        for (int number = 0; number < 6; ++number) {
+            String service = SERVICES[number % 3];
+            String zone = ZONES[number % 3];
+            Thread thread = new Thread(() -> {
+                try (Connection connection = connect(service)) {
+                    for (int round = 0; round < 30; ++round) {
+                        reuse(connection, service, zone, round);
+                    }
+                } catch (Throwable failure) {
+                    failures.add(failure);
+                }
+            });
+            threads.add(thread);
+            thread.start();
+        }
+        for (Thread thread : threads) {
+            thread.join();
+        }
+        if (!failures.isEmpty()) {
+            throw new AssertionError(failures.get(0));
+        }
+    }
+
+    private static void reuse(Connection connection, String service, String zone, int round)
+            throws SQLException {
+        same(connection.isValid(5), true);
+        same(connection.getSchema(), service.equals("legacy") ? "public" : service);
+        same(one(connection, "SHOW default_transaction_read_only"), "off");
+        same(one(connection, "SELECT service FROM who"), service);
+        same(one(connection, "SELECT coalesce(current_setting('app.round', true), '')"),
+            round == 0 ? "" : service + (round - 1));
+        execute(connection, "SET app.round = '" + service + round + "'");
+        execute(connection, "SET TIME ZONE '" + zone + "'");
+        String home = connection.getSchema();
+        connection.setSchema("orders");
+        connection.setReadOnly(true);
+        connection.setTransactionIsolation(Connection.TRANSACTION_SERIALIZABLE);
+        connection.setAutoCommit(false);
+        same(one(connection, "SELECT service FROM who"), "orders");
+        same(one(connection, "SHOW transaction_isolation"), "serializable");
+        connection.commit();
+        fails("25006", () -> execute(connection, "INSERT INTO ledger (nonce) VALUES ('x')"));
+        connection.rollback();
+        execute(connection, "SET app.round = 'undone'");
+        connection.rollback();
+        connection.setAutoCommit(true);
+        connection.setReadOnly(false);
+        connection.setTransactionIsolation(Connection.TRANSACTION_READ_COMMITTED);
+        connection.setSchema(home);
+        same(one(connection, "SHOW TimeZone"), zone);
+        same(one(connection, "SELECT service FROM who"), service);
+        same(one(connection, "SELECT current_setting('app.round')"), service + round);
     }
 
     static void errorPosition() throws SQLException {

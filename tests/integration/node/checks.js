@@ -97,6 +97,41 @@ const checks = {
     await pool.end();
   },
 
+  async pg_pool_with_settings() {
+    const zones = { users: 'Asia/Tokyo', orders: 'Europe/Paris', legacy: 'America/New_York' };
+    const pools = services.map((service) => {
+      const pool = new Pool(address(service, { max: 4, statement_timeout: 54321 }));
+      pool.on('connect', (client) => {
+        client.query(`SET TIME ZONE '${zones[service]}'`);
+        client.query("SELECT set_config('app.tenant', $1, false)", [service]);
+      });
+      return pool;
+    });
+    const look = `SELECT service, current_setting('app.tenant') AS tenant,
+      current_setting('TimeZone') AS zone, current_setting('work_mem') AS work_mem,
+      current_setting('statement_timeout') AS timeout FROM who`;
+    await Promise.all(pools.map((pool, at) => Promise.all(Array.from({ length: 60 }, async () => {
+      const service = services[at];
+      const expected = { service, tenant: service, zone: zones[service], work_mem: '4MB',
+        timeout: '54321ms' };
+      assert.deepStrictEqual((await pool.query(look)).rows, [expected]);
+      const client = await pool.connect();
+      try {
+        await client.query('BEGIN');
+        await client.query("SET LOCAL work_mem = '9MB'");
+        const named = { name: 'look', text: look };
+        const changed = { ...expected, work_mem: '9MB' };
+        assert.deepStrictEqual((await client.query(named)).rows, [changed]);
+        await client.query("SET app.tenant = 'undone'");
+        await client.query('ROLLBACK');
+        assert.deepStrictEqual((await client.query(named)).rows, [expected]);
+      } finally {
+        client.release();
+      }
+    }))));
+    await Promise.all(pools.map((pool) => pool.end()));
+  },
+
   async pg_cancel() {
     // As pg itself does: a second connection that sends the request and closes at once.
     await withClient('users', async (client) => {
