@@ -28,6 +28,17 @@ std::string with_clients_name(std::string_view body, const StatementId& id, std:
     return changed.append(name).append(body.substr(at + ours.size()));
 }
 
+/// The same for whatever name of ours is there.
+std::string with_name_in_place_of_ours(std::string_view body, std::string_view name) {
+    const std::size_t at = body.find("sx_");
+    const std::string_view ours = body.substr(at, backend_name_bytes);
+    const bool whole = ours.size() == backend_name_bytes &&
+                       ours.substr(3).find_first_not_of("0123456789abcdef") == ours.npos;
+    if (!whole) return {};
+    std::string changed(body.substr(0, at));
+    return changed.append(name).append(body.substr(at + ours.size()));
+}
+
 std::string with_clients_names(std::string_view body, const Statement& statement,
                                const ClientStatements& known) {
     if (body.find("sx_") == body.npos) return {};
@@ -47,6 +58,9 @@ std::string with_clients_names(std::string_view body, const Statement& statement
         // The same text may deallocate it further on.
         const StatementRef* before = known.certain(spelled.reference.name);
         if (before != nullptr) look_in(**before);
+        // And what it names may be another statement by now than when it was spelled.
+        const bool single = changed.empty() && named && named->names.size() == 1;
+        if (single) changed = with_name_in_place_of_ours(body, named->names[0].reference.name);
     }
     return changed;
 }

@@ -3,6 +3,7 @@
 #include "tests/support/relay_messages.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 
 namespace schemux::fake {
@@ -69,9 +70,10 @@ Failed FakePostgres::run(const std::string& given, FakePortal* portal, std::size
     // Which other statements EXECUTE takes, and what of them, is beyond this server.
     if (found != nullptr && found != &given && !is_query(words_of(*found))) {
         if (status_ == 'E') return aborted_transaction();
-        // An EXECUTE of what was not there when it was prepared, of itself say: not found (E4).
+        // What a statement of Parse that is an EXECUTE itself names is not found (E4).
         const Words inner = words_of(*found);
-        if (blind_.contains(unquoted(wanted[1]))) return missing_statement(unquoted(inner[1]));
+        const bool nested = is_at(inner, 0, "execute") && inner.size() > 1;
+        if (nested) return missing_statement(unquoted(inner[1]));
         return Failure{"0A000", "EXECUTE cannot run it"};
     }
     const std::string text = found == nullptr ? given : *found;
@@ -97,6 +99,9 @@ Failed FakePostgres::run(const std::string& given, FakePortal* portal, std::size
     } else if (has_word(words, "getdatabaseencoding")) {
         tell_settings(words, out);
         return {};
+    } else if (asks_for_features(text)) {
+        tell_features(text, out);
+        return {};
     } else if (returns_rows(words)) {
         run_settings(words);
         note_residue(words);
@@ -121,9 +126,11 @@ void FakePostgres::send_rows(const std::string& text, FakePortal* portal, std::s
     const std::size_t left = total - (portal == nullptr ? 0 : portal->rows_sent);
     const bool suspends = limit > 0 && left >= limit;
     const std::size_t count = suspends ? limit : left;
+    const std::string left_behind = has_word(words_of(text), "residue") ? residue() : "";
     if (portal == nullptr) out += script::row_description();
     for (std::size_t i = 0; i < count; ++i) {
-        out += script::data_row(text + (portal == nullptr ? "" : '|' + portal->parameters));
+        out += script::data_row(text + (portal == nullptr ? "" : '|' + portal->parameters) +
+                                left_behind);
     }
     if (!suspends) {
         out += script::command_complete("SELECT " + std::to_string(count));
@@ -208,13 +215,6 @@ const std::string* FakePostgres::executed_by(const std::string& text) const {
     if (words.empty() || words[0] != "execute" || words.size() < 2) return &text;
     const auto known = statements_.find(unquoted(words[1]));
     return known == statements_.end() ? nullptr : &known->second;
-}
-
-void FakePostgres::note_sight(const std::string& name) {
-    const Words words = words_of(statements_[name]);
-    const bool blind = is_at(words, 0, "execute") && words.size() > 1 &&
-                       (unquoted(words[1]) == name || !statements_.contains(unquoted(words[1])));
-    blind ? (void)blind_.insert(name) : (void)blind_.erase(name);
 }
 
 Failed FakePostgres::run_deallocate(const Words& words, std::string& tag) {
@@ -321,21 +321,57 @@ void FakePostgres::tell_settings(const Words& words, std::string& out) const {
     out += script::command_complete("SELECT " + std::to_string(rows));
 }
 
+/// The session has at most one thing of each kind, so that the first command to give one back
+/// gives back all; a rollback gives back none.
 void FakePostgres::note_residue(const Words& words) {
     const std::string& first = words[0];
     if (first == "listen") residue_ |= listener;
-    if (first == "unlisten" && is_at(words, 1, "*")) residue_ &= ~unsigned{listener};
+    if (first == "unlisten") residue_ &= ~unsigned{listener};
     if (first == "declare" && has_word(words, "hold")) residue_ |= cursor;
-    if (first == "close" && is_at(words, 1, "all")) residue_ &= ~unsigned{cursor};
+    if (first == "close") residue_ &= ~unsigned{cursor};
     if (first == "create" && (is_at(words, 1, "temp") || is_at(words, 1, "temporary")))
         residue_ |= temporary;
+    if (first == "drop" && is_at(words, 1, "table")) residue_ &= ~unsigned{temporary};
     if (first != "select") return;
     for (std::size_t i = 1; i + 1 < words.size(); ++i) {
         if (words[i + 1] != "(") continue;
         if (words[i] == "pg_advisory_lock") residue_ |= lock;
-        if (words[i] == "pg_advisory_unlock_all") residue_ &= ~unsigned{lock};
+        if (words[i] == "pg_advisory_unlock" || words[i] == "pg_advisory_unlock_all")
+            residue_ &= ~unsigned{lock};
         if (words[i] == "nextval") residue_ |= sequence;
     }
+}
+
+namespace {
+
+struct Feature {
+    Residue residue;
+    char letter;
+    std::string_view asked_by;
+};
+constexpr std::array features{Feature{temporary, 't', "pg_my_temp_schema"},
+                              Feature{lock, 'a', "pg_locks"}, Feature{cursor, 'h', "pg_cursors"},
+                              Feature{listener, 'l', "pg_listening_channels"}};
+
+}  // namespace
+
+/// What `select residue` shows: all but sequences, which pin nobody.
+std::string FakePostgres::residue() const {
+    std::string letters;
+    for (const Feature& feature : features) {
+        if ((residue_ & feature.residue) != 0) letters += feature.letter;
+    }
+    return letters;
+}
+
+void FakePostgres::tell_features(std::string_view question, std::string& out) const {
+    std::string letters;
+    for (const Feature& feature : features) {
+        const bool asked = question.find(feature.asked_by) != question.npos;
+        if (asked && (residue_ & feature.residue) != 0) letters += feature.letter;
+    }
+    out += script::row_description() + script::data_row(letters) +
+           script::command_complete("SELECT 1");
 }
 
 }  // namespace schemux::fake

@@ -177,7 +177,6 @@ Failed FakePostgres::on_parse(std::string_view body, std::string& out) {
     std::string text;
     if (Failed failure = analyse(parse->text, text, true)) return failure;
     statements_[name] = text;
-    note_sight(name);
     out += script::parse_complete();
     return {};
 }
@@ -190,7 +189,6 @@ Failed FakePostgres::on_bind(std::string_view body, std::string& out) {
     const Words words = words_of(found->second);
     if (status_ == 'E' && !ends_transaction(words)) return aborted_transaction();
     const std::string portal(prefix->portal);
-    note_sight(std::string(prefix->statement));
     if (!portal.empty() && portals_.contains(portal))
         return Failure{"42P03", "cursor \"" + portal + "\" already exists"};
     portals_[portal] = {found->second, std::string(body.substr(prefix->prefix_bytes)), 0, false};
@@ -308,7 +306,7 @@ bool FakePostgres::begins_cancelled(const std::string& statement) {
     // What the core asks for itself in a client's lease is none of the client's statements.
     const bool own = statement.find("pg_catalog.getdatabaseencoding") != statement.npos ||
                      statement.find("pg_catalog.pg_settings") != statement.npos ||
-                     statement == "SET LOCAL statement_timeout=0";
+                     asks_for_features(statement) || statement == "SET LOCAL statement_timeout=0";
     if (own && cancelled && watch_) watch_(std::string(own_statement), true);
     return watch_ && !own ? watch_(statement, cancelled) : cancelled;
 }

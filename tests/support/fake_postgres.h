@@ -4,7 +4,8 @@
 // It must not know the relay: it also plays the server that a client has for itself, to compare.
 //
 // Words of its own: `boom` fails where the text is analysed (with a position), `kaboom` where it
-// runs, `three` gives three rows, `notice` sends a notice first.
+// runs, `three` gives three rows, `notice` sends a notice first, `residue` shows what the session
+// has that cannot travel.
 #pragma once
 
 #include "core/template_rewriter.h"
@@ -14,7 +15,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -116,8 +116,6 @@ class FakePostgres {
     Failed run_prepare(const Words& words, const std::string& text);
     /// What an EXECUTE runs, or the text itself; null if there is no such statement.
     const std::string* executed_by(const std::string& text) const;
-    /// Whether an EXECUTE in the statement finds what it names, now that it is prepared or bound.
-    void note_sight(const std::string& name);
     void run_settings(const Words& words);
     void run_set(const Words& words);
     void set(const std::string& name, const std::string& value);
@@ -125,6 +123,9 @@ class FakePostgres {
     /// The query of schemux's own about a session's settings.
     void tell_settings(const Words& words, std::string& out) const;
     void note_residue(const Words& words);
+    std::string residue() const;
+    /// The query of schemux's own about what the session has that cannot travel.
+    void tell_features(std::string_view question, std::string& out) const;
 
     bool begins_cancelled(const std::string& statement);
     Failed too_long() const;
@@ -145,7 +146,6 @@ class FakePostgres {
     bool names_moved_ = false;
     std::optional<FakeCopy> copy_;
     std::map<std::string, std::string, std::less<>> statements_;
-    std::set<std::string> blind_;  ///< statements that execute what was not there
     std::map<std::string, FakePortal, std::less<>> portals_;
     SettingsMap settings_;
     SettingsMap startup_;

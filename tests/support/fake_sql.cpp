@@ -122,6 +122,10 @@ bool returns_rows(const Words& words) {
     return has_word(words, "returning");
 }
 
+bool asks_for_features(std::string_view text) {
+    return text.starts_with("SELECT pg_catalog.concat( CASE WHEN EXISTS(");
+}
+
 std::vector<std::pair<std::string, std::string>> set_configs(const Words& words) {
     std::vector<std::pair<std::string, std::string>> found;
     for (std::size_t i = 0; i + 6 < words.size(); ++i) {

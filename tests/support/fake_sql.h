@@ -37,12 +37,14 @@ std::optional<std::string> prepared_text(std::string_view text);
 /// What a failed transaction still takes.
 bool ends_transaction(const Words& words);
 bool returns_rows(const Words& words);
+/// The query of schemux's own about what a session has that cannot travel.
+bool asks_for_features(std::string_view text);
 /// The name and the value of every set_config(…, false).
 std::vector<std::pair<std::string, std::string>> set_configs(const Words& words);
-/// 1-based, in characters of UTF-8; 0 when the text has no such word.
 /// The literals of every list (VALUES …) l.
 std::vector<std::string> listed_values(const Words& words);
 
+/// 1-based, in characters of UTF-8; 0 when the text has no such word.
 std::uint32_t position_of(std::string_view text, std::string_view word);
 /// A token that no grammar takes, or one that does not end.
 bool is_broken(std::string_view text);
