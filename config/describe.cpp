@@ -82,8 +82,11 @@ std::string describe_service(const Service& service) {
         text += "; templates " + delimiters(service.templates);
     if (service.literals == LiteralScope::relation) text += "; relation names in literals";
     if (service.literals == LiteralScope::all) text += "; templates in all literals";
+    if (service.state == StateCare::verify) text += "; an audit behind each lease";
+    if (service.state == StateCare::strict) text += "; a reset behind each lease";
     const std::string pins = features_with(service.session_features, FeaturePolicy::pin);
-    if (!pins.empty()) text += "; keeps a backend for " + pins;
+    if (service.session_features != SessionFeatures{})
+        text += "; keeps a backend for " + (pins.empty() ? "nothing" : pins);
     const std::string rejected = features_with(service.session_features, FeaturePolicy::reject);
     if (!rejected.empty()) text += "; rejects " + rejected;
     return text + "; users: " + (service.users.empty() ? "all" : join(service.users));

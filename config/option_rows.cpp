@@ -160,6 +160,19 @@ void add_pool(std::vector<Option>& rows) {
                 .by_default("0")
                 .range(0, 24 * hour)
                 .at([](const Scope& s) -> Field { return &s.settings->pool.client_stall_timeout; }),
+            row("pool.audit_sample", OptionType::integer,
+                "One release of so many is followed by an audit: a backend with state that nobody "
+                "saw come is closed; 0 is none.")
+                .by_default("1000")
+                .range(0, 1'000'000)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.audit_sample; }),
+            row("pool.pin_budget", OptionType::integer,
+                "Most backends that frontends of all services may keep for themselves; 0: three "
+                "quarters of max_connections.")
+                .by_default("0")
+                .range(0, 10'000)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.pin_budget; }),
         });
 }
 
@@ -313,23 +326,37 @@ void add_session_features(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
+            row("services[].state", OptionType::choice,
+                "Against state that no text shows (triggers, casts): fast leaves it to "
+                "pool.audit_sample, verify has an audit behind each lease, strict a reset.")
+                .by_default("fast")
+                .choices({"fast", "verify", "strict"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->state; }),
+            row("services[].placeholder", OptionType::choice,
+                "A setting like app.x stays known to its backend, as an empty text: allow it, or "
+                "close the backend behind the lease.")
+                .by_default("allow")
+                .choices({"allow", "close_backend"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->placeholder; }),
             row("services[].session_features", OptionType::section,
                 "What cannot go with a frontend to another backend, in transaction mode: pin keeps "
                 "the backend for it, reject refuses it, allow lets it last until the transaction "
                 "ends.")
                 .on_reload(Reload::new_connections)
                 .done(),
-            feature<&Features::temp_table>("services[].session_features.temp_table", "allow",
+            feature<&Features::temp_table>("services[].session_features.temp_table", "pin",
                                            "Temporary tables, and whatever else is in pg_temp."),
-            feature<&Features::advisory_lock>("services[].session_features.advisory_lock", "allow",
+            feature<&Features::advisory_lock>("services[].session_features.advisory_lock", "pin",
                                               "Advisory locks of the session."),
-            feature<&Features::hold_cursor>("services[].session_features.hold_cursor", "allow",
+            feature<&Features::hold_cursor>("services[].session_features.hold_cursor", "pin",
                                             "Cursors that are declared WITH HOLD."),
-            feature<&Features::listen>("services[].session_features.listen", "allow",
+            feature<&Features::listen>("services[].session_features.listen", "pin",
                                        "LISTEN; NOTIFY needs nothing."),
-            feature<&Features::seed>("services[].session_features.seed", "allow",
+            feature<&Features::seed>("services[].session_features.seed", "pin",
                                      "The seed of random(); until the frontend goes."),
-            feature<&Features::load>("services[].session_features.load", "allow",
+            feature<&Features::load>("services[].session_features.load", "pin",
                                      "LOAD; until the frontend goes."),
             feature<&Features::sequence>(
                 "services[].session_features.sequence", "allow",
@@ -347,6 +374,20 @@ void add_session_features(std::vector<Option>& rows) {
                 .range(0, 10'000)
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->pin_budget; }),
+            row("services[].over_pin_budget", OptionType::choice,
+                "When so many keep one: wait as for a backend (never inside a transaction), or an "
+                "error.")
+                .by_default("wait")
+                .choices({"wait", "error"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->over_pin_budget; }),
+            row("services[].pin_timeout", OptionType::duration,
+                "A frontend that keeps a backend for this long is ended behind its transaction; 0 "
+                "is never.")
+                .by_default("0")
+                .range(0, 720 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->pin_timeout; }),
         });
 }
 
@@ -360,7 +401,6 @@ void add_reserved_service_keys(std::vector<Option>& rows) {
             reserved("services[].isolation", "shared, guarded or strict."),
             reserved("services[].create_schema", "Creates the schema when it is missing."),
             reserved("services[].settings", "PostgreSQL settings of the service's sessions."),
-            reserved("services[].state", "How session state is proved clean."),
             reserved("services[].pool", "The service's weight, guarantee, max and mode."),
             reserved("services[].migrations", "Folders of the service's migrations."),
         });
@@ -417,7 +457,6 @@ void add_reserved_sections(std::vector<Option>& rows) {
                     reserved("backends", "Several clusters by name."),
                     reserved("admin", "Who may use the admin console."),
                     reserved("io_engine", "epoll or io_uring."),
-                    reserved("isolation_audit", "Checks of released backends."),
                     reserved("peers", "Other schemux processes behind the same address."),
                 });
 }

@@ -17,6 +17,9 @@ enum class AuthMethod : std::uint8_t { trust, scram_sha_256 };
 enum class LiteralScope : std::uint8_t { off, relation, all };
 
 enum class FeaturePolicy : std::uint8_t { allow, pin, reject };
+enum class StateCare : std::uint8_t { fast, verify, strict };
+enum class Placeholder : std::uint8_t { allow, close_backend };
+enum class OverPinBudget : std::uint8_t { wait, error };
 
 enum class LogFormat : std::uint8_t { automatic, json, text };
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
@@ -52,6 +55,8 @@ struct Pool {
     std::chrono::milliseconds idle_timeout = std::chrono::minutes(10);  ///< 0: never
     std::chrono::milliseconds lifetime = std::chrono::hours(1);         ///< 0: never
     std::chrono::milliseconds client_stall_timeout{0};                  ///< 0: never
+    std::uint32_t pin_budget = 0;        ///< of all services; 0: three quarters of max_connections
+    std::uint32_t audit_sample = 1'000;  ///< one release of so many; 0: none
     std::uint32_t statements_per_backend = 400;
     std::uint64_t statement_memory_per_backend = 32 * 1024 * 1024;
     bool rotate_backends = false;  ///< for tests: no frontend has a backend twice in a row
@@ -77,15 +82,17 @@ struct Templates {
 
 /// What of a session cannot travel from backend to backend.
 struct SessionFeatures {
-    FeaturePolicy temp_table = FeaturePolicy::allow;
-    FeaturePolicy advisory_lock = FeaturePolicy::allow;
-    FeaturePolicy hold_cursor = FeaturePolicy::allow;
-    FeaturePolicy listen = FeaturePolicy::allow;
-    FeaturePolicy seed = FeaturePolicy::allow;
-    FeaturePolicy load = FeaturePolicy::allow;
+    FeaturePolicy temp_table = FeaturePolicy::pin;
+    FeaturePolicy advisory_lock = FeaturePolicy::pin;
+    FeaturePolicy hold_cursor = FeaturePolicy::pin;
+    FeaturePolicy listen = FeaturePolicy::pin;
+    FeaturePolicy seed = FeaturePolicy::pin;
+    FeaturePolicy load = FeaturePolicy::pin;
     FeaturePolicy sequence = FeaturePolicy::allow;
     FeaturePolicy prepare = FeaturePolicy::allow;
     FeaturePolicy opaque = FeaturePolicy::allow;
+
+    friend bool operator==(const SessionFeatures&, const SessionFeatures&) = default;
 };
 
 struct Service {
@@ -97,8 +104,12 @@ struct Service {
     std::vector<std::string> allow_schemas{};
     Templates templates{};
     LiteralScope literals = LiteralScope::off;
+    StateCare state = StateCare::fast;
+    Placeholder placeholder = Placeholder::allow;
     SessionFeatures session_features{};
     std::uint32_t pin_budget = 0;  ///< 0: half of the pool
+    OverPinBudget over_pin_budget = OverPinBudget::wait;
+    std::chrono::milliseconds pin_timeout{0};  ///< 0: never
 };
 
 struct Log {

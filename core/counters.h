@@ -83,6 +83,7 @@ struct ServiceCounters {
     Counter statements_reprepared;
     Counter label_switches;
     Counter scrubs;
+    Counter local_resets;
     Counter cancels;
     Counter acquire_timeouts;
     Counter stall_timeouts;

@@ -45,6 +45,14 @@ inline constexpr std::size_t naming_portals_max = 64;
 /// A lone DEALLOCATE is looked for in texts up to this size: keyword, PREPARE, a name, comments.
 inline constexpr std::size_t lone_deallocate_max = 1'024;
 
+/// What is kept of what one audit finds.
+inline constexpr std::size_t audit_findings_max = 32;
+
+/// Commands and bytes of a Query that may be answered here since there is nothing to reset: what
+/// the pools of drivers send has at most four.
+inline constexpr std::size_t reset_commands_max = 8;
+inline constexpr std::size_t reset_text_max = 256;
+
 /// Portal and statement name together at the front of a Bind. PostgreSQL truncates such names to
 /// 63 bytes; nobody needs more than this.
 inline constexpr std::size_t name_prefix_max = 16'384;

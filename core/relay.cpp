@@ -37,6 +37,8 @@ std::string_view name_of(CloseReason reason) {
             return "settings_lost";
         case CloseReason::pin_refused:
             return "pin_refused";
+        case CloseReason::pin_expired:
+            return "pin_expired";
     }
     return "none";
 }
@@ -115,8 +117,10 @@ Step Relay::on_granted(Backend& backend) {
     backend.saw_set = false;
     backend.added_statements = false;
     // Nobody watches what a session leaves behind in its backend.
-    backend.taint.full_reset = backend.taint.full_reset || service_->keeps_backend;
-    label_lost_ = settings_foreseen_ = reading_moved_ = false;
+    backend.taint.full_reset =
+        backend.taint.full_reset || service_->keeps_backend || service_->state == StateCare::strict;
+    note_placeholders();
+    label_lost_ = settings_foreseen_ = reading_moved_ = pin_wanted_ = false;
     reset_.clear();
     restoring_ = 0;
     moved_.clear();
@@ -160,6 +164,8 @@ void Relay::tell_what_holds() {
 Step Relay::on_acquire_failed(ErrorFields error) {
     assert(phase_ == RelayPhase::waiting);
     end_waiting();
+    pin_wanted_ = false;
+    give_pin();
     count_error(error.sqlstate);
     phase_ = RelayPhase::idle;
     if (was_starting_) {
@@ -287,8 +293,10 @@ Step Relay::finish_batch() {
         if (step_.next != Next::proceed) return std::exchange(step_, {});
     }
     if (!can_release()) return {};
-    counters_.transactions.add();
-    counters_.transaction.observe(worker_.now - lease_began_);
+    if (!pin_wanted_) {
+        counters_.transactions.add();
+        counters_.transaction.observe(worker_.now - lease_began_);
+    }
     drop_backend();
     phase_ = phase_ == RelayPhase::lingering ? RelayPhase::closed : RelayPhase::idle;
     return {Next::release, CloseReason::none};
@@ -392,7 +400,10 @@ Step Relay::on_drain() {
 Disposal Relay::on_frontend_closed() {
     const RelayPhase before = std::exchange(phase_, RelayPhase::closed);
     worker_.buffers.give(std::move(held_));
-    if (before == RelayPhase::waiting) end_waiting();
+    if (before == RelayPhase::waiting) {
+        end_waiting();
+        give_pin();
+    }
     if (before != RelayPhase::leased && before != RelayPhase::lingering) return Disposal::none;
     Backend& backend = *backend_;
     // It said Terminate and did not stay for its answers: PostgreSQL runs what came before it.

@@ -47,7 +47,8 @@ enum class CloseReason : std::uint8_t {
     startup_failed,       ///< the settings of its startup packet were refused, or no backend came
     shutdown,             ///< schemux is stopping
     settings_lost,        ///< nobody could tell what settings its session has, or what else
-    pin_refused,          ///< too many clients of its service keep a backend
+    pin_refused,          ///< too many clients keep a backend
+    pin_expired,          ///< it kept a backend for too long
 };
 
 std::string_view name_of(CloseReason reason);
@@ -158,6 +159,14 @@ class Relay {
     Backend* backend() const { return backend_; }
     /// Why it keeps its backend behind its transactions; in session mode nothing says so.
     FeatureSet pinned() const { return pinned_; }
+    /// To be asked before a backend is looked for, and again and again: false while too many
+    /// clients keep one for this one to get another that it would keep.
+    bool may_acquire();
+    bool awaits_pin() const { return pin_wanted_; }
+    /// It waits in vain for that.
+    protocol::ErrorFields pin_refusal() const;
+    /// From time to time: ends a client that keeps its backend for too long.
+    Step look_at_pin();
     /// After a poison step: what the backend sent, as a fixed text.
     std::string_view desync() const { return desync_; }
     TimePoint waiting_since() const { return waiting_since_; }
@@ -301,6 +310,8 @@ class Relay {
     void note_settings(const StatementEffects& effects, std::string_view text,
                        std::string_view values);
     void note_moved(std::string_view name);
+    void note_placeholders();
+    void note_placeholders(std::string_view text);
     void suspect_settings(std::string_view text);
     bool reading_open() const;
     bool must_wait_for_reading(std::string_view text) const;
@@ -314,6 +325,7 @@ class Relay {
 
     // relay_pins.cpp
     std::optional<protocol::ErrorFields> forbidden(const StatementEffects& effects);
+    bool waits_for_pin(const StatementEffects& effects);
     bool reserve_pin();
     void note_features(const StatementEffects& effects);
     void suspect_features();
@@ -332,6 +344,7 @@ class Relay {
     bool must_wait_for_label(protocol::FrontendMessage type) const;
     bool must_restore_label() const;
     bool restore_label();
+    bool answer_resets(std::string_view text);
     bool failed_unheard() const;
     void tell_withheld();
 
@@ -406,6 +419,8 @@ class Relay {
     std::optional<FeatureSet> told_features_;
     FeatureSet pinned_;          ///< why it keeps its backend
     bool pin_reserved_ = false;  ///< of the service's budget
+    bool pin_wanted_ = false;    ///< what it waits for, before it waits for a backend
+    SessionFeature wanted_for_{};
     TimePoint pinned_since_{};
     bool settings_foreseen_ = false;      ///< a text showed that some may change
     bool reading_moved_ = false;          ///< texts may be read otherwise than when it began

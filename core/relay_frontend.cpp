@@ -318,7 +318,9 @@ Take Relay::on_query(const MessageInHand& message) {
     }
     if (must_wait_for_reading(*text)) return stall();
     // The text is looked at once, when there is a backend to tell which settings hold.
-    if (phase_ == RelayPhase::idle) return answer_deallocate(*text) ? Take::consumed : acquire();
+    if (phase_ == RelayPhase::idle) {
+        return answer_deallocate(*text) || answer_resets(*text) ? Take::consumed : acquire();
+    }
     worker_.rewritten.clear();
     PositionMap positions;
     RewriteResult result =
@@ -342,6 +344,7 @@ Take Relay::on_query(const MessageInHand& message) {
         if (copy != Copy::ready) return unready(message, copy);
         effects = statement->effects;
     }
+    if (waits_for_pin(effects)) return stall();
     if (auto error = forbidden(effects)) return refuse(message, std::move(*error));
     if (changed) counters_.rewrites.add();
     return send_query(message, statement, effects, statement ? statement->text : *text);

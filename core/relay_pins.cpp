@@ -31,9 +31,13 @@ protocol::ErrorFields too_many_pinned(SessionFeature feature, const Service& ser
     protocol::ErrorFields error =
         make_error(sqlstate::too_many_connections,
                    "too many clients of the service keep a backend for themselves", severity);
-    error.detail = "At most " + std::to_string(service.pin_budget) + " may; this one would for " +
-                   std::string(words_for(feature)) + ".";
-    error.hint = "services[].pin_budget of \"" + service.name + "\" sets how many.";
+    error.detail = "At most " + std::to_string(service.pin_budget) + " may" +
+                   (service.pool_pin_budget < service.pin_budget
+                        ? ", and of all services " + std::to_string(service.pool_pin_budget)
+                        : std::string()) +
+                   "; this one would for " + std::string(words_for(feature)) + ".";
+    error.hint = "services[].pin_budget of \"" + service.name +
+                 "\" sets how many, and pool.pin_budget for all services.";
     return error;
 }
 
@@ -51,8 +55,32 @@ std::optional<protocol::ErrorFields> Relay::forbidden(const StatementEffects& ef
     return too_many_pinned(pinning.first(), *service_, Severity::error);
 }
 
+/// True over budget, where nothing of the client's is under way: its backend goes back, and it
+/// waits without one. In a transaction nobody waits: those who keep backends may need its locks.
+bool Relay::waits_for_pin(const StatementEffects& effects) {
+    const FeatureSet pinning = features_of(effects).common(service_->session_features.pinning());
+    pin_wanted_ = false;
+    if (!pinning.any() || service_->keeps_backend || reserve_pin()) return false;
+    if (service_->over_pin_budget == OverPinBudget::error || !work_is_over()) return false;
+    pin_wanted_ = true;
+    wanted_for_ = pinning.first();
+    return true;
+}
+
+bool Relay::may_acquire() {
+    if (pin_wanted_ && reserve_pin()) pin_wanted_ = false;
+    return !pin_wanted_;
+}
+
+protocol::ErrorFields Relay::pin_refusal() const {
+    return too_many_pinned(wanted_for_, *service_, Severity::error);
+}
+
 bool Relay::reserve_pin() {
-    if (!pin_reserved_) pin_reserved_ = service_->pins->take(service_->pin_budget);
+    if (pin_reserved_) return true;
+    if (!service_->pins->take(service_->pin_budget)) return false;
+    pin_reserved_ = service_->pool_pins->take(service_->pool_pin_budget);
+    if (!pin_reserved_) service_->pins->give();
     return pin_reserved_;
 }
 
@@ -155,7 +183,26 @@ void Relay::unpin() {
 }
 
 void Relay::give_pin() {
-    if (std::exchange(pin_reserved_, false)) service_->pins->give();
+    if (!std::exchange(pin_reserved_, false)) return;
+    service_->pins->give();
+    service_->pool_pins->give();
+}
+
+Step Relay::look_at_pin() {
+    const auto longest = service_->pin_timeout;
+    const bool late =
+        pinned_.any() && longest.count() > 0 && worker_.now - pinned_since_ >= longest;
+    if (!late || !at_rest() || !held_.empty() || stream_.body_left > 0) return {};
+    protocol::ErrorFields error = make_error(
+        sqlstate::configuration_limit_exceeded,
+        "terminating connection because it kept a backend for too long", Severity::fatal);
+    error.detail = "It has " + std::string(words_for(pinned_.first())) + ".";
+    error.hint = "services[].pin_timeout of \"" + service_->name + "\" is " +
+                 std::to_string(longest.count()) + " ms.";
+    emit_error(error);
+    count_error(error.sqlstate);
+    said_fatal_ = true;
+    return {Next::close, CloseReason::pin_expired};
 }
 
 void Relay::count_pins(FeatureSet before, FeatureSet now) {

@@ -4,6 +4,7 @@
 
 #include "core/label.h"
 #include "core/relay.h"
+#include "core/reset_commands.h"
 #include "protocol/messages.h"
 
 namespace schemux::core {
@@ -49,6 +50,30 @@ bool Relay::restore_label() {
     run_helper(sql, {});
     backend_->replies.push(Request::sync, Answer::restore);
     send_sync();
+    return true;
+}
+
+/// Without a backend a session has nothing but its settings and its statements: where its settings
+/// are those that it began with, what a driver's pool sends between two users does nothing else.
+bool Relay::answer_resets(std::string_view text) {
+    if (encoding_ == EncodingClass::unsafe) return false;
+    const ResetCommands commands = ResetCommands::of(text, standard_strings_);
+    if (!commands.any() || !(label_ == startup_) || !told_parameters_.empty()) return false;
+    // Which take a role away that the session began with.
+    const bool who = commands.has(ResetCommand::set_authorization) ||
+                     commands.has(ResetCommand::reset_authorization);
+    if (who && (startup_.find("role") || startup_.find("session_authorization"))) return false;
+    const bool all =
+        commands.has(ResetCommand::discard_all) || commands.has(ResetCommand::deallocate_all);
+    if (all) statements_.remove_all_now();
+    statements_.remove_now("");
+    worker_.to_frontend.generate([&commands](std::string& out) {
+        for (const ResetCommand command : commands.all())
+            append_answer(out, command);
+        protocol::append_ready_for_query(out, protocol::TransactionStatus::idle);
+    });
+    counters_.queries_simple.add();
+    counters_.local_resets.add();
     return true;
 }
 

@@ -9,7 +9,6 @@
 #include "protocol/sqlstate.h"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 namespace schemux::core {
@@ -20,12 +19,13 @@ using protocol::Severity;
 
 namespace {
 
+bool speaks_of(std::string_view text, std::string_view word) {
+    const auto same = [](char a, char b) { return (a | ' ') == (b | ' '); };
+    return std::search(text.begin(), text.end(), word.begin(), word.end(), same) != text.end();
+}
+
 bool speaks_of_resets(std::string_view text) {
-    constexpr std::array<std::string_view, 3> words{"reset", "discard", "default"};
-    const auto same = [](char a, char b) { return (a | ' ') == b; };
-    return std::any_of(words.begin(), words.end(), [&](std::string_view word) {
-        return std::search(text.begin(), text.end(), word.begin(), word.end(), same) != text.end();
-    });
+    return speaks_of(text, "reset") || speaks_of(text, "discard") || speaks_of(text, "default");
 }
 
 }  // namespace
@@ -59,6 +59,11 @@ void Relay::note_settings(const StatementEffects& effects, std::string_view text
         reading_moved_by_ = backend_->replies.last_number() + 1;
     }
     settings_foreseen_ = settings_foreseen_ || effects.sets_locally;
+    const bool sets = effects.sets_locally || effects.has(Effect::settings);
+    if (service_->close_placeholders && (sets || speaks_of(text, "set_config"))) {
+        note_placeholders(text);
+        note_placeholders(values);
+    }
     const bool shown = effects.has(Effect::settings) || effects.has(Effect::role);
     const bool hidden = effects.has(Effect::opaque) || effects.has(Effect::prepare);
     if (!shown && !hidden) return;
@@ -90,6 +95,19 @@ void Relay::note_settings(const StatementEffects& effects, std::string_view text
         label_lost_ = true;
         reset_.add(name);
     }
+}
+
+/// A setting with a dot stays behind as an empty text (E13), whatever becomes of its value.
+void Relay::note_placeholders(std::string_view text) {
+    if (!service_->close_placeholders) return;
+    std::vector<std::string> names;
+    find_dotted_names(text, 1, names);
+    if (!names.empty()) backend_->dying = true;
+}
+
+void Relay::note_placeholders() {
+    for (const auto& [name, value] : label_.settings())
+        note_placeholders(name);
 }
 
 void Relay::note_moved(std::string_view name) {

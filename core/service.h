@@ -15,6 +15,16 @@
 
 namespace schemux::core {
 
+/// What becomes of a client that needs a backend for itself when too many have one.
+enum class OverPinBudget : std::uint8_t { wait, error };
+
+/// What is done at the end of a lease against state that nobody saw come.
+enum class StateCare : std::uint8_t {
+    fast,    ///< nothing more: the audit sampler looks at one in so many
+    verify,  ///< each lease is followed by an audit, or by a reset
+    strict,  ///< by a reset
+};
+
 struct Service {
     std::string name;
     std::string schema;       ///< empty: {{tables.x}} becomes x
@@ -27,9 +37,15 @@ struct Service {
     bool keeps_backend = false;  ///< session mode: a client has its backend until it goes
     std::chrono::milliseconds acquire_timeout{10'000};
     std::size_t max_query_bytes = 1 << 20;
+    StateCare state = StateCare::fast;
+    bool close_placeholders = false;  ///< close backends that know an application's setting
     SessionFeatures session_features;
     std::size_t pin_budget = 1;  ///< clients that may keep a backend in transaction mode
     std::shared_ptr<PinBudget> pins = std::make_shared<PinBudget>();
+    std::size_t pool_pin_budget = ~std::size_t{0};  ///< the same for those of all services
+    std::shared_ptr<PinBudget> pool_pins = std::make_shared<PinBudget>();
+    OverPinBudget over_pin_budget = OverPinBudget::error;
+    std::chrono::milliseconds pin_timeout{0};  ///< 0: it keeps it as long as it likes
     std::size_t index = 0;  ///< of its counters; stable for the life of the process
 
     bool admits(std::string_view user) const {

@@ -124,6 +124,12 @@ FeatureSet askable_features() {
     return all;
 }
 
+void append_presence(std::string& sql, SessionFeature feature) {
+    for (const Askable& askable : askables) {
+        if (askable.feature == feature) sql.append(askable.present);
+    }
+}
+
 void append_feature_question(std::string& sql, FeatureSet about) {
     // A client's statement_timeout must not end it.
     sql.append("SET LOCAL statement_timeout=0;SELECT pg_catalog.concat(");

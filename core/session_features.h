@@ -103,6 +103,9 @@ FeatureSet features_of(const StatementEffects& effects);
 /// Those that PostgreSQL can be asked for; the others stay until the client goes.
 FeatureSet askable_features();
 
+/// Appends an expression that is true while the session has it. `feature`: an askable one.
+void append_presence(std::string& sql, SessionFeature feature);
+
 /// Appends a query for the session's features, of `about` (askable ones): one row, one column.
 void append_feature_question(std::string& sql, FeatureSet about);
 

@@ -4,6 +4,8 @@
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
 
+#include <utility>
+
 namespace schemux::core {
 
 using protocol::BackendMessage;
@@ -63,6 +65,15 @@ Upkeep Upkeep::reset(Backend& backend, std::string& out) {
     return upkeep;
 }
 
+Upkeep Upkeep::audit(Backend& backend, std::string& out) {
+    Upkeep upkeep(UpkeepGoal::audit);
+    backend.statements.forget_unnamed();
+    std::string sql;
+    append_audit_sql(sql, backend.label);
+    protocol::append_query(out, sql);
+    return upkeep;
+}
+
 UpkeepState Upkeep::on_bytes(std::string_view bytes, Backend& backend, Carry& carry,
                              BufferPool& pool) {
     const std::string_view in = carry.begin(bytes, backend.held, pool);
@@ -97,7 +108,8 @@ Take Upkeep::visit(const MessageInHand& message, Backend& backend) {
         if (!possible || !stage) return fail("an answer out of turn");
         if (type != BackendMessage::ready_for_query) stage_ = *stage;
     }
-    const bool interesting = type == BackendMessage::ready_for_query || is_error ||
+    const bool finding = goal_ == UpkeepGoal::audit && type == BackendMessage::data_row;
+    const bool interesting = type == BackendMessage::ready_for_query || is_error || finding ||
                              type == BackendMessage::parameter_status;
     if (!interesting) {
         backend.stream = {header.body_bytes(), StreamPosition::Mode::discard};
@@ -108,6 +120,7 @@ Take Upkeep::visit(const MessageInHand& message, Backend& backend) {
         return Take::need_more;
     }
     if (is_error) return on_error(message);
+    if (finding) return on_finding(message);
     if (type == BackendMessage::parameter_status) {
         const auto status = protocol::read_parameter_status(message.body());
         if (!status || !backend.note_parameter(status->name, status->value)) {
@@ -138,6 +151,13 @@ Take Upkeep::on_error(const MessageInHand& message) {
     return Take::consumed;
 }
 
+Take Upkeep::on_finding(const MessageInHand& message) {
+    std::optional<AuditFinding> finding = read_audit_row(message.body());
+    if (!finding) return fail("an answer that nobody asked for");
+    if (findings_.size() < limits::audit_findings_max) findings_.push_back(std::move(*finding));
+    return Take::consumed;
+}
+
 Take Upkeep::on_ready(char status, Backend& backend) {
     const auto transaction = protocol::transaction_status(status);
     if (transaction != protocol::TransactionStatus::idle) {
@@ -154,6 +174,10 @@ Take Upkeep::on_ready(char status, Backend& backend) {
     }
     if (refused) {
         state_ = UpkeepState::failed;
+        return Take::consumed;
+    }
+    if (goal_ == UpkeepGoal::audit) {
+        state_ = UpkeepState::done;
         return Take::consumed;
     }
     if (full_) {

@@ -1,10 +1,11 @@
 // What is done to a backend while no client has it: putting it under another label before a lease,
-// and resetting it after one that may have left something behind. Each is one Query of ours, whose
-// answer is read here to the end; a client's bytes never share it. It fails closed: a backend whose
-// reset failed is closed. And what a backend may say while it rests.
+// resetting it after one that may have left something behind, and looking whether one did. Each is
+// one Query of ours, whose answer is read here to the end; a client's bytes never share it. It
+// fails closed: a backend whose reset failed is closed. And what a backend may say while it rests.
 // It must not know who waits for the backend.
 #pragma once
 
+#include "core/audit.h"
 #include "core/backend.h"
 #include "core/message_walker.h"
 #include "protocol/error_response.h"
@@ -13,12 +14,14 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace schemux::core {
 
 enum class UpkeepGoal : std::uint8_t {
     relabel,  ///< the settings of the client that gets the backend next
     reset,    ///< back to a session without anybody's state
+    audit,    ///< look whether it has any
 };
 
 enum class UpkeepState : std::uint8_t {
@@ -33,6 +36,7 @@ class Upkeep {
     /// Appends the Query; nothing is appended, and the state is `done`, if there is nothing to do.
     static Upkeep relabel(Backend& backend, const Label& target, std::string& out);
     static Upkeep reset(Backend& backend, std::string& out);
+    static Upkeep audit(Backend& backend, std::string& out);
 
     /// True when `reset` has work to do for a backend that comes back from a lease.
     static bool reset_needed(const Backend& backend);
@@ -41,6 +45,10 @@ class Upkeep {
 
     UpkeepState state() const { return state_; }
     UpkeepGoal goal() const { return goal_; }
+    /// A reset of the whole session, and not only of what currval() gives.
+    bool full() const { return full_; }
+    /// What an audit that is done has found: whoever gets the backend next would have that.
+    const std::vector<AuditFinding>& findings() const { return findings_; }
     /// Why it was refused.
     const protocol::ErrorFields& error() const { return error_; }
     /// When it failed since the backend broke the protocol: what it sent, as a fixed text.
@@ -53,6 +61,7 @@ class Upkeep {
     Take visit(const MessageInHand& message, Backend& backend);
     Take fail(std::string_view why);
     Take on_error(const MessageInHand& message);
+    Take on_finding(const MessageInHand& message);
     Take on_ready(char status, Backend& backend);
 
     UpkeepGoal goal_;
@@ -61,6 +70,7 @@ class Upkeep {
     bool full_ = false;
     bool gone_ = false;
     Label target_;
+    std::vector<AuditFinding> findings_;
     protocol::ErrorFields error_;
     std::string_view desync_;
 };

@@ -123,6 +123,9 @@ const std::array counter_rows{
                &core::ServiceCounters::label_switches},
     CounterRow{"schemux_scrubs_total", "Backends that were reset after a lease.",
                MetricType::Counter, &core::ServiceCounters::scrubs},
+    CounterRow{"schemux_local_resets_total",
+               "DISCARD ALL and the like answered without a backend: there was nothing to reset.",
+               MetricType::Counter, &core::ServiceCounters::local_resets},
     CounterRow{"schemux_cancel_requests_total", "Cancel requests that found their client.",
                MetricType::Counter, &core::ServiceCounters::cancels},
     CounterRow{"schemux_acquire_timeouts_total", "Clients that waited for a backend in vain.",
@@ -266,6 +269,25 @@ void Metrics::collect_services(std::vector<MetricFamily>& out) const {
     }
 }
 
+namespace {
+
+MetricFamily audit_findings(const std::vector<const Worker*>& workers) {
+    MetricFamily findings = family(
+        "schemux_audit_findings_total",
+        "State that nobody saw come; its backend was closed. Must stay 0.", MetricType::Counter);
+    for (std::size_t at = 0; at < core::audit_kind_count; ++at) {
+        std::uint64_t found = 0;
+        for (const Worker* worker : workers)
+            found += worker->counters().audit_findings[at].value();
+        const auto kind = static_cast<core::AuditKind>(at);
+        add_value(findings, {label("kind", std::string(core::name_of(kind)))},
+                  static_cast<double>(found));
+    }
+    return findings;
+}
+
+}  // namespace
+
 void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
     const auto sum = [this](core::Counter WorkerCounters::*member) {
         std::uint64_t all = 0;
@@ -309,6 +331,9 @@ void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
     out.push_back(single("schemux_backend_upkeep_failures_total",
                          "Backends closed since they could not be reset.", MetricType::Counter,
                          sum(&WorkerCounters::upkeep_failures)));
+    out.push_back(single("schemux_audits_total", "Backends that were looked at between two leases.",
+                         MetricType::Counter, sum(&WorkerCounters::audits)));
+    out.push_back(audit_findings(workers_));
     out.push_back(single("schemux_desync_total",
                          "Backends closed for answering what nobody asked; must stay 0.",
                          MetricType::Counter, sum(&WorkerCounters::desyncs)));

@@ -28,11 +28,14 @@ class ServiceIndex {
     std::vector<std::string> names() const;
     /// How many clients of the service keep a backend; the same through every reload.
     std::shared_ptr<core::PinBudget> pins_of(const std::string& name);
+    /// And of all services together.
+    const std::shared_ptr<core::PinBudget>& pool_pins() const { return pool_pins_; }
 
   private:
     mutable std::mutex mutex_;
     std::map<std::string, std::size_t> indices_;
     std::map<std::string, std::shared_ptr<core::PinBudget>> pins_;
+    const std::shared_ptr<core::PinBudget> pool_pins_ = std::make_shared<core::PinBudget>();
 };
 
 /// Set by reloads and the start; read by a scrape on the same (control) thread.

@@ -128,6 +128,10 @@ void Session::on_drain() {
     perform(relay_->on_drain());
 }
 
+void Session::look_at_pin() {
+    if (!closed()) perform(relay_->look_at_pin());
+}
+
 void Session::on_backend_drained() {
     apply_backpressure();
 }

@@ -35,6 +35,9 @@ class Session final : public StreamHandler {
     /// The cancel of its backend is over; `again`: another was asked for meanwhile.
     void on_cancel_end(bool again);
     void on_drain();
+    /// Ends a client that keeps its backend for too long.
+    void look_at_pin();
+    const std::string& service_name() const { return relay_->service().name; }
     /// Its client went and its backend is still busy: that is ended now.
     void abandon();
     /// … and if it does not end, the backend is closed.

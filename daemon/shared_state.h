@@ -38,6 +38,7 @@ struct Policy {
     std::chrono::milliseconds idle_timeout{600'000};    ///< 0: never
     std::chrono::milliseconds lifetime{3'600'000};      ///< 0: never
     std::chrono::milliseconds client_stall_timeout{0};  ///< 0: never
+    std::uint32_t audit_sample = 0;  ///< one release of so many is followed by an audit; 0: none
     std::uint32_t max_clients = 10'000;
     std::uint32_t min_connections = 0;
     core::BackendStatements::Bounds statements_per_backend;

@@ -55,6 +55,18 @@ std::string search_path_text(const config::Service& service) {
     return text;
 }
 
+core::StateCare state_care(config::StateCare care) {
+    switch (care) {
+        case config::StateCare::fast:
+            return core::StateCare::fast;
+        case config::StateCare::verify:
+            return core::StateCare::verify;
+        case config::StateCare::strict:
+            return core::StateCare::strict;
+    }
+    return core::StateCare::strict;
+}
+
 core::SessionFeatures session_features(const config::SessionFeatures& from) {
     using core::SessionFeature;
     core::SessionFeatures features;
@@ -92,11 +104,22 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.angles = from.templates.angles;
     service.literals = literal_templates(from.literals);
     service.keeps_backend = settings.pool.mode == config::PoolMode::session;
+    service.state = state_care(from.state);
+    service.close_placeholders = from.placeholder == config::Placeholder::close_backend;
     service.session_features = session_features(from.session_features);
     service.pin_budget = from.pin_budget > 0
                              ? from.pin_budget
                              : std::max<std::size_t>(1, settings.pool.max_connections / 2);
     service.pins = index.pins_of(from.name);
+    service.pool_pin_budget =
+        settings.pool.pin_budget > 0
+            ? settings.pool.pin_budget
+            : std::max<std::size_t>(1, std::size_t{settings.pool.max_connections} * 3 / 4);
+    service.pool_pins = index.pool_pins();
+    service.over_pin_budget = from.over_pin_budget == config::OverPinBudget::wait
+                                  ? core::OverPinBudget::wait
+                                  : core::OverPinBudget::error;
+    service.pin_timeout = from.pin_timeout;
     service.acquire_timeout = settings.pool.acquire_timeout;
     service.max_query_bytes = settings.limits.max_query_bytes;
     service.index = index.index_of(from.name);
@@ -120,6 +143,7 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     policy->idle_timeout = settings.pool.idle_timeout;
     policy->lifetime = settings.pool.lifetime;
     policy->client_stall_timeout = settings.pool.client_stall_timeout;
+    policy->audit_sample = settings.pool.audit_sample;
     policy->max_clients = settings.limits.max_clients;
     policy->min_connections = settings.pool.min_connections;
     policy->statements_per_backend = {settings.pool.statements_per_backend,

@@ -171,12 +171,14 @@ void Worker::schedule_tick() {
 void Worker::tick() {
     context_.now = std::chrono::steady_clock::now();
     expire_waiting();
+    look_at_pins();
     if (++ticks_ % ticks_per_second == 0) {
         policy_ = shared_.policy.get();
         engine_.reap();
         recycle_idle();
         look_at_lingering();
         look_at_unread();
+        sessions_.for_each([](Session& session) { session.look_at_pin(); });
     }
     // A ticket that arrived while a backend was on its way elsewhere finds it here at the latest.
     dispatch_idle();
@@ -205,6 +207,16 @@ void Worker::expire_waiting() {
     });
     for (const core::SessionId id : expired) {
         if (Session* waiter = session(id)) refuse_waiter(*waiter);
+    }
+}
+
+/// Those who wait for their pin, and for a backend only behind that.
+void Worker::look_at_pins() {
+    const std::vector<core::SessionId> waiting = waiting_;
+    for (const core::SessionId id : waiting) {
+        Session* waiter = session(id);
+        if (waiter == nullptr || !waiter->waiting() || !waiter->relay().awaits_pin()) continue;
+        if (BackendConnection* backend = acquire(*waiter)) waiter->on_granted(*backend);
     }
 }
 
@@ -239,6 +251,7 @@ void Worker::look_at_unread() {
 
 void Worker::refuse_waiter(Session& waiter) {
     stop_waiting(waiter);
+    if (waiter.relay().awaits_pin()) return waiter.on_acquire_failed(waiter.relay().pin_refusal());
     protocol::ErrorFields error;
     const std::string failure = shared_.last_failure.get();
     if (failure.empty()) {

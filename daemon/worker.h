@@ -4,6 +4,7 @@
 // worker_endings.cpp: cancels, clients that went, backends that end.
 #pragma once
 
+#include "core/audit.h"
 #include "core/counters.h"
 #include "core/relay.h"
 #include "daemon/backend_connection.h"
@@ -16,6 +17,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -52,6 +54,8 @@ struct WorkerCounters {
     core::Counter backends_closed;
     core::Counter desyncs;
     core::Counter upkeep_failures;
+    core::Counter audits;
+    std::array<core::Counter, core::audit_kind_count> audit_findings;
     core::Counter migrations;
     core::Counter backends_leased;  ///< gauge
     core::Counter backends_upkeep;  ///< gauge
@@ -127,6 +131,7 @@ class Worker {
     void schedule_tick();
     void watch_deadline(Session& session);
     void expire_waiting();
+    void look_at_pins();
     void look_at_unread();
     void refuse_waiter(Session& waiter);
     core::ServiceCounters& counters_for(std::size_t service_index);
@@ -138,6 +143,9 @@ class Worker {
     void remove_idle(BackendConnection& backend);
     bool begin_lease(BackendConnection& backend, Session& session);
     void make_available(BackendConnection& backend);
+    bool audit_is_due(const BackendConnection& backend, bool fully_reset);
+    void audit(BackendConnection& backend);
+    bool quarantine(BackendConnection& backend, const core::Upkeep& upkeep);
     void deliver(BackendConnection& backend, const core::Ticket& ticket);
     void hand_over(BackendConnection& backend, const core::Ticket& ticket);
     void dispatch_idle();
@@ -179,6 +187,7 @@ class Worker {
     bool settling_ = false;
     bool draining_ = false;
     std::uint32_t ticks_ = 0;
+    std::uint64_t releases_ = 0;  ///< for the audit sampler
 
     std::atomic<std::uint32_t> session_count_{0};
     WorkerCounters counters_;

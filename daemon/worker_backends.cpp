@@ -1,6 +1,7 @@
 // The worker's part that owns backends: who gets one, and what is done between leases. How they
 // end, and what is done for clients that wait or have gone meanwhile: worker_endings.cpp.
 
+#include "daemon/log.h"
 #include "daemon/worker.h"
 
 #include <unistd.h>
@@ -51,6 +52,10 @@ void Worker::adopt(std::unique_ptr<BackendConnection> owned, std::optional<core:
 // ---- getting one -------------------------------------------------------------------------------
 
 BackendConnection* Worker::acquire(Session& session) {
+    if (!session.relay().may_acquire()) {
+        watch_deadline(session);
+        return nullptr;
+    }
     if (!shared_.pool.contended()) {
         if (BackendConnection* backend = take_idle(session)) {
             if (begin_lease(*backend, session)) return backend;
@@ -125,6 +130,7 @@ bool Worker::begin_lease(BackendConnection& backend, Session& session) {
         }
     }
     backend.phase = BackendPhase::leased;
+    backend.verified = session.relay().service().state == core::StateCare::verify;
     session.broken_promises = 0;
     session.last_backend_pid = backend.state.pid;
     counters_.backends_leased.add();
@@ -192,8 +198,41 @@ void Worker::release(BackendConnection& backend) {
         start_upkeep(backend, std::move(upkeep));
         return;
     }
+    if (audit_is_due(backend, false)) return audit(backend);
     backend.has_session = false;
     make_available(backend);
+}
+
+/// Behind a full reset only the sampler has something to look for.
+bool Worker::audit_is_due(const BackendConnection& backend, bool fully_reset) {
+    if (backend.verified && !fully_reset) return true;
+    return policy_->audit_sample > 0 && ++releases_ % policy_->audit_sample == 0;
+}
+
+void Worker::audit(BackendConnection& backend) {
+    const Session* holder = backend.has_session ? session(backend.session) : nullptr;
+    backend.audited = holder == nullptr ? std::string() : holder->service_name();
+    backend.has_session = false;
+    counters_.audits.add();
+    std::string sql;
+    Upkeep upkeep = Upkeep::audit(backend.state, sql);
+    context_.to_backend.generate([&](std::string& out) { out.append(sql); });
+    start_upkeep(backend, std::move(upkeep));
+}
+
+/// A backend with state that nobody saw come goes, and it is said what it had.
+bool Worker::quarantine(BackendConnection& backend, const Upkeep& upkeep) {
+    if (upkeep.findings().empty()) return false;
+    for (const core::AuditFinding& finding : upkeep.findings()) {
+        counters_.audit_findings[static_cast<std::size_t>(finding.kind)].add();
+        log_event(LogLevel::warning, "audit_finding",
+                  {{"service", backend.audited},
+                   {"backend_pid", backend.state.pid},
+                   {"kind", core::name_of(finding.kind)},
+                   {"name", finding.name}});
+    }
+    close_backend(backend, "quarantined");
+    return true;
 }
 
 void Worker::make_available(BackendConnection& backend) {
@@ -281,6 +320,9 @@ void Worker::finish_upkeep(BackendConnection& backend) {
         return;
     }
     backend.has_session = false;
+    if (quarantine(backend, upkeep)) return;
+    const bool was_reset = upkeep.goal() == core::UpkeepGoal::reset;
+    if (was_reset && audit_is_due(backend, upkeep.full())) return audit(backend);
     make_available(backend);
 }
 

@@ -10,6 +10,10 @@ namespace {
 const std::string none = command_complete("SELECT 0");
 const std::string prepared = parse_complete() + ready();
 
+// Alone it needs no backend.
+const std::string deallocate_all = "deallocate all; select 1";
+const std::string all_gone = command_complete("DEALLOCATE ALL") + none + ready();
+
 TEST(RelayDeallocate, DeallocateAllForgetsTheClientsStatementsOnly) {
     Script script;
     script.frontend(parse("s1", "select 1") + sync())
@@ -19,9 +23,9 @@ TEST(RelayDeallocate, DeallocateAllForgetsTheClientsStatementsOnly) {
         .backend(ready())
         .client(1)
         .frontend_gets(prepared)
-        .frontend(query("deallocate all"))
-        .backend(command_complete("DEALLOCATE ALL") + ready())
-        .frontend_gets(command_complete("DEALLOCATE ALL") + ready())
+        .frontend(query(deallocate_all))
+        .backend(all_gone)
+        .frontend_gets(all_gone)
         .released()
         .frontend(run("s1"))
         .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready())
@@ -37,19 +41,18 @@ TEST(RelayDeallocate, DeallocateAllForgetsTheClientsStatementsOnly) {
 
 TEST(RelayDeallocate, ParseBehindDeallocateAllInTheSameWriteSurvives) {
     Script script;
-    const std::string gone = command_complete("DEALLOCATE ALL") + ready();
     const std::string ran = parse_complete() + bind_complete() + none + ready();
     script.frontend(parse("s0", "select 1") + sync())
         .backend(prepared)
         .frontend_gets(prepared)
         .whatever_backend_got()
-        .frontend(query("deallocate all") + parse("s1", "select 1") + run("s1"))
+        .frontend(query(deallocate_all) + parse("s1", "select 1") + run("s1"))
         // Not the copy that is about to go.
-        .backend_gets(query("deallocate all"))
-        .backend(gone)
+        .backend_gets(query(deallocate_all))
+        .backend(all_gone)
         .backend_gets(parse("@1", "select 1") + run("@1"))
         .backend(ran)
-        .frontend_gets(gone + ran)
+        .frontend_gets(all_gone + ran)
         .released()
         .frontend(run("s0"))
         .frontend_gets(own_error("26000", "prepared statement \"s0\" does not exist") + ready())
@@ -67,24 +70,23 @@ TEST(RelayDeallocate, NameIsFreeBehindDeallocateAllInTheSameWrite) {
         .backend(prepared)
         .frontend_gets(prepared)
         .whatever_backend_got()
-        .frontend(query("deallocate all") + parse("s1", "select 2") + sync())
-        .backend_gets(query("deallocate all"))
-        .backend(command_complete("DEALLOCATE ALL") + ready())
+        .frontend(query(deallocate_all) + parse("s1", "select 2") + sync())
+        .backend_gets(query(deallocate_all))
+        .backend(all_gone)
         .backend_gets(parse("@2", "select 2") + sync())
         .backend(prepared)
-        .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + prepared);
+        .frontend_gets(all_gone + prepared);
     script.check_whole();
 }
 
 TEST(RelayDeallocate, WhatIsRemovedBehindDeallocateAllInTheSameWriteStaysRemoved) {
     Script script;
     script
-        .frontend(query("deallocate all") + parse("s1", "select 1") + close_statement("s1") +
+        .frontend(query(deallocate_all) + parse("s1", "select 1") + close_statement("s1") +
                   parse("", "select 2") + sync() + query("select 3"))
-        .backend(command_complete("DEALLOCATE ALL") + ready() + parse_complete() +
-                 parse_complete() + ready() + none + ready())
-        .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + parse_complete() +
-                       close_complete() + parse_complete() + ready() + none + ready())
+        .backend(all_gone + parse_complete() + parse_complete() + ready() + none + ready())
+        .frontend_gets(all_gone + parse_complete() + close_complete() + parse_complete() + ready() +
+                       none + ready())
         .released()
         .frontend(run("s1") + run(""))
         .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready() +
@@ -97,11 +99,9 @@ TEST(RelayDeallocate, SkippedCloseBehindDeallocateAllBringsNothingBack) {
     script.frontend(parse("s1", "select 1") + sync())
         .backend(prepared)
         .frontend_gets(prepared)
-        .frontend(query("deallocate all") + execute("none") + close_statement("s1") + sync())
-        .backend(command_complete("DEALLOCATE ALL") + ready() + error("34000", "no portal") +
-                 ready())
-        .frontend_gets(command_complete("DEALLOCATE ALL") + ready() + error("34000", "no portal") +
-                       ready())
+        .frontend(query(deallocate_all) + execute("none") + close_statement("s1") + sync())
+        .backend(all_gone + error("34000", "no portal") + ready())
+        .frontend_gets(all_gone + error("34000", "no portal") + ready())
         .released()
         .frontend(run("s1"))
         .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready());
@@ -154,7 +154,6 @@ TEST(RelayDeallocate, DiscardAllForgetsStatements) {
     script.frontend(parse("s1", "select 1") + sync())
         .backend(prepared)
         .frontend(query("discard all"))
-        .backend(command_complete("DISCARD ALL") + ready())
         .frontend_gets(prepared + command_complete("DISCARD ALL") + ready())
         .frontend(run("s1"))
         .frontend_gets(own_error("26000", "prepared statement \"s1\" does not exist") + ready());

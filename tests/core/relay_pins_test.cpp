@@ -14,7 +14,8 @@ const std::string created = command_complete("CREATE TABLE") + ready();
 
 constexpr std::string_view too_many =
     "too many clients of the service keep a backend for themselves";
-constexpr std::string_view budget_hint = "services[].pin_budget of \"users\" sets how many.";
+constexpr std::string_view budget_hint =
+    "services[].pin_budget of \"users\" sets how many, and pool.pin_budget for all services.";
 
 Scene pinning(std::initializer_list<SessionFeature> features, std::size_t budget = 1) {
     Scene scene;
@@ -42,6 +43,15 @@ std::string question(SessionFeature about) {
 std::string told(std::string_view letters) {
     return command_complete("SET") + row_description() + data_row(letters) +
            command_complete("SELECT 1") + ready();
+}
+
+Script& pinned_by_a_table(Script& script) {
+    return script.frontend(temp_query)
+        .whatever_backend_got()
+        .backend(created)
+        .whatever_backend_got()
+        .backend(told("t"))
+        .frontend_gets(created);
 }
 
 TEST(RelayPins, ClientKeepsItsBackendUntilPostgresSaysThatNothingIsLeft) {
@@ -141,7 +151,7 @@ TEST(RelayPins, WhatIsAllowedEndsWithTheTransaction) {
 }
 
 TEST(RelayPins, UnlockingWhatNobodyHasIsNoReasonForAnything) {
-    for (const char* text : {"select pg_advisory_unlock_all()", "unlisten *"}) {
+    for (const char* text : {"select pg_advisory_unlock_all(), 1", "unlisten x"}) {
         Script script(pinning({SessionFeature::advisory_lock, SessionFeature::listen}, 0));
         script.frontend(query(text))
             .backend(none + ready())
@@ -200,6 +210,130 @@ TEST(RelayPins, BudgetIsKeptBeforeTheFactWhereTheTextShowsIt) {
                                  "At most 0 may; this one would for temporary objects.",
                                  budget_hint) +
                        ready());
+    script.check_whole();
+}
+
+Scene waiting_for_one_pin() {
+    Scene scene = pinning_temp_tables(1);
+    scene.service.over_pin_budget = OverPinBudget::wait;
+    return scene;
+}
+
+TEST(RelayPins, OverTheBudgetAClientWaitsWithoutABackend) {
+    const std::string drop = query("drop table t");
+    const std::string dropped = command_complete("DROP TABLE") + ready();
+    for (const std::string& wanted :
+         {temp_query, parse("", "create temp table t (a int)") + sync()}) {
+        Script script(waiting_for_one_pin());
+        pinned_by_a_table(script)
+            .leased()
+            .client(2)
+            .frontend(wanted)
+            .frontend_gets("")
+            .released()
+            .that([](World& world) {
+                EXPECT_TRUE(world.client(1).waiting);
+                EXPECT_TRUE(world.client(1).relay->awaits_pin());
+                EXPECT_EQ(world.client(1).relay->service().pins->taken(), 1U);
+            })
+            .client(1)
+            .frontend(drop)
+            .whatever_backend_got()
+            .backend(dropped)
+            .backend(told(""))
+            .frontend_gets(dropped)
+            .whatever_backend_got()
+            .client(2)
+            .grant()
+            .backend_gets(wanted)
+            .that([](World& world) {
+                EXPECT_FALSE(world.client(1).relay->awaits_pin());
+                EXPECT_EQ(world.client(1).relay->service().pins->taken(), 1U);
+            });
+        script.check_whole();
+    }
+}
+
+TEST(RelayPins, WhoWaitsInVainIsToldWhyAndHasTakenNothing) {
+    Script script(waiting_for_one_pin());
+    const std::string refused =
+        own_error("53300", too_many, "At most 1 may; this one would for temporary objects.",
+                  budget_hint) +
+        ready();
+    pinned_by_a_table(script)
+        .client(2)
+        .frontend(temp_query + query("select 1"))
+        .frontend_gets("")
+        .that([](World& world) { world.refuse_waiting(world.client(1).relay->pin_refusal()); })
+        .frontend_gets(refused)
+        .backend_gets(query("select 1"))
+        .backend(none + ready())
+        .frontend_gets(none + ready())
+        .released()
+        .frontend(temp_query)
+        .frontend_closes()
+        .client(1)
+        .frontend_closes()
+        .that([](World& world) {
+            EXPECT_EQ(world.client(0).relay->service().pins->taken(), 0U);
+            EXPECT_EQ(world.client(0).relay->service().pool_pins->taken(), 0U);
+        });
+    script.check_whole();
+}
+
+TEST(RelayPins, InATransactionNobodyWaits) {
+    Script script(waiting_for_one_pin());
+    const std::string refused = own_error(
+        "53300", too_many, "At most 1 may; this one would for temporary objects.", budget_hint);
+    pinned_by_a_table(script)
+        .client(2)
+        .frontend(query("begin"))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .frontend_gets(command_complete("BEGIN") + ready('T'))
+        .frontend(temp_query)
+        .whatever_backend_got()
+        .backend(error("42601", "it") + ready('E'))
+        .frontend_gets(refused + ready('E'));
+    script.check_whole();
+}
+
+TEST(RelayPins, AllServicesShareThePoolsBudget) {
+    Scene scene = pinning_temp_tables(5);
+    scene.service.pool_pin_budget = 1;
+    ASSERT_TRUE(scene.service.pool_pins->take(1));
+    Script script(scene);
+    script.frontend(temp_query)
+        .backend_gets("")
+        .frontend_gets(own_error("53300", too_many,
+                                 "At most 5 may, and of all services 1; this one would for "
+                                 "temporary objects.",
+                                 budget_hint) +
+                       ready())
+        .that([](World& world) { EXPECT_EQ(world.client(0).relay->service().pins->taken(), 0U); });
+    script.check_whole();
+}
+
+TEST(RelayPins, WhoKeepsABackendForTooLongIsEndedBehindItsTransaction) {
+    Scene scene = pinning_temp_tables();
+    scene.service.pin_timeout = std::chrono::seconds(10);
+    Script script(scene);
+    const auto look = [](std::chrono::seconds later, Next next) {
+        return [later, next](World& world) {
+            world.context().now += later;
+            EXPECT_EQ(world.client(0).relay->look_at_pin().next, next);
+        };
+    };
+    pinned_by_a_table(script)
+        .that(look(std::chrono::seconds(9), Next::proceed))
+        .frontend(query("begin"))
+        .whatever_backend_got()
+        .that(look(std::chrono::seconds(2), Next::proceed))
+        .backend(command_complete("BEGIN") + ready('T'))
+        .that(look(std::chrono::seconds(1), Next::proceed))
+        .frontend(query("commit"))
+        .whatever_backend_got()
+        .backend(command_complete("COMMIT") + ready())
+        .that(look(std::chrono::seconds(1), Next::close));
     script.check_whole();
 }
 

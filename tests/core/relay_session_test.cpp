@@ -97,10 +97,19 @@ TEST(RelaySession, SameTextUnderTwoNamesIsParsedTwice) {
     script.check();
 }
 
+/// Without a backend a reset is answered at once.
+Script& with_backend(Script& script) {
+    return script.frontend(query("select 0"))
+        .backend(none + ready())
+        .frontend_gets(none + ready())
+        .whatever_backend_got();
+}
+
 TEST(RelaySession, SettingsOfTheClientComeBackBehindItsReset) {
     for (const char* text : {"RESET ALL", "discard all", "set search_path to Default"}) {
         Script script(session_scene(users));
-        script.frontend(query(text))
+        with_backend(script)
+            .frontend(query(text))
             .backend_gets(query(text))
             .backend(command_complete("RESET") + ready())
             .frontend_gets(command_complete("RESET"))
@@ -124,7 +133,8 @@ TEST(RelaySession, SettingsWithADotComeBackWhereTheTextTakesThemAway) {
     ASSERT_TRUE(append_restore_sql(sql, dotted, all));
     for (const char* text : {"RESET ALL", "discard all", "reset App.x", "set app.x to default"}) {
         Script script(session_scene(dotted));
-        script.frontend(query(text))
+        with_backend(script)
+            .frontend(query(text))
             .backend_gets(query(text))
             .backend(command_complete("RESET") + ready())
             .frontend_gets(command_complete("RESET"))
@@ -249,7 +259,8 @@ const std::string cancelled = error("57014", "canceling statement due to user re
 
 TEST(RelaySession, RestoreThatIsCancelledIsRepeatedAndNothingRunsBeforeIt) {
     Script script(session_scene(users));
-    script.frontend(query("reset all") + query("select 1"))
+    with_backend(script)
+        .frontend(query("reset all") + query("select 1"))
         .backend_gets(query("reset all"))
         .backend(command_complete("RESET") + ready())
         .frontend_gets(command_complete("RESET"));
@@ -267,7 +278,8 @@ TEST(RelaySession, RestoreThatIsCancelledIsRepeatedAndNothingRunsBeforeIt) {
 
 TEST(RelaySession, RestoreIsNotRepeatedForEver) {
     Script script(session_scene(users));
-    script.frontend(query("reset all"))
+    with_backend(script)
+        .frontend(query("reset all"))
         .backend(command_complete("RESET") + ready())
         .frontend_gets(command_complete("RESET"))
         .whatever_backend_got();
@@ -280,7 +292,8 @@ TEST(RelaySession, RestoreIsNotRepeatedForEver) {
 TEST(RelaySession, RestoreThatIsRefusedIsToldInATransactionOnly) {
     const std::string refused = error("22023", "role \"gone\" does not exist");
     Script idle(session_scene(users));
-    idle.frontend(query("reset all"))
+    with_backend(idle)
+        .frontend(query("reset all"))
         .backend(command_complete("RESET") + ready())
         .backend(refused + ready())
         .frontend_gets(command_complete("RESET") + ready())

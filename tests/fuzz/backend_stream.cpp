@@ -251,7 +251,8 @@ core::UpkeepState keep_up(std::string_view bytes, std::uint8_t circumstances, st
     std::string sql;
     backend.taint.full_reset = (circumstances & 1U) != 0;
     backend.taint.sequences = true;
-    core::Upkeep upkeep = (circumstances & 2U) != 0
+    core::Upkeep upkeep = (circumstances & 128U) != 0 ? core::Upkeep::audit(backend, sql)
+                          : (circumstances & 2U) != 0
                               ? core::Upkeep::reset(backend, sql)
                               : core::Upkeep::relabel(backend, core::Label::of({{"a", "b"}}), sql);
     for (const std::string_view piece : cut(bytes, cuts)) {

@@ -36,6 +36,7 @@ class RelayPool {
     void add_client(const core::Label& label);
     std::size_t client_count() const { return clients_.size(); }
     std::size_t server_count() const { return servers_.size(); }
+    bool pins() const { return service_->session_features.pinning().any(); }
 
     // ---- what happens ----
     void send(std::size_t client, std::string_view bytes);  ///< into its socket, not read yet

@@ -167,6 +167,7 @@ void RelayPool::finish() {
     }
     demand(counters_.leases_active.value() == 0 && counters_.clients_waiting.value() == 0,
            "the gauges come back to zero");
+    demand(service_->pins->taken() == 0, "every pin is given back");
 }
 
 }  // namespace schemux::fuzz

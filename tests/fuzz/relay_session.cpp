@@ -82,6 +82,22 @@ constexpr auto texts = std::to_array<std::string_view>({
     "deallocate s1; deallocate s2",
 });
 
+/// Only for who keeps what cannot travel.
+constexpr auto pinned_texts = std::to_array<std::string_view>({
+    "select residue, '%'",
+    "begin; select residue, '%'",
+    "listen x",
+    "unlisten x",
+    "create temp table t(a int)",
+    "begin; create temp table t(a int)",
+    "drop table t",
+    "select pg_advisory_lock(1), '%'",
+    "select pg_advisory_unlock(1), '%'",
+    "declare c cursor with hold for select 1",
+    "close c",
+    "discard temp",
+});
+
 class Session {
   public:
     explicit Session(Input& input) : input_(input), pool_(plan_of(input)) {
@@ -113,6 +129,12 @@ class Session {
         plan.service.name = "service";
         plan.service.allow_schemas = {"other"};
         plan.service.literals = static_cast<core::LiteralTemplates>((choice >> 5U) % 3);
+        if ((choice >> 5U) >= 6) {
+            core::askable_features().each([&plan](core::SessionFeature feature) {
+                plan.service.session_features.set(feature, core::FeaturePolicy::pin);
+            });
+            plan.service.pin_budget = clients_max;
+        }
         return plan;
     }
 
@@ -231,7 +253,10 @@ class Session {
         const std::uint8_t choice = input_.u8();
         if (choice >= 0xf0) return own_text(at);
         std::string text;
-        for (const char c : texts[choice % texts.size()]) {
+        const std::size_t count = texts.size() + (pool_.pins() ? pinned_texts.size() : 0);
+        const std::size_t chosen = choice % count;
+        for (const char c :
+             chosen < texts.size() ? texts[chosen] : pinned_texts[chosen - texts.size()]) {
             if (c == '%') {
                 text += tag_of(at);
             } else {

@@ -115,6 +115,7 @@ class Case(unittest.TestCase):
     environment = {}
     own_schemux = True
     honest_server = True
+    may_find = False  # audits find state that nobody saw come
     longMessage = True
     maxDiff = 2000
 
@@ -135,6 +136,10 @@ class Case(unittest.TestCase):
             desyncs = metrics["schemux_desync_total", frozenset()]
             if cls.honest_server and desyncs != 0:
                 raise AssertionError("a backend answered what nobody had asked")
+            found = {tuple(labels): value for (name, labels), value in metrics.items()
+                     if name == "schemux_audit_findings_total" and value}
+            if found and not cls.may_find:
+                raise AssertionError(f"state that nobody saw come: {found}")
             below_zero = [name for name, value in metrics.items() if value > BELOW_ZERO]
             if below_zero:
                 raise AssertionError(f"gauges that fell below zero: {below_zero}")

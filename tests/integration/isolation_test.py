@@ -4,6 +4,12 @@ import harness
 import wire
 
 ONE = {"pool": {"max_connections": 1, "acquire_timeout": "20s"}}
+# What would pin a client that stays lasts until its transaction ends.
+UNPINNED = {**ONE, "services": [
+    {"name": name, **({} if name == "legacy" else {"schema": name}),
+     "session_features": dict.fromkeys(("temp_table", "advisory_lock", "hold_cursor", "listen",
+                                        "seed", "load"), "allow")}
+    for name in harness.SERVICES]}
 
 # What a session may leave behind, and how the next client would notice.
 SETTINGS_DIFFER = ("SELECT name || '=' || setting FROM pg_settings WHERE source = 'session' "
@@ -17,7 +23,8 @@ TEMPORARY = ("SELECT relname FROM pg_class WHERE relpersistence = 't' "
 
 
 class Isolation(harness.Case):
-    config = ONE
+    config = UNPINNED
+    pins = False
 
     def assert_clean(self, service="orders"):
         """A new client of another service finds the backend as new."""
@@ -31,10 +38,20 @@ class Isolation(harness.Case):
         self.assertEqual(client.rows("SELECT service FROM who"), [[service]])
         client.send(wire.TERMINATE)
 
-    def leaves_nothing(self, *texts, extended=False):
+    def leaves_nothing_when_unpinned(self, *texts, extended=False):
+        stays = (False,) if self.pins else (True, False)
+        self.leaves_nothing(*texts, extended=extended, stays=stays)
+
+    def ask_and_stay_unless_pinned(self, service, text):
+        client = self.wire(service)
+        self.assertEqual(wire.errors_of(client.ask(text)), [], text)
+        if self.pins:
+            client.vanish()
+
+    def leaves_nothing(self, *texts, extended=False, stays=(True, False)):
         """Runs the texts as one client, alive or gone, and looks at the backend after it."""
-        for stays in (True, False):
-            with self.subTest(client_stays=stays):
+        for stays_now in stays:
+            with self.subTest(client_stays=stays_now):
                 client = self.wire("users")
                 for text in texts:
                     if extended:
@@ -43,7 +60,7 @@ class Isolation(harness.Case):
                     else:
                         messages = client.ask(text)
                     self.assertEqual(wire.errors_of(messages), [], text)
-                if not stays:
+                if not stays_now:
                     client.vanish()
                 self.assert_clean()
                 self.assert_clean("legacy")
@@ -98,26 +115,27 @@ class Isolation(harness.Case):
         self.leaves_nothing("SET SESSION AUTHORIZATION app")
 
     def test_temporary_objects(self):
-        self.leaves_nothing("CREATE TEMP TABLE left_behind (x int)")
-        self.leaves_nothing("SELECT 1 AS x INTO TEMP left_behind")
-        self.leaves_nothing("CREATE TABLE pg_temp.left_behind (x int)", extended=True)
+        self.leaves_nothing_when_unpinned("CREATE TEMP TABLE left_behind (x int)")
+        self.leaves_nothing_when_unpinned("SELECT 1 AS x INTO TEMP left_behind")
+        self.leaves_nothing_when_unpinned("CREATE TABLE pg_temp.left_behind (x int)", extended=True)
         # A temporary relation hides the real one, whatever the search_path is.
-        self.wire().ask("CREATE TEMP TABLE who AS SELECT 'fake' AS service")
+        self.ask_and_stay_unless_pinned("users",
+                                        "CREATE TEMP TABLE who AS SELECT 'fake' AS service")
         self.assertEqual(self.wire("orders").rows("SELECT service FROM who"), [["orders"]])
         self.assertEqual(self.wire("orders").rows("SELECT to_regclass('pg_temp.who')"), [[None]])
 
     def test_session_advisory_locks(self):
-        self.leaves_nothing("SELECT pg_advisory_lock(4711)")
-        self.leaves_nothing("SELECT pg_try_advisory_lock(1, 2)", extended=True)
+        self.leaves_nothing_when_unpinned("SELECT pg_advisory_lock(4711)")
+        self.leaves_nothing_when_unpinned("SELECT pg_try_advisory_lock(1, 2)", extended=True)
 
     def test_listen(self):
-        self.leaves_nothing("LISTEN left_behind")
+        self.leaves_nothing_when_unpinned("LISTEN left_behind")
 
     def test_sql_prepare(self):
         self.leaves_nothing("PREPARE left_behind AS SELECT 1")
 
     def test_cursor_with_hold(self):
-        self.leaves_nothing("DECLARE left_behind CURSOR WITH HOLD FOR SELECT 1")
+        self.leaves_nothing_when_unpinned("DECLARE left_behind CURSOR WITH HOLD FOR SELECT 1")
 
     def test_do_block_that_sets_something(self):
         self.leaves_nothing("DO $$ BEGIN PERFORM set_config('work_mem', '13MB', false); END $$")
@@ -134,7 +152,7 @@ class Isolation(harness.Case):
             direct.execute("SELECT setseed(0.5)")
             expected = [value for value, in direct.execute(
                 "SELECT random()::text FROM generate_series(1, 3)")]
-        self.wire("users").ask("SELECT setseed(0.5)")
+        self.ask_and_stay_unless_pinned("users", "SELECT setseed(0.5)")
         found = self.wire("orders").rows("SELECT random()::text FROM generate_series(1, 3)")
         self.assertNotEqual([row[0] for row in found], expected)
 
@@ -236,11 +254,18 @@ class Isolation(harness.Case):
             self.assertEqual(berlin.rows("SHOW TimeZone"), [["Europe/Berlin"]])
 
     def test_notification_is_not_delivered_to_who_did_not_listen(self):
-        self.wire("users").ask("LISTEN news")
+        self.ask_and_stay_unless_pinned("users", "LISTEN news")
         other = self.wire("orders")
         other.ask("NOTIFY news, 'for the listener'")
         messages = other.ask("SELECT 1")
         self.assertNotIn("A", [one.kind for one in messages])
+
+
+class IsolationOfPinned(Isolation):
+    """As it is by default: a client that goes leaves nothing of what pinned it."""
+
+    config = ONE
+    pins = True
 
 
 class SettingsHold(harness.Case):

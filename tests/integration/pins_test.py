@@ -9,7 +9,8 @@ PIN = {feature: "pin" for feature in ("temp_table", "advisory_lock", "hold_curso
                                       "seed", "load")}
 REJECT = {feature: "reject" for feature in (*PIN, "prepare", "opaque")}
 SERVICES = [
-    {"name": "users", "schema": "users", "session_features": PIN, "pin_budget": 2},
+    {"name": "users", "schema": "users", "session_features": PIN, "pin_budget": 2,
+     "over_pin_budget": "error"},
     {"name": "orders", "schema": "orders"},
     {"name": "legacy", "session_features": REJECT},
 ]
@@ -207,3 +208,75 @@ class Pins(harness.Case):
         self.postgres.run("SELECT pg_terminate_backend(%s)", (pid,))
         self.assertEqual(wire.sqlstates(client.read_to_end()), ["57P01"])
         self.assert_clean()
+
+
+class Waiting(harness.Case):
+    """As it is by default: who would be one too many waits without a backend."""
+
+    config = {"pool": {"max_connections": 2, "acquire_timeout": "3s"}, "services": [
+        {"name": "users", "schema": "users"},
+        {"name": "orders", "schema": "orders", "pin_timeout": "1s"}, {"name": "legacy"}]}
+
+    def setUp(self):
+        self.holder = self.wire()
+        self.assertEqual(wire.errors_of(self.holder.ask("LISTEN here")), [])
+        self.waiter = self.wire()
+
+    def tearDown(self):
+        for client in (self.holder, self.waiter):
+            client.vanish()
+        self.wait_until(lambda: not any(self.metric_of(name) for name in (
+            "schemux_pinned_backends", "schemux_clients_waiting")), "the pins to end")
+        super().tearDown()
+
+    def metric_of(self, name):
+        return sum(value for (found, _), value in self.schemux.metrics().items() if found == name)
+
+    def wait_for_the_wait(self):
+        self.wait_until(lambda: self.metric_of("schemux_clients_waiting") == 1, "a client to wait")
+
+    def test_until_another_gives_its_backend_back(self):
+        for number, wanted in enumerate((
+                [wire.query("CREATE TEMP TABLE one (n int)")],
+                [wire.parse("", "SELECT pg_advisory_lock($1)"), wire.bind("", "", ["7"]),
+                 wire.execute(), wire.SYNC])):
+            with self.subTest(number):
+                self.waiter.send(*wanted)
+                self.wait_for_the_wait()
+                # Everybody else goes on, on the backend that is left.
+                self.assertEqual(self.wire("orders").rows("SELECT 1"), [["1"]])
+                self.assertEqual(wire.errors_of(self.holder.ask("UNLISTEN *")), [])
+                self.assertEqual(wire.errors_of(self.waiter.read_ready()), [])
+                self.assertEqual(wire.errors_of(self.waiter.ask("DISCARD ALL")), [])
+                self.assertEqual(wire.errors_of(self.holder.ask("LISTEN here")), [])
+
+    def test_in_vain(self):
+        errors = wire.errors_of(self.waiter.ask("CREATE TEMP TABLE one (n int)"))
+        self.assertEqual([error["C"] for error in errors], ["53300"])
+        self.assertIn("pool.pin_budget", errors[0]["H"])
+        self.assertEqual(self.waiter.rows("SELECT 'lives'"), [["lives"]])
+
+    def test_cancel(self):
+        self.waiter.send(wire.query("LISTEN there"))
+        self.wait_for_the_wait()
+        wire.send_cancel(self.schemux.port, self.waiter.pid, self.waiter.secret)
+        self.assertEqual(wire.sqlstates(self.waiter.read_ready()), ["57014"])
+        self.assertEqual(self.waiter.rows("SELECT 'lives'"), [["lives"]])
+
+    def test_who_goes_takes_no_place_with_it(self):
+        for end in ("vanish", "close"):
+            client = self.wire()
+            client.send(wire.query("LISTEN there"))
+            self.wait_for_the_wait()
+            getattr(client, end)()
+            self.wait_until(lambda: self.metric_of("schemux_clients_waiting") == 0, "it to go")
+        self.assertEqual(wire.errors_of(self.holder.ask("UNLISTEN *")), [])
+        self.assertEqual(wire.errors_of(self.waiter.ask("LISTEN there")), [])
+
+    def test_pin_timeout(self):
+        self.assertEqual(wire.errors_of(self.holder.ask("UNLISTEN *")), [])
+        keeper = self.wire("orders")
+        self.assertEqual(wire.errors_of(keeper.ask("SELECT pg_advisory_lock(9)")), [])
+        errors = wire.errors_of(keeper.read_to_end())
+        self.assertEqual([(error["S"], error["C"]) for error in errors], [("FATAL", "53400")])
+        self.assertEqual(wire.errors_of(self.waiter.ask("LISTEN there")), [])

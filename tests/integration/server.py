@@ -284,7 +284,7 @@ class Schemux:
             "listen": [{"address": "127.0.0.1", "port": self.port}],
             "http": {"address": "127.0.0.1", "port": self.http_port},
             "backend": {"dsn": postgres.dsn()},
-            "pool": {"max_connections": 5},
+            "pool": {"max_connections": 5, "audit_sample": 2},
             "auth": {"method": "trust"},
             "services": [{"name": "users", "schema": "users"},
                          {"name": "orders", "schema": "orders"}, {"name": "legacy"}],

@@ -264,8 +264,8 @@ def prepare(where, database):
         connection.execute("GRANT USAGE ON SCHEMA wire, shopping TO app_reader")
     return {(user, pins): where.schemux(f"{database}_{user}_{'pin' if pins else 'allow'}", {
         "backend": {"dsn": where.postgres.dsn(user=user, dbname=database)},
-        "pool": {"max_connections": 1, "acquire_timeout": "20s"},
-        "services": place.services(place.PINS if pins else {}),
+        "pool": {"max_connections": 1, "acquire_timeout": "20s", "audit_sample": 0},
+        "services": place.services(place.PINS if pins else place.ALLOW),
     }) for user in (APP, BOSS) for pins in (False, True)}
 
 

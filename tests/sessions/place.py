@@ -20,7 +20,8 @@ import server  # noqa: E402
 SERVICES = ("wire", "even")
 CLIENTS_MAX = 4
 POOL = {"max_connections": CLIENTS_MAX + 1, "min_connections": CLIENTS_MAX + 1,
-        "rotate_backends": True, "statements_per_backend": bed.STATEMENT_BUDGET}
+        "rotate_backends": True, "statements_per_backend": bed.STATEMENT_BUDGET,
+        "pin_budget": CLIENTS_MAX, "audit_sample": 3}
 
 SETUP_SQL = """
 SET search_path = "{schema}";
@@ -37,10 +38,12 @@ SELECT setval('{schema}.numbers', 1, false), setval('{schema}.letters', 1, false
 """
 
 
-# `pinning`: in transaction mode, where a client keeps a backend for what cannot travel.
+# `pinning`: in transaction mode, where a client keeps a backend for what cannot travel; in
+# `transaction` it has that until the transaction ends.
 MODES = ("transaction", "pinning", "session")
 PINS = {feature: "pin" for feature in ("temp_table", "advisory_lock", "hold_cursor", "listen",
                                        "seed", "load")}
+ALLOW = dict.fromkeys(PINS, "allow")
 
 
 def services(features):
@@ -71,7 +74,7 @@ class Place(bed.Bed):
                 del pool["min_connections"]  # PostgreSQL has so many connections
             instance = self.schemux(f"{mode}_{number}", {
                 "backend": {"dsn": self.postgres.dsn(dbname=databases["pooled"])}, "pool": pool,
-                "services": services(PINS if mode == "pinning" else {})})
+                "services": services(PINS if mode == "pinning" else ALLOW)})
             ways[mode] = bed.Endpoint(mode, instance.port)
         return ways, list(databases.values())
 

@@ -51,6 +51,7 @@ void World::check_bound() {
 /// A session that waits is in the queue, or its backend is on its way.
 bool World::provided_for(const Worker& worker, const Session& session) const {
     if (session.queued || worker.has_grant_for(session.id())) return true;
+    if (session.relay().awaits_pin()) return true;
     for (const auto& backend : worker.backends()) {
         const bool promised = backend->phase == Phase::upkeep && backend->has_session &&
                               backend->session == session.id();
@@ -121,6 +122,10 @@ void World::check_end() {
     demand(shared_->counters.leases_active.value() == 0 &&
                shared_->counters.clients_waiting.value() == 0,
            "the gauges come back to zero");
+    for (const auto& service : services_)
+        demand(service->pins->taken() == 0, "every pin is given back");
+    for (const core::Counter& pinned : shared_->counters.pinned)
+        demand(pinned.value() == 0, "nobody stays pinned");
 }
 
 void World::dump() const {

@@ -81,6 +81,27 @@ constexpr auto texts = std::to_array<std::string_view>({
     "prepare s2 as select '%'; select kaboom",
 });
 
+/// Only for who keeps it: all others have lost it behind the transaction.
+constexpr auto pinned_texts = std::to_array<std::string_view>({
+    "select residue, '%'",
+    "select residue, '%'",
+    "select residue, $1",
+    "begin; select residue, '%'",
+    "listen x",
+    "unlisten x",
+    "unlisten *",
+    "create temp table t(a int)",
+    "begin; create temp table t(a int); select residue, '%'",
+    "drop table t",
+    "select pg_advisory_lock(1), '%'",
+    "select pg_advisory_unlock(1), '%'",
+    "select pg_advisory_unlock_all(), '%'",
+    "declare c cursor with hold for select 1",
+    "close c",
+    "discard temp",
+    "select pg_advisory_lock(1), '%'; select kaboom",
+});
+
 }  // namespace
 
 bool Conversation::say(std::string_view message) {
@@ -224,7 +245,10 @@ void Conversation::any_message() {
 
 std::string Conversation::text() {
     std::string out;
-    for (const char c : texts[choice_.below(texts.size())]) {
+    const bool pins = client_.service()->session_features.pinning().any();
+    std::string_view chosen = texts[choice_.below(texts.size())];
+    if (pins && choice_.chance(30)) chosen = pinned_texts[choice_.below(pinned_texts.size())];
+    for (const char c : chosen) {
         if (c == '%') {
             out += client_.new_tag(choice_);
         } else {

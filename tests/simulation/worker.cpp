@@ -98,8 +98,18 @@ void Worker::tick() {
         if (ticks_ % ticks_per_second == 0) recycle_idle();
     }
     expire_waiting();
+    look_at_pins();
     dispatch_idle();
     settle();
+}
+
+void Worker::look_at_pins() {
+    const std::vector<core::SessionId> waiting = waiting_;
+    for (const core::SessionId id : waiting) {
+        Session* waiter = session(id);
+        if (waiter == nullptr || !waiter->waiting() || !waiter->relay().awaits_pin()) continue;
+        if (Backend* backend = acquire(*waiter)) waiter->on_granted(*backend);
+    }
 }
 
 void Worker::expire_waiting() {
@@ -120,7 +130,9 @@ void Worker::expire_waiting() {
         if (waiter == nullptr) continue;
         stop_waiting(*waiter);
         waiter->on_acquire_failed(
-            protocol::make_error("53300", "no connection to PostgreSQL became free in time"));
+            waiter->relay().awaits_pin()
+                ? waiter->relay().pin_refusal()
+                : protocol::make_error("53300", "no connection to PostgreSQL became free in time"));
     }
 }
 

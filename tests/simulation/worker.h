@@ -191,6 +191,7 @@ class Worker {
     void enqueue(Session& session);
     void publish_idle();
     void expire_waiting();
+    void look_at_pins();
     void recycle_idle();
     bool worn_out(const Backend& backend) const { return backend.epoch != shared_.epoch; }
     Backend* find(const Server* server);

@@ -92,6 +92,10 @@ Backend* Worker::acquire(Session& session) {
     const auto watch = [&] {
         if (!std::exchange(session.listed_as_waiting, true)) waiting_.push_back(session.id());
     };
+    if (!session.relay().may_acquire()) {
+        watch();
+        return nullptr;
+    }
     if (!shared_.pool.contended()) {
         if (Backend* backend = take_idle(session.relay().label())) {
             if (begin_lease(*backend, session)) return backend;

@@ -12,6 +12,18 @@ namespace {
 
 constexpr std::size_t tries_max = 200;
 constexpr unsigned quiet_percent = 35;  ///< of the kinds of faults that a seed does without
+constexpr std::size_t clients_max = 12;
+constexpr std::uint64_t seeds_per_pinning = 3;  ///< one of so many lets its clients be pinned
+
+/// Of some seeds the clients keep what cannot travel.
+void let_pin(core::Service& service, Choice& choice) {
+    core::askable_features().each([&service](core::SessionFeature feature) {
+        service.session_features.set(feature, core::FeaturePolicy::pin);
+    });
+    service.pin_budget = choice.chance(50) ? clients_max : choice.between(1, 3);
+    service.over_pin_budget =
+        choice.chance(70) ? core::OverPinBudget::wait : core::OverPinBudget::error;
+}
 
 core::Service make_service(Choice& choice, std::size_t index) {
     core::Service service;
@@ -74,8 +86,11 @@ void World::build() {
     };
     if (choice_.chance(20)) shared_->idle_timeout = std::chrono::milliseconds(1'500);
     began_ = shared_->now;
-    for (std::size_t i = choice_.between(1, 2); i > 0; --i)
-        services_.push_back(std::make_shared<const core::Service>(make_service(choice_, i)));
+    for (std::size_t i = choice_.between(1, 2); i > 0; --i) {
+        core::Service service = make_service(choice_, i);
+        if (seed_ % seeds_per_pinning == 0) let_pin(service, choice_);
+        services_.push_back(std::make_shared<const core::Service>(std::move(service)));
+    }
     std::vector<Worker*> peers;
     for (std::uint32_t i = 0; i < workers; ++i)
         peers.push_back(workers_.emplace_back(std::make_unique<Worker>(i, *shared_)).get());
@@ -86,7 +101,8 @@ void World::build() {
     if (choice_.chance(30)) weather.backend_room = choice_.between(64, 2'000);
     control_ = std::make_unique<Control>(*shared_, workers_, choice_, weather);
     const bool slow_readers = choice_.chance(50);
-    for (std::uint32_t i = static_cast<std::uint32_t>(choice_.between(3, 12)); i > 0; --i) {
+    for (std::uint32_t i = static_cast<std::uint32_t>(choice_.between(3, clients_max)); i > 0;
+         --i) {
         auto client = std::make_unique<Client>(static_cast<std::uint32_t>(clients_.size()),
                                                services_[choice_.below(services_.size())],
                                                make_label(choice_));

@@ -133,7 +133,7 @@ void World::perform(Client& client, Step step) {
 }
 
 std::optional<Step> World::acquire(Client& client) {
-    if (hold_grants) {
+    if (!client.relay->may_acquire() || hold_grants) {
         client.waiting = true;
         return {};
     }

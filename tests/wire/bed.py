@@ -131,6 +131,8 @@ class Bed:
                 continue
             if instance.metric("schemux_desync_total") != 0:
                 found.append(f"backends were out of step:\n{server.tail(instance.log)}")
+            if instance.log_count("audit_finding"):
+                found.append(f"state that nobody saw come:\n{server.tail(instance.log)}")
             report = server.sanitizer_report(instance.log)
             if report:
                 found.append(report)
