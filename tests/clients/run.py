@@ -6,7 +6,7 @@
 
 Each program prints a line per check, `ok NAME` or `FAIL NAME: why`. It runs alone against
 PostgreSQL, where every check must be ok; then three at once, one per service, through schemux in
-transaction mode on a pool of three, and in session mode: every check must be ok there too, unless
+transaction mode on a pool of four, and in session mode: every check must be ok there too, unless
 drivers.py expects it to differ. The last line is `clients: N passed, N failed`.
 """
 
@@ -33,8 +33,9 @@ SERVICES = ["users", "orders", "legacy"]
 PROGRAM_SECONDS_MAX = 120
 BUILD_SECONDS_MAX = 400
 LINE = re.compile(r"^(ok|FAIL) (\w+)(?:: (.*))?$", re.MULTILINE)
-# In session mode each connection of a program has a backend of its own.
-MODES = {"transaction": 3, "session": 45}
+# One more than there are services, each of which may have a statement that sleeps until another
+# connection of its own has seen it. In session mode each connection has a backend of its own.
+MODES = {"transaction": 4, "session": 45}
 SETUP_SQL = """
 CREATE TABLE {schema}.who (service text NOT NULL);
 INSERT INTO {schema}.who VALUES ('{service}');
