@@ -35,7 +35,8 @@ class ResetCommands {
     /// transaction of a Query PostgreSQL refuses it.
     static ResetCommands of(std::string_view text, bool standard_conforming_strings);
 
-    std::span<const ResetCommand> all() const { return {commands_.data(), count_}; }
+    std::span<const ResetCommand> all() const& { return {commands_.data(), count_}; }
+    std::span<const ResetCommand> all() && = delete;  ///< they would be gone
     bool any() const { return count_ > 0; }
     bool has(ResetCommand command) const;
 

@@ -11,7 +11,8 @@ namespace {
 
 std::string answers_to(std::string_view text) {
     std::string out;
-    for (const ResetCommand command : ResetCommands::of(text, true).all())
+    const ResetCommands commands = ResetCommands::of(text, true);
+    for (const ResetCommand command : commands.all())
         append_answer(out, command);
     return out;
 }
