@@ -59,8 +59,8 @@ class BackendConnection final : public StreamHandler {
     int phase_ticks = 0;        ///< seconds in upkeep or in closing
     std::uint32_t lifetime_jitter_percent = 0;
     std::uint64_t epoch = 0;
-    bool verified = false;  ///< its last service has an audit behind each lease
-    std::string audited;    ///< the name of that service, during an audit
+    bool verified = false;     ///< its last service has an audit behind each lease
+    std::string last_service;  ///< the name of the one that had it before its upkeep
 
   private:
     void on_idle_bytes(std::string_view bytes);

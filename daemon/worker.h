@@ -144,6 +144,7 @@ class Worker {
     bool begin_lease(BackendConnection& backend, Session& session);
     void make_available(BackendConnection& backend);
     bool audit_is_due(const BackendConnection& backend, bool fully_reset);
+    void note_last_service(BackendConnection& backend);
     void audit(BackendConnection& backend);
     bool quarantine(BackendConnection& backend, const core::Upkeep& upkeep);
     void deliver(BackendConnection& backend, const core::Ticket& ticket);

@@ -191,6 +191,7 @@ void Worker::release(BackendConnection& backend) {
     if (worn_out(backend) || shared_.pool.over_bound()) return close_backend(backend, "recycled");
     if (Upkeep::reset_needed(backend.state)) {
         if (Session* holder = session(backend.session)) holder->relay().counters().scrubs.add();
+        note_last_service(backend);
         backend.has_session = false;
         std::string sql;
         Upkeep upkeep = Upkeep::reset(backend.state, sql);
@@ -198,9 +199,18 @@ void Worker::release(BackendConnection& backend) {
         start_upkeep(backend, std::move(upkeep));
         return;
     }
-    if (audit_is_due(backend, false)) return audit(backend);
+    if (audit_is_due(backend, false)) {
+        note_last_service(backend);
+        return audit(backend);
+    }
     backend.has_session = false;
     make_available(backend);
+}
+
+/// Whose client had it, for what an audit may have to say.
+void Worker::note_last_service(BackendConnection& backend) {
+    const Session* holder = backend.has_session ? session(backend.session) : nullptr;
+    backend.last_service = holder == nullptr ? std::string() : holder->service_name();
 }
 
 /// Behind a full reset only the sampler has something to look for.
@@ -210,8 +220,6 @@ bool Worker::audit_is_due(const BackendConnection& backend, bool fully_reset) {
 }
 
 void Worker::audit(BackendConnection& backend) {
-    const Session* holder = backend.has_session ? session(backend.session) : nullptr;
-    backend.audited = holder == nullptr ? std::string() : holder->service_name();
     backend.has_session = false;
     counters_.audits.add();
     std::string sql;
@@ -226,7 +234,7 @@ bool Worker::quarantine(BackendConnection& backend, const Upkeep& upkeep) {
     for (const core::AuditFinding& finding : upkeep.findings()) {
         counters_.audit_findings[static_cast<std::size_t>(finding.kind)].add();
         log_event(LogLevel::warning, "audit_finding",
-                  {{"service", backend.audited},
+                  {{"service", backend.last_service},
                    {"backend_pid", backend.state.pid},
                    {"kind", core::name_of(finding.kind)},
                    {"name", finding.name}});
