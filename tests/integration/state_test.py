@@ -111,6 +111,13 @@ class Verify(_Hidden, harness.Case):
 
     def test_finds_nothing_in_what_is_known(self):
         before = self.findings()
+        # Of all settings the one whose value alone tells whether it is the session's.
+        one = self.wire()
+        one.send(wire.query("SET statement_timeout = 0"), wire.query("SELECT 1/0"))
+        self.assertEqual(wire.errors_of(one.read_ready()), [])
+        self.assertEqual(wire.sqlstates(one.read_ready()), ["22012"])
+        self.wire().rows("SELECT 1")
+        self.assertEqual(self.findings(), before)
         client = self.wire(TimeZone="Asia/Tokyo", options="-c work_mem=4096 -c app.x=7 "
                                                           "-c statement_timeout=5000")
         pid = client.rows("SELECT pg_backend_pid()")
