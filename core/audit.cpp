@@ -81,10 +81,7 @@ void append_audit_sql(std::string& sql, const Label& label) {
         sql.push_back(',');
         append_ascii_literal(sql, name);
     }
-    // A timeout of 0 is taken for nobody's choice (SettingsQuestion::answer).
-    sql.append(
-        "]::pg_catalog.text[])AND NOT(s.name OPERATOR(pg_catalog.=)'statement_timeout'AND "
-        "s.setting OPERATOR(pg_catalog.=)'0')");
+    sql.append("]::pg_catalog.text[])");
     if (label.find("role") == nullptr) {
         sql.append(
             " UNION ALL SELECT 'role','' WHERE pg_catalog.current_setting('role')"

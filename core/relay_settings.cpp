@@ -148,7 +148,9 @@ void Relay::ask_for_settings() {
     backend_->statements.remove(reply.number, When::attempted, unnamed_statement);
     worker_.to_backend.generate([this](std::string& out) {
         std::string sql;
-        question_.ask(moved_, label_, sql);
+        const auto haste = unanswered_questions_ > 0 ? SettingsQuestion::Haste::ended_before
+                                                     : SettingsQuestion::Haste::usual;
+        question_.ask(moved_, label_, haste, sql);
         protocol::append_query(out, sql);
     });
     moved_.clear();

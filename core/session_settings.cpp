@@ -90,7 +90,8 @@ void MovedSettings::add(const MovedSettings& more) {
         add(name);
 }
 
-void SettingsQuestion::ask(const MovedSettings& moved, const Label& known, std::string& sql) {
+void SettingsQuestion::ask(const MovedSettings& moved, const Label& known, Haste haste,
+                           std::string& sql) {
     end();
     under_way_ = true;
     about_ = moved;
@@ -106,15 +107,17 @@ void SettingsQuestion::ask(const MovedSettings& moved, const Label& known, std::
     for (const auto& [name, value] : known.settings()) {
         if (is_hidden(name)) add(name);
     }
-    // The view takes a millisecond: a client's statement_timeout must not end it.
-    append_named(sql, {"statement_timeout"});
-    sql.append(";SET LOCAL statement_timeout=0;");
+    // The view takes a millisecond: a client's statement_timeout must not end it for ever.
+    untimed_ = haste == Haste::ended_before || known.find("statement_timeout") != nullptr;
+    if (untimed_) {
+        append_named(sql, {"statement_timeout"});
+        sql.append(";SET LOCAL statement_timeout=0;");
+    }
     append_named(sql, names);
     sql.append(" UNION ALL SELECT pg_catalog.lower(s.name),");
     append_value(sql, "s.name");
-    sql.append(
-        " FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=)'session' AND "
-        "s.name OPERATOR(pg_catalog.<>)'statement_timeout'");
+    sql.append(" FROM pg_catalog.pg_settings s WHERE s.source OPERATOR(pg_catalog.=)'session'");
+    if (untimed_) sql.append(" AND s.name OPERATOR(pg_catalog.<>)'statement_timeout'");
 }
 
 SettingsQuestion::Row SettingsQuestion::on_row(std::string_view body) {
@@ -147,8 +150,8 @@ Label SettingsQuestion::answer(const Label& before) const {
         if (!value || !travels(name)) continue;
         // Of these the source is not known: what they usually are is nobody's choice.
         if (name == "role" && *value == "none") continue;
-        const bool whole = about_.all() && !had_timeout;
-        if (name == "statement_timeout" && whole && *value == "0") continue;
+        const bool untold = untimed_ && !had_timeout;
+        if (name == "statement_timeout" && untold && *value == "0") continue;
         settings.emplace_back(name, *value);
     }
     return Label::of(std::move(settings));

@@ -40,8 +40,12 @@ class MovedSettings {
 /// One question, from the asking to the answer.
 class SettingsQuestion {
   public:
+    enum class Haste : std::uint8_t {
+        usual,
+        ended_before,  ///< the question before was cut short: by a statement_timeout, perhaps
+    };
     /// Appends the Query's text. `known`: of the session as it was.
-    void ask(const MovedSettings& moved, const Label& known, std::string& sql);
+    void ask(const MovedSettings& moved, const Label& known, Haste haste, std::string& sql);
 
     bool under_way() const { return under_way_; }
     const MovedSettings& about() const { return about_; }
@@ -64,6 +68,7 @@ class SettingsQuestion {
   private:
     bool under_way_ = false;
     bool too_much_ = false;
+    bool untimed_ = false;  ///< statement_timeout was out of its way: its source is not known
     MovedSettings about_;
     std::vector<std::pair<std::string, std::optional<std::string>>> rows_;
     std::size_t bytes_ = 0;

@@ -12,6 +12,7 @@ namespace schemux::core {
 namespace {
 
 using relay_script::setting_row;
+using Haste = SettingsQuestion::Haste;
 
 std::string listed(const std::vector<std::string>& names) {
     std::string all;
@@ -125,7 +126,7 @@ TEST(SettingsQuestion, NamesThatMovedAreAskedForAndTheOthersStay) {
     const Label before = Label::of({{"timezone", "UTC"}, {"work_mem", "1MB"}});
     SettingsQuestion question;
     std::string sql;
-    question.ask(moved, before, sql);
+    question.ask(moved, before, Haste::usual, sql);
     EXPECT_NE(sql.find("('work_mem'),('app.user')"), sql.npos);
     EXPECT_EQ(sql.find("pg_settings"), sql.npos);
     EXPECT_EQ(question.on_row(row("work_mem", "2MB")), SettingsQuestion::Row::taken);
@@ -141,7 +142,7 @@ TEST(SettingsQuestion, OneThatIsNotThereAnyMoreGoes) {
     const Label before = Label::of({{"app.user", "x"}});
     SettingsQuestion question;
     std::string sql;
-    question.ask(moved, before, sql);
+    question.ask(moved, before, Haste::usual, sql);
     EXPECT_EQ(question.on_row(body_of(setting_row("app.user", nullptr))),
               SettingsQuestion::Row::taken);
     EXPECT_TRUE(question.answer(before).is_base());
@@ -155,15 +156,39 @@ TEST(SettingsQuestion, WhenAllMayHaveMovedOnlyTheAnswerCounts) {
     const Label before = Label::of({{"app.user", "x"}, {"work_mem", "1MB"}});
     SettingsQuestion question;
     std::string sql;
-    question.ask(moved, before, sql);
+    question.ask(moved, before, Haste::usual, sql);
     EXPECT_NE(sql.find("('app.new'),('role'),('app.user')"), sql.npos) << sql;
     EXPECT_NE(sql.find("pg_settings"), sql.npos);
-    question.on_row(row("statement_timeout", "0"));
+    EXPECT_EQ(sql.find("SET LOCAL"), sql.npos);
     question.on_row(row("role", "none"));
     question.on_row(row("transaction_read_only", "on"));
     question.on_row(row("app.user", ""));
     question.on_row(row("datestyle", "German, DMY"));
     EXPECT_EQ(question.answer(before), Label::of({{"app.user", ""}, {"datestyle", "German, DMY"}}));
+}
+
+TEST(SettingsQuestion, TimeoutOfZeroIsTheSessionsWhereTheViewSaysSo) {
+    MovedSettings moved;
+    moved.add_all();
+    const Label none = Label::of({});
+    const Label zero = Label::of({{"statement_timeout", "0"}});
+    struct Case {
+        Label before;
+        Haste haste;
+        bool out_of_the_way;
+        Label after;
+    };
+    for (const Case& one :
+         {Case{none, Haste::usual, false, zero},
+          // Its source is not known then, and what it usually is nobody's choice.
+          Case{none, Haste::ended_before, true, none}, Case{zero, Haste::usual, true, zero}}) {
+        SettingsQuestion question;
+        std::string sql;
+        question.ask(moved, one.before, one.haste, sql);
+        EXPECT_EQ(sql.find("SET LOCAL statement_timeout=0") != sql.npos, one.out_of_the_way);
+        question.on_row(row("statement_timeout", "0"));
+        EXPECT_EQ(question.answer(one.before), one.after);
+    }
 }
 
 TEST(SettingsQuestion, BrokenRowsAndTooManyAreSaid) {
