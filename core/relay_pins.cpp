@@ -90,8 +90,10 @@ void Relay::note_features(const StatementEffects& effects) {
     if (service_->keeps_backend || !pinning.any()) return;
     if (effects.has(Effect::opaque)) suspect_features();
     suspected_.add(features_of(effects).common(pinning));
-    if (effects.drops || effects.has(Effect::release))
-        suspected_.add(pinned_.common(askable_features()));
+    if (!effects.drops && !effects.has(Effect::release)) return;
+    suspected_.add(pinned_.common(askable_features()));
+    // What is sent during a question may take away what its answer will tell.
+    suspected_.add(asked_);
 }
 
 /// Something ran that may have done anything.
@@ -145,9 +147,10 @@ Take Relay::on_features(const MessageInHand& message) {
 /// The answer is complete.
 void Relay::on_features_told(bool failed) {
     const std::optional<FeatureSet> told = std::exchange(told_features_, {});
+    const FeatureSet asked = std::exchange(asked_, {});
     if (failed || !told) {
         // A cancel may have hit it.
-        suspected_.add(asked_);
+        suspected_.add(asked);
         if (++unanswered_questions_ < limits::settings_questions_max) return;
         return lose_session(
             make_error(sqlstate::connection_failure, "PostgreSQL did not tell what the session has",
@@ -156,8 +159,8 @@ void Relay::on_features_told(bool failed) {
     }
     unanswered_questions_ = 0;
     FeatureSet now = pinned_;
-    now.remove(asked_);
-    now.add(told->common(asked_));
+    now.remove(asked);
+    now.add(told->common(asked));
     pin(now);
 }
 

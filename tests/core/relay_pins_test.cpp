@@ -140,6 +140,23 @@ TEST(RelayPins, OfWhatIsNotUnderstoodAllThatPinsIsAskedFor) {
     script.check_whole();
 }
 
+TEST(RelayPins, WhatEndsDuringTheQuestionIsAskedForAgain) {
+    Script script(pinning({SessionFeature::listen}));
+    script.frontend(query("listen here"))
+        .whatever_backend_got()
+        .backend(command_complete("LISTEN") + ready())
+        .backend_gets(question(SessionFeature::listen))
+        .frontend(query("unlisten here"))
+        .backend_gets(query("unlisten here"))
+        .backend(told("l"))
+        .leased()
+        .backend(command_complete("UNLISTEN") + ready())
+        .backend_gets(question(SessionFeature::listen))
+        .backend(told(""))
+        .released_after(full_reset);
+    script.check_whole();
+}
+
 TEST(RelayPins, WhatIsAllowedEndsWithTheTransaction) {
     Script script;
     script.frontend(temp_query)
