@@ -87,6 +87,7 @@ std::string describe_service(const Service& service) {
     const std::string pins = features_with(service.session_features, FeaturePolicy::pin);
     if (service.session_features != SessionFeatures{})
         text += "; keeps a backend for " + (pins.empty() ? "nothing" : pins);
+    if (service.session_features.listen == FeaturePolicy::share) text += "; shares a listener";
     const std::string rejected = features_with(service.session_features, FeaturePolicy::reject);
     if (!rejected.empty()) text += "; rejects " + rejected;
     return text + "; users: " + (service.users.empty() ? "all" : join(service.users));

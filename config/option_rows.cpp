@@ -352,8 +352,13 @@ void add_session_features(std::vector<Option>& rows) {
                                               "Advisory locks of the session."),
             feature<&Features::hold_cursor>("services[].session_features.hold_cursor", "pin",
                                             "Cursors that are declared WITH HOLD."),
-            feature<&Features::listen>("services[].session_features.listen", "pin",
-                                       "LISTEN; NOTIFY needs nothing."),
+            row("services[].session_features.listen", OptionType::choice,
+                "LISTEN; NOTIFY needs nothing. With share one session beyond the pool listens for "
+                "all, and nobody keeps a backend.")
+                .by_default("pin")
+                .choices({"allow", "pin", "reject", "share"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->session_features.listen; }),
             feature<&Features::seed>("services[].session_features.seed", "pin",
                                      "The seed of random(); until the frontend goes."),
             feature<&Features::load>("services[].session_features.load", "pin",
@@ -368,6 +373,13 @@ void add_session_features(std::vector<Option>& rows) {
                 "services[].session_features.opaque", "allow",
                 "Commands and functions whose effects are not known: DO, CALL, a function of the "
                 "database. With allow, what they leave of the above pins."),
+        });
+}
+
+void add_pin_bounds(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
             row("services[].pin_budget", OptionType::integer,
                 "Most frontends of the service that may keep a backend; 0: half of the pool.")
                 .by_default("0")
@@ -472,6 +484,7 @@ std::vector<Option> make_option_rows() {
     add_auth(rows);
     add_services(rows);
     add_session_features(rows);
+    add_pin_bounds(rows);
     add_reserved_service_keys(rows);
     add_process(rows);
     add_reserved_sections(rows);

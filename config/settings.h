@@ -16,7 +16,8 @@ enum class PoolMode : std::uint8_t { transaction, session };
 enum class AuthMethod : std::uint8_t { trust, scram_sha_256 };
 enum class LiteralScope : std::uint8_t { off, relation, all };
 
-enum class FeaturePolicy : std::uint8_t { allow, pin, reject };
+/// `share` is for `listen` only.
+enum class FeaturePolicy : std::uint8_t { allow, pin, reject, share };
 enum class StateCare : std::uint8_t { fast, verify, strict };
 enum class Placeholder : std::uint8_t { allow, close_backend };
 enum class OverPinBudget : std::uint8_t { wait, error };

@@ -84,6 +84,7 @@ struct ServiceCounters {
     Counter label_switches;
     Counter scrubs;
     Counter local_resets;
+    Counter notifications;  ///< from the shared listener
     Counter cancels;
     Counter acquire_timeouts;
     Counter stall_timeouts;

@@ -100,6 +100,12 @@ inline constexpr int settings_questions_max = 4;
 /// How often the startup settings are put back behind one RESET, for the same reason.
 inline constexpr int restores_max = 4;
 
+/// Channels that a client may have at the shared listener: what PostgreSQL tells of them in one
+/// row. A client with more keeps its backend.
+inline constexpr std::size_t shared_channels_max = 256;
+/// Bytes of notifications that wait for one client, behind its transaction or its reading.
+inline constexpr std::size_t waiting_notifications_max = 1'048'576;
+
 /// What backends report under a label, remembered for the logins to come.
 inline constexpr std::size_t welcome_cache_max = 1'024;
 

@@ -37,6 +37,8 @@ std::string_view name_of(CloseReason reason) {
             return "settings_lost";
         case CloseReason::pin_refused:
             return "pin_refused";
+        case CloseReason::notifications_lost:
+            return "notifications_lost";
         case CloseReason::pin_expired:
             return "pin_expired";
     }
@@ -121,6 +123,8 @@ Step Relay::on_granted(Backend& backend) {
         backend.taint.full_reset || service_->keeps_backend || service_->state == StateCare::strict;
     note_placeholders();
     label_lost_ = settings_foreseen_ = reading_moved_ = pin_wanted_ = false;
+    channels_foreseen_ = ready_withheld_ = false;
+    channels_.begin_lease();
     reset_.clear();
     restoring_ = 0;
     moved_.clear();
@@ -267,7 +271,8 @@ bool Relay::work_is_over() const {
 }
 
 bool Relay::can_release() const {
-    return work_is_over() && (!keeps_backend() || phase_ == RelayPhase::lingering);
+    if (phase_ == RelayPhase::lingering) return work_is_over();
+    return work_is_over() && !keeps_backend() && !ready_withheld_;
 }
 
 Step Relay::finish_batch() {
@@ -292,6 +297,7 @@ Step Relay::finish_batch() {
         if (cancelling() || ask_for_features()) return {};
         if (step_.next != Next::proceed) return std::exchange(step_, {});
     }
+    if (may_be_notified()) tell_notifications();
     if (!can_release()) return {};
     if (!pin_wanted_) {
         counters_.transactions.add();

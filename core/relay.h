@@ -22,6 +22,7 @@
 #include "core/output.h"
 #include "core/prepared_statements.h"
 #include "core/service.h"
+#include "core/session_channels.h"
 #include "core/session_features.h"
 #include "core/session_settings.h"
 #include "core/setting_references.h"
@@ -49,6 +50,7 @@ enum class CloseReason : std::uint8_t {
     settings_lost,        ///< nobody could tell what settings its session has, or what else
     pin_refused,          ///< too many clients keep a backend
     pin_expired,          ///< it kept a backend for too long
+    notifications_lost,   ///< they could not be kept for it any longer, or not be told
 };
 
 std::string_view name_of(CloseReason reason);
@@ -167,6 +169,16 @@ class Relay {
     protocol::ErrorFields pin_refusal() const;
     /// From time to time: ends a client that keeps its backend for too long.
     Step look_at_pin();
+    const std::vector<std::string>& channels() const { return channels_.names(); }
+    /// When the shared listener is to be told of them: the number that `on_subscribed` gets.
+    std::optional<std::uint64_t> take_channels_moved();
+    /// It listens; `late`: not yet, and nobody knows when.
+    Step on_subscribed(std::uint64_t told, bool late);
+    /// A NotificationResponse of the shared listener's; `unread`: bytes that the client has not
+    /// taken yet.
+    Step on_notification(std::string_view message, std::size_t unread);
+    /// The listener may have missed some.
+    void on_missed();
     /// After a poison step: what the backend sent, as a fixed text.
     std::string_view desync() const { return desync_; }
     TimePoint waiting_since() const { return waiting_since_; }
@@ -338,6 +350,21 @@ class Relay {
     void give_pin();
     void count_pins(FeatureSet before, FeatureSet now);
 
+    // relay_listen.cpp
+    bool shares_listen() const;
+    FeatureSet pinning() const;
+    void load_channels(const StatementEffects& effects);
+    void note_channels(const StatementEffects& effects);
+    bool must_withhold_ready() const;
+    void take_channels(std::optional<std::vector<std::string>> there);
+    void tell_ready();
+    bool notified_elsewhere() const;
+    Take on_elsewhere_notified(const MessageInHand& message);
+    bool may_be_notified() const;
+    Step end_unnotified(const protocol::ErrorFields& error);
+    void warn_of_missed(std::string why);
+    void tell_notifications();
+
     // relay_session.cpp
     bool keeps_backend() const;
     bool at_rest() const;
@@ -416,12 +443,16 @@ class Relay {
     int unanswered_questions_ = 0;  ///< one behind the other
     FeatureSet suspected_;          ///< that the session may have or not have now
     FeatureSet asked_;              ///< by the question that is under way
-    std::optional<FeatureSet> told_features_;
+    std::optional<ToldFeatures> told_features_;
     FeatureSet pinned_;          ///< why it keeps its backend
     bool pin_reserved_ = false;  ///< of the service's budget
     bool pin_wanted_ = false;    ///< what it waits for, before it waits for a backend
     SessionFeature wanted_for_{};
     TimePoint pinned_since_{};
+    SessionChannels channels_;            ///< of a client that shares a listener with others
+    bool channels_foreseen_ = false;      ///< a text showed that they may change
+    bool ready_withheld_ = false;         ///< the last ReadyForQuery: until the listener listens
+    std::string notifications_;           ///< that wait for the end of what is under way
     bool settings_foreseen_ = false;      ///< a text showed that some may change
     bool reading_moved_ = false;          ///< texts may be read otherwise than when it began
     std::uint64_t reading_moved_by_ = 0;  ///< the last request that may have done so

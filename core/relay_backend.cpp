@@ -46,6 +46,8 @@ Take Relay::visit_backend(const MessageInHand& message) {
     if (last_word_ && !is_error && !is_asynchronous(type)) return poison("a message behind FATAL");
     if (describes_statement(type)) return on_description(message);
     if (type == BackendMessage::data_row && asking()) return on_told(message);
+    const bool notified = type == BackendMessage::notification_response;
+    if (notified && notified_elsewhere()) return on_elsewhere_notified(message);
     if (handling == Handling::forward) return stream_from_backend(message);
     if (message.complete()) return on_inspected(message);
     if (message.header.length <= limits::inspected_message_max) return Take::need_more;
@@ -352,7 +354,12 @@ Take Relay::on_ready(const MessageInHand& message) {
     if ((restored || answer == Answer::forward) && restore_label()) return Take::consumed;
     if (restored) restoring_ = 0;
     if (!label_lost_) reset_.clear();
+    if (*status == protocol::TransactionStatus::failed) channels_.roll_back();
     if (restored || answer == Answer::forward) tell_withheld();
+    if ((restored || answer == Answer::forward) && must_withhold_ready()) {
+        ready_withheld_ = true;
+        return Take::consumed;
+    }
     return pass(message, restored ? Answer::forward : answer);
 }
 
@@ -386,7 +393,8 @@ Take Relay::on_command_complete(const MessageInHand& message) {
     }
     if (*tag == "LOAD") backend_->dying = true;  // nothing unloads a module
     const bool runs_code = *tag == "DO" || *tag == "CALL";
-    if (runs_code || *tag == "LISTEN") {
+    if (*tag == "ROLLBACK") channels_.roll_back();
+    if (runs_code || (*tag == "LISTEN" && !answering_us())) {
         backend_->taint.full_reset = true;
         suspect_features();
     }

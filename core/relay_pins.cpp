@@ -50,7 +50,7 @@ std::optional<protocol::ErrorFields> Relay::forbidden(const StatementEffects& ef
     if (effects.names_statements) used.add(FeatureSet::of(SessionFeature::prepare));
     const FeatureSet rejected = used.common(service_->session_features.rejected());
     if (rejected.any()) return not_allowed(rejected.first(), service_->name);
-    const FeatureSet pinning = used.common(service_->session_features.pinning());
+    const FeatureSet pinning = used.common(this->pinning());
     if (!pinning.any() || service_->keeps_backend || reserve_pin()) return {};
     return too_many_pinned(pinning.first(), *service_, Severity::error);
 }
@@ -58,7 +58,7 @@ std::optional<protocol::ErrorFields> Relay::forbidden(const StatementEffects& ef
 /// True over budget, where nothing of the client's is under way: its backend goes back, and it
 /// waits without one. In a transaction nobody waits: those who keep backends may need its locks.
 bool Relay::waits_for_pin(const StatementEffects& effects) {
-    const FeatureSet pinning = features_of(effects).common(service_->session_features.pinning());
+    const FeatureSet pinning = features_of(effects).common(this->pinning());
     pin_wanted_ = false;
     if (!pinning.any() || service_->keeps_backend || reserve_pin()) return false;
     if (service_->over_pin_budget == OverPinBudget::error || !work_is_over()) return false;
@@ -86,7 +86,8 @@ bool Relay::reserve_pin() {
 
 /// A text is sent that may leave something behind, or take away what pins.
 void Relay::note_features(const StatementEffects& effects) {
-    const FeatureSet pinning = service_->session_features.pinning();
+    const FeatureSet pinning = this->pinning();
+    note_channels(effects);
     if (service_->keeps_backend || !pinning.any()) return;
     if (effects.has(Effect::opaque)) suspect_features();
     suspected_.add(features_of(effects).common(pinning));
@@ -99,7 +100,8 @@ void Relay::note_features(const StatementEffects& effects) {
 /// Something ran that may have done anything.
 void Relay::suspect_features() {
     if (service_->keeps_backend) return;
-    suspected_.add(service_->session_features.pinning().common(askable_features()));
+    suspected_.add(pinning().common(askable_features()));
+    if (shares_listen()) suspected_.add(FeatureSet::of(SessionFeature::listen));
 }
 
 bool Relay::must_ask_for_features() const {
@@ -123,7 +125,7 @@ bool Relay::ask_for_features() {
     backend_->statements.remove(reply.number, When::attempted, unnamed_statement);
     worker_.to_backend.generate([this](std::string& out) {
         std::string sql;
-        append_feature_question(sql, asked_);
+        append_feature_question(sql, asked_, shares_listen());
         protocol::append_query(out, sql);
     });
     return true;
@@ -146,7 +148,7 @@ Take Relay::on_features(const MessageInHand& message) {
 
 /// The answer is complete.
 void Relay::on_features_told(bool failed) {
-    const std::optional<FeatureSet> told = std::exchange(told_features_, {});
+    std::optional<ToldFeatures> told = std::exchange(told_features_, {});
     const FeatureSet asked = std::exchange(asked_, {});
     if (failed || !told) {
         // A cancel may have hit it.
@@ -160,7 +162,9 @@ void Relay::on_features_told(bool failed) {
     unanswered_questions_ = 0;
     FeatureSet now = pinned_;
     now.remove(asked);
-    now.add(told->common(asked));
+    now.add(told->features.common(asked));
+    const bool shared = shares_listen() && asked.has(SessionFeature::listen);
+    if (shared) take_channels(std::move(told->channels));
     pin(now);
 }
 

@@ -25,7 +25,10 @@ bool Relay::at_rest() const {
 /// which is not the client's. What begins something new is read when its settings are back.
 bool Relay::must_wait_for_label(FrontendMessage type) const {
     if (!has_backend()) return false;
-    const bool lost = label_lost_ && backend_->replies.owed() > 0 && at_batch_end();
+    if (ready_withheld_) return type != FrontendMessage::terminate;
+    // And what comes behind LISTEN may be notified of.
+    const bool lost =
+        (label_lost_ || channels_foreseen_) && backend_->replies.owed() > 0 && at_batch_end();
     if (!lost && restoring_ == 0) return false;
     return type == FrontendMessage::query || type == FrontendMessage::parse ||
            type == FrontendMessage::bind || type == FrontendMessage::describe ||
@@ -67,6 +70,8 @@ bool Relay::answer_resets(std::string_view text) {
         commands.has(ResetCommand::discard_all) || commands.has(ResetCommand::deallocate_all);
     if (all) statements_.remove_all_now();
     statements_.remove_now("");
+    if (commands.has(ResetCommand::discard_all) || commands.has(ResetCommand::unlisten_all))
+        channels_.clear();
     worker_.to_frontend.generate([&commands](std::string& out) {
         for (const ResetCommand command : commands.all())
             append_answer(out, command);

@@ -61,6 +61,7 @@ Take Relay::on_parse(const MessageInHand& message) {
     statement->positions = std::move(positions);
     statement->effects = effects_of(statement->text);
     if (waits_for_pin(statement->effects)) return stall();
+    load_channels(statement->effects);
     statement->version = ++worker_.last_version;
     if (statement->effects.literal) {
         if (settings_open()) return stall();
@@ -346,6 +347,7 @@ Take Relay::on_bind(const MessageInHand& message) {
     if (phase_ == RelayPhase::idle) return acquire();
     StatementRef statement = known.statement;
     if (waits_for_pin(statement->effects)) return stall();
+    load_channels(statement->effects);
     const Copy copy = ready_on_backend(statement);
     if (copy != Copy::ready) return unready(message, copy);
     if (auto error = forbidden(statement->effects)) return refuse(message, std::move(*error));

@@ -1,8 +1,11 @@
 #include "core/session_features.h"
 
+#include "core/limits.h"
 #include "protocol/messages.h"
 
+#include <algorithm>
 #include <cassert>
+#include <charconv>
 #include <utility>
 
 namespace schemux::core {
@@ -30,6 +33,42 @@ constexpr std::array askables{
             "EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"},
     Askable{SessionFeature::listen, 'l', "EXISTS(SELECT FROM pg_catalog.pg_listening_channels())"},
 };
+
+constexpr char channels_follow = '=';
+
+// The last ones of the row. A name may have any character, and a client any encoding.
+void append_channels_question(std::string& sql) {
+    sql.append("(SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.>) ");
+    sql.append(std::to_string(limits::shared_channels_max));
+    sql.append(
+        " THEN 'l' ELSE pg_catalog.concat('=',pg_catalog.string_agg(pg_catalog.encode("
+        "pg_catalog.convert_to(channel,'UTF8'),'hex'),',')) END"
+        " FROM pg_catalog.pg_listening_channels() AS channel)");
+}
+
+std::optional<std::string> read_hex(std::string_view hex) {
+    std::string text;
+    if (hex.empty() || hex.size() % 2 != 0) return {};
+    for (std::size_t at = 0; at < hex.size(); at += 2) {
+        unsigned byte = 0;
+        const char* end = hex.data() + at + 2;
+        if (std::from_chars(hex.data() + at, end, byte, 16).ptr != end) return {};
+        text.push_back(static_cast<char>(byte));
+    }
+    return text;
+}
+
+std::optional<std::vector<std::string>> read_channels(std::string_view list) {
+    std::vector<std::string> channels;
+    while (!list.empty()) {
+        const std::size_t end = std::min(list.find(','), list.size());
+        std::optional<std::string> name = read_hex(list.substr(0, end));
+        if (!name || channels.size() == limits::shared_channels_max) return {};
+        channels.push_back(std::move(*name));
+        list.remove_prefix(std::min(end + 1, list.size()));
+    }
+    return channels;
+}
 
 }  // namespace
 
@@ -130,33 +169,44 @@ void append_presence(std::string& sql, SessionFeature feature) {
     }
 }
 
-void append_feature_question(std::string& sql, FeatureSet about) {
+void append_feature_question(std::string& sql, FeatureSet about, bool name_channels) {
     // A client's statement_timeout must not end it.
     sql.append("SET LOCAL statement_timeout=0;SELECT pg_catalog.concat(");
     char before = ' ';
     for (const Askable& askable : askables) {
         if (!about.has(askable.feature)) continue;
-        sql.append({before}).append("CASE WHEN ").append(askable.present).append(" THEN '");
+        sql.push_back(std::exchange(before, ','));
+        if (askable.feature == SessionFeature::listen && name_channels) {
+            append_channels_question(sql);
+            continue;
+        }
+        sql.append("CASE WHEN ").append(askable.present).append(" THEN '");
         sql.append({askable.letter}).append("' END");
-        before = ',';
     }
     sql.push_back(')');
 }
 
-std::optional<FeatureSet> read_features(std::string_view body) {
+std::optional<ToldFeatures> read_features(std::string_view body) {
     const auto fields = protocol::read_data_row(body);
     if (!fields || fields->size() != 1 || !fields->front()) return {};
-    FeatureSet features;
-    for (const char letter : *fields->front()) {
+    ToldFeatures told;
+    std::string_view letters = *fields->front();
+    const std::size_t names = letters.find(channels_follow);
+    if (names != std::string_view::npos) {
+        told.channels = read_channels(letters.substr(names + 1));
+        if (!told.channels) return {};
+        letters = letters.substr(0, names);
+    }
+    for (const char letter : letters) {
         bool known = false;
         for (const Askable& askable : askables) {
             if (askable.letter != letter) continue;
-            features.add(FeatureSet::of(askable.feature));
+            told.features.add(FeatureSet::of(askable.feature));
             known = true;
         }
         if (!known) return {};
     }
-    return features;
+    return told;
 }
 
 bool PinBudget::take(std::size_t most) {

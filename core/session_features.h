@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace schemux::core {
 
@@ -38,6 +39,7 @@ enum class FeaturePolicy : std::uint8_t {
     pin,     ///< the client keeps its backend while it has that
     reject,  ///< its statements are refused
     allow,   ///< it has that until its transaction ends
+    share,   ///< of LISTEN only: one session listens for all
 };
 
 class FeatureSet {
@@ -107,10 +109,16 @@ FeatureSet askable_features();
 void append_presence(std::string& sql, SessionFeature feature);
 
 /// Appends a query for the session's features, of `about` (askable ones): one row, one column.
-void append_feature_question(std::string& sql, FeatureSet about);
+/// `name_channels`: with `listen`, for the names of the channels, if they are not too many.
+void append_feature_question(std::string& sql, FeatureSet about, bool name_channels = false);
+
+struct ToldFeatures {
+    FeatureSet features;
+    std::optional<std::vector<std::string>> channels;  ///< in UTF-8, and no `listen` beside them
+};
 
 /// The body of its DataRow: those that are there; nothing if it is no such row.
-std::optional<FeatureSet> read_features(std::string_view body);
+std::optional<ToldFeatures> read_features(std::string_view body);
 
 /// How many clients of a service may be pinned at once: workers share it.
 class PinBudget {

@@ -4,6 +4,7 @@
 #include "daemon/deadline.h"
 #include "daemon/hop.h"
 #include "daemon/log.h"
+#include "daemon/shared_listener.h"
 #include "daemon/socket_options.h"
 #include "protocol/keyed_digest.h"
 #include "protocol/messages.h"
@@ -84,13 +85,14 @@ Connector::Connector(asio::io_context& io, SharedState& shared, BackendAccess ac
 
 void Connector::set_access(BackendAccess access, std::uint64_t epoch) {
     access_ = std::move(access);
-    epoch_ = epoch;
     keys_.clear();
     old_servers_.clear();
+    if (epoch != std::exchange(epoch_, epoch) && listener_ != nullptr) listener_->move();
 }
 
 void Connector::stop() {
     stopped_ = true;
+    if (listener_ != nullptr) listener_->stop();
     backoff_.cancel();
     helper_.stop();
 }
@@ -100,6 +102,14 @@ void Connector::wake_connector() {
     asio::post(io_, [this] {
         woken_ = false;
         start_connects();
+    });
+}
+
+void Connector::listen(const core::Subscriber& who, std::vector<std::string> channels,
+                       std::uint64_t number) {
+    asio::post(io_, [this, who, channels = std::move(channels), number]() mutable {
+        if (!stopped_ && listener_ != nullptr)
+            listener_->subscribe(who, std::move(channels), number);
     });
 }
 

@@ -40,23 +40,10 @@ struct ConnectorCounters {
     core::DurationHistogram connect;
 };
 
+class SharedListener;
+
 class Connector final : public ControlPlane {
   public:
-    Connector(boost::asio::io_context& io, SharedState& shared, BackendAccess access);
-
-    void set_workers(std::vector<Worker*> workers) { workers_ = std::move(workers); }
-    /// Where connections go from now on; on the control thread.
-    void set_access(BackendAccess access, std::uint64_t epoch);
-    /// No new connects; on the control thread.
-    void stop();
-
-    void wake_connector() override;
-    void send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,
-                     std::function<void(CancelEnd)> done) override;
-
-    const ConnectorCounters& counters() const { return counters_; }
-
-  private:
     using Socket = boost::asio::generic::stream_protocol::socket;
     struct Failure {
         protocol::ErrorFields error;
@@ -64,6 +51,27 @@ class Connector final : public ControlPlane {
         bool version_refused = false;
     };
     using Attempt = std::variant<NewBackend, Failure>;
+
+    Connector(boost::asio::io_context& io, SharedState& shared, BackendAccess access);
+
+    void set_workers(std::vector<Worker*> workers) { workers_ = std::move(workers); }
+    /// Where connections go from now on; on the control thread.
+    void set_access(BackendAccess access, std::uint64_t epoch);
+    void set_listener(SharedListener& listener) { listener_ = &listener; }
+    /// A session beyond the pool; on the control thread.
+    boost::asio::awaitable<Attempt> try_candidates();
+    /// No new connects; on the control thread.
+    void stop();
+
+    void wake_connector() override;
+    void listen(const core::Subscriber& who, std::vector<std::string> channels,
+                std::uint64_t number) override;
+    void send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,
+                     std::function<void(CancelEnd)> done) override;
+
+    const ConnectorCounters& counters() const { return counters_; }
+
+  private:
     struct Candidate {
         SocketAddress address;
         HostPort host;
@@ -71,7 +79,6 @@ class Connector final : public ControlPlane {
 
     void start_connects();
     boost::asio::awaitable<void> connect_one();
-    boost::asio::awaitable<Attempt> try_candidates();
     boost::asio::awaitable<Attempt> try_candidate(Candidate candidate, bool must_be_standby);
     boost::asio::awaitable<Attempt> try_version(Candidate candidate, bool must_be_standby,
                                                 std::uint16_t minor);
@@ -90,6 +97,7 @@ class Connector final : public ControlPlane {
     SharedState& shared_;
     BackendAccess access_;
     std::vector<Worker*> workers_;
+    SharedListener* listener_ = nullptr;
     boost::asio::steady_timer backoff_;
     boost::asio::thread_pool helper_{1};  ///< asks DNS and derives keys
     std::atomic<bool> woken_{false};

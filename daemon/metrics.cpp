@@ -126,6 +126,9 @@ const std::array counter_rows{
     CounterRow{"schemux_local_resets_total",
                "DISCARD ALL and the like answered without a backend: there was nothing to reset.",
                MetricType::Counter, &core::ServiceCounters::local_resets},
+    CounterRow{"schemux_notifications_total",
+               "Notifications that clients got from the shared listener.", MetricType::Counter,
+               &core::ServiceCounters::notifications},
     CounterRow{"schemux_cancel_requests_total", "Cancel requests that found their client.",
                MetricType::Counter, &core::ServiceCounters::cancels},
     CounterRow{"schemux_acquire_timeouts_total", "Clients that waited for a backend in vain.",
@@ -179,11 +182,12 @@ std::vector<std::string> ServiceIndex::names() const {
 }
 
 Metrics::Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
-                 std::vector<const Worker*> workers, const ServiceIndex& services,
-                 const ReloadState& reload)
+                 const SharedListener& listener, std::vector<const Worker*> workers,
+                 const ServiceIndex& services, const ReloadState& reload)
     : shared_(shared),
       acceptor_(acceptor),
       connector_(connector),
+      listener_(listener),
       workers_(std::move(workers)),
       services_(services),
       reload_(reload) {}
@@ -340,6 +344,14 @@ void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
     out.push_back(single("schemux_backend_cancel_requests_total",
                          "Cancel requests sent to PostgreSQL.", MetricType::Counter,
                          static_cast<double>(connector.cancels_sent.value())));
+    out.push_back(single("schemux_listener_connections",
+                         "1 while the session is connected that listens for all.",
+                         MetricType::Gauge, static_cast<double>(listener_.connections().value())));
+    out.push_back(single("schemux_listener_channels", "Channels that it listens on.",
+                         MetricType::Gauge, static_cast<double>(listener_.channels().value())));
+    out.push_back(single("schemux_listener_lost_total",
+                         "Times that it lost its connection: notifications may have been missed.",
+                         MetricType::Counter, static_cast<double>(listener_.losses().value())));
     MetricFamily connect =
         family("schemux_backend_connect_duration_seconds",
                "Time to open a connection to PostgreSQL, or to fail.", MetricType::Histogram);

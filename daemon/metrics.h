@@ -6,6 +6,7 @@
 #include "core/counters.h"
 #include "daemon/acceptor.h"
 #include "daemon/connector.h"
+#include "daemon/shared_listener.h"
 #include "daemon/shared_state.h"
 #include "daemon/worker.h"
 
@@ -47,8 +48,8 @@ struct ReloadState {
 class Metrics final : public prometheus::Collectable {
   public:
     Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
-            std::vector<const Worker*> workers, const ServiceIndex& services,
-            const ReloadState& reload);
+            const SharedListener& listener, std::vector<const Worker*> workers,
+            const ServiceIndex& services, const ReloadState& reload);
 
     std::vector<prometheus::MetricFamily> Collect() const override;
     /// The Prometheus text format, version 0.0.4.
@@ -62,6 +63,7 @@ class Metrics final : public prometheus::Collectable {
     const SharedState& shared_;
     const Acceptor& acceptor_;
     const Connector& connector_;
+    const SharedListener& listener_;
     std::vector<const Worker*> workers_;
     const ServiceIndex& services_;
     const ReloadState& reload_;

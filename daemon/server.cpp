@@ -40,6 +40,8 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
     }
     connector_ = std::make_unique<Connector>(
         io_, shared_, make_backend_access(settings_, std::move(loaded.target)));
+    listener_ = std::make_unique<SharedListener>(io_, *connector_, workers_);
+    connector_->set_listener(*listener_);
     std::vector<Worker*> workers;
     for (std::uint32_t number = 0; number < settings_.workers; ++number) {
         workers_.push_back(std::make_unique<Worker>(number, shared_, *connector_));
@@ -49,7 +51,7 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
         worker->set_peers(workers);
     connector_->set_workers(workers);
     acceptor_ = std::make_unique<Acceptor>(io_, shared_, workers);
-    metrics_ = std::make_unique<Metrics>(shared_, *acceptor_, *connector_,
+    metrics_ = std::make_unique<Metrics>(shared_, *acceptor_, *connector_, *listener_,
                                          std::vector<const Worker*>(workers.begin(), workers.end()),
                                          services_, reload_state_);
 }

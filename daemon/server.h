@@ -9,6 +9,7 @@
 #include "daemon/loading.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
+#include "daemon/shared_listener.h"
 #include "daemon/signals.h"
 #include "daemon/wiring.h"
 
@@ -56,6 +57,7 @@ class Server {
     SharedState shared_;
     std::shared_ptr<Credentials> credentials_;
     std::unique_ptr<Connector> connector_;
+    std::unique_ptr<SharedListener> listener_;
     std::vector<std::unique_ptr<Worker>> workers_;
     std::unique_ptr<Acceptor> acceptor_;
     std::unique_ptr<HttpServer> http_;

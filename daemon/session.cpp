@@ -41,6 +41,7 @@ void Session::start(int fd, std::string_view first_bytes) {
 void Session::on_bytes(std::string_view bytes) {
     remember_tail(bytes);
     perform(relay_->on_frontend_bytes(bytes));
+    worker_.tell_channels(*this);
     worker_.settle();
 }
 
@@ -64,6 +65,7 @@ void Session::on_end(int /*error*/) {
 void Session::on_backend_bytes(std::string_view bytes) {
     const Step step = relay_->on_backend_bytes(bytes);
     tell_pins();
+    worker_.tell_channels(*this);
     perform(step);
 }
 
@@ -126,6 +128,21 @@ void Session::on_cancel_end(bool again) {
 
 void Session::on_drain() {
     perform(relay_->on_drain());
+}
+
+void Session::on_subscribed(std::uint64_t number, bool late) {
+    perform(relay_->on_subscribed(number, late));
+}
+
+void Session::on_notification(std::string_view message) {
+    if (closed()) return;
+    perform(relay_->on_notification(message, worker_.engine().queued_bytes(*stream_)));
+}
+
+void Session::on_missed() {
+    if (closed()) return;
+    relay_->on_missed();
+    perform({});
 }
 
 void Session::look_at_pin() {

@@ -35,6 +35,10 @@ class Session final : public StreamHandler {
     /// The cancel of its backend is over; `again`: another was asked for meanwhile.
     void on_cancel_end(bool again);
     void on_drain();
+    // From the shared listener.
+    void on_subscribed(std::uint64_t number, bool late);
+    void on_notification(std::string_view message);
+    void on_missed();
     /// Ends a client that keeps its backend for too long.
     void look_at_pin();
     const std::string& service_name() const { return relay_->service().name; }

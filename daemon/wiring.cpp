@@ -78,6 +78,8 @@ core::SessionFeatures session_features(const config::SessionFeatures& from) {
                 return features.set(feature, core::FeaturePolicy::reject);
             case config::FeaturePolicy::allow:
                 return features.set(feature, core::FeaturePolicy::allow);
+            case config::FeaturePolicy::share:
+                return features.set(feature, core::FeaturePolicy::share);
         }
     };
     set(SessionFeature::temp_table, from.temp_table);

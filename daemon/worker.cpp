@@ -81,6 +81,32 @@ void Worker::post_drain() {
     });
 }
 
+void Worker::post_subscribed(core::SessionId id, std::uint64_t number, bool late) {
+    run([this, id, number, late] {
+        if (Session* subscriber = session(id)) subscriber->on_subscribed(number, late);
+    });
+}
+
+void Worker::post_notification(std::vector<core::SessionId> whom,
+                               std::shared_ptr<const std::string> message) {
+    run([this, whom = std::move(whom), message = std::move(message)] {
+        for (const core::SessionId id : whom) {
+            if (Session* subscriber = session(id)) subscriber->on_notification(*message);
+        }
+    });
+}
+
+void Worker::post_missed(core::SessionId id) {
+    run([this, id] {
+        if (Session* subscriber = session(id)) subscriber->on_missed();
+    });
+}
+
+void Worker::tell_channels(Session& session) {
+    if (const auto number = session.relay().take_channels_moved())
+        control_.listen({number_, session.id()}, session.relay().channels(), *number);
+}
+
 void Worker::post_give_up_idle() {
     run([this] { seek_idle(); });
 }
@@ -144,6 +170,7 @@ void Worker::note_closed(Session& session, std::string_view why) {
 void Worker::forget(Session& session) {
     if (sessions_.find(session.id()) != &session) return;
     shared_.cancels.remove(session.relay().identity().pid);
+    if (!session.relay().channels().empty()) control_.listen({number_, session.id()}, {}, 0);
     session_count_.fetch_sub(1, std::memory_order_relaxed);
     shared_.connections.fetch_sub(1);
     dead_sessions_.push_back(sessions_.remove(session.id()));

@@ -6,6 +6,7 @@
 
 #include "core/audit.h"
 #include "core/counters.h"
+#include "core/listener.h"
 #include "core/relay.h"
 #include "daemon/backend_connection.h"
 #include "daemon/epoll_engine.h"
@@ -44,6 +45,9 @@ class ControlPlane {
     virtual ~ControlPlane() = default;
     /// Somebody waits, or a slot came free: see whether a connect is due.
     virtual void wake_connector() = 0;
+    /// `who` listens on these channels from now on (core/listener.h).
+    virtual void listen(const core::Subscriber& who, std::vector<std::string> channels,
+                        std::uint64_t number) = 0;
     /// Sends a CancelRequest; `done` is called on the control thread when it has ended.
     virtual void send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,
                              std::function<void(CancelEnd)> done) = 0;
@@ -90,6 +94,10 @@ class Worker {
     /// be hit.
     void post_cancel(core::SessionId id, std::function<void()> acted);
     void post_drain();
+    void post_subscribed(core::SessionId id, std::uint64_t number, bool late);
+    void post_notification(std::vector<core::SessionId> whom,
+                           std::shared_ptr<const std::string> message);
+    void post_missed(core::SessionId id);
     void post_give_up_idle();
     std::uint32_t session_count() const { return session_count_.load(std::memory_order_relaxed); }
     const WorkerCounters& counters() const { return counters_; }
@@ -105,6 +113,8 @@ class Worker {
     WelcomeCache& welcomes() { return shared_.welcomes; }
     Session* session(core::SessionId id) { return sessions_.find(id); }
     void settle();
+    /// What it listens on has changed: the shared listener is told.
+    void tell_channels(Session& session);
     void stop_waiting(Session& session);
     void forget(Session& session);
     /// `why`: for the log, empty where there is nothing to tell.

@@ -6,6 +6,7 @@
 
 namespace schemux::protocol::sqlstate {
 
+inline constexpr std::string_view warning = "01000";
 inline constexpr std::string_view connection_failure = "08006";
 inline constexpr std::string_view protocol_violation = "08P01";
 inline constexpr std::string_view feature_not_supported = "0A000";

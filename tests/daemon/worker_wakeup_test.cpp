@@ -54,6 +54,8 @@ class Peer {
 class NoControl final : public ControlPlane {
   public:
     void wake_connector() override {}
+    void listen(const core::Subscriber& /*who*/, std::vector<std::string> /*channels*/,
+                std::uint64_t /*number*/) override {}
     void send_cancel(const SocketAddress& /*address*/, std::uint32_t /*pid*/,
                      std::string /*secret*/, std::function<void(CancelEnd)> /*done*/) override {}
 };

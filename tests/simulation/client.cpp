@@ -193,6 +193,7 @@ void Client::on_closed(CloseReason reason) {
         case CloseReason::settings_lost:
         case CloseReason::pin_refused:
         case CloseReason::pin_expired:
+        case CloseReason::notifications_lost:
             demand(last_word_ && partial_.empty(), "who is closed is told why");
             return;
         case CloseReason::none:

@@ -235,6 +235,11 @@ void World::from_frontend(std::size_t at, std::string_view bytes) {
     pump(from);
 }
 
+void World::perform_on(std::size_t at, const std::function<Step(Relay&)>& act) {
+    Client& one = client(at);
+    if (!one.closed) perform(one, act(*one.relay));
+}
+
 void World::from_backend(std::size_t at, std::string_view bytes) {
     Server& server = *servers_[at];
     if (server.phase == ServerPhase::closed) return;

@@ -9,6 +9,7 @@
 #include "tests/support/relay_messages.h"
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -81,6 +82,8 @@ class World {
     /// As `end_cancel`, but the next one is on its way at once.
     void hear_until_cancel(std::size_t client);
     void drain(std::size_t client);
+    /// What else a worker asks of a relay.
+    void perform_on(std::size_t client, const std::function<Step(Relay&)>& act);
     void grant_waiting();
     void refuse_waiting(const protocol::ErrorFields& error);
 

@@ -1,0 +1,161 @@
+#include "daemon/shared_listener.h"
+
+#include "daemon/log.h"
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace asio = boost::asio;
+using asio::redirect_error;
+using asio::use_awaitable;
+
+namespace {
+
+constexpr auto retry_first = std::chrono::milliseconds(100);
+constexpr auto retry_longest = std::chrono::milliseconds(2'000);
+/// Between two looks at those who wait for their LISTEN: they wait for at most twice as long.
+constexpr auto patience = std::chrono::milliseconds(2'500);
+constexpr std::size_t read_bytes = 65'536;
+
+}  // namespace
+
+SharedListener::SharedListener(asio::io_context& io, Connector& connector,
+                               const std::vector<std::unique_ptr<Worker>>& workers)
+    : io_(io), connector_(connector), workers_(workers), listener_(*this), retry_(io), look_(io) {}
+
+void SharedListener::subscribe(const core::Subscriber& who, std::vector<std::string> channels,
+                               std::uint64_t number) {
+    listener_.subscribe(who, std::move(channels), number);
+    note_channels();
+    if (!listener_.wanted() && !running_) return;
+    look_at_waiting();
+    if (!std::exchange(running_, true)) asio::co_spawn(io_, run(), asio::detached);
+    if (listener_.connected()) asio::co_spawn(io_, write(), asio::detached);
+}
+
+void SharedListener::move() {
+    boost::system::error_code ignored;
+    if (socket_) socket_->close(ignored);
+}
+
+void SharedListener::stop() {
+    stopped_ = true;
+    retry_.cancel();
+    look_.cancel();
+    move();
+}
+
+/// Connects as long as anybody listens, and then once more, until it is stopped.
+asio::awaitable<void> SharedListener::run() {
+    auto wait = retry_first;
+    while (!stopped_ && listener_.wanted()) {
+        Connector::Attempt attempt = co_await connector_.try_candidates();
+        if (const auto* backend = std::get_if<NewBackend>(&attempt)) {
+            wait = retry_first;
+            co_await serve(backend->fd);
+        } else {
+            static LogLimiter limiter;
+            const auto& error = std::get<Connector::Failure>(attempt).error;
+            log_event_limited(limiter, LogLevel::warning, "listener_connect_failed",
+                              {{"sqlstate", error.sqlstate}, {"error", error.message}});
+        }
+        if (stopped_ || !listener_.wanted()) break;
+        boost::system::error_code error;
+        retry_.expires_after(std::exchange(wait, std::min(wait * 2, retry_longest)));
+        co_await retry_.async_wait(redirect_error(use_awaitable, error));
+    }
+    running_ = false;
+}
+
+asio::awaitable<void> SharedListener::serve(int fd) {
+    boost::system::error_code error;
+    socket_ = std::make_shared<Connector::Socket>(io_);
+    const std::shared_ptr<Connector::Socket> socket = socket_;
+    socket->assign(asio::generic::stream_protocol(AF_UNSPEC, SOCK_STREAM), fd, error);
+    if (error || stopped_) {
+        if (error) ::close(fd);
+        co_return;
+    }
+    listener_.on_connected();
+    connections_.add();
+    log_event(LogLevel::info, "listener_connected", {{"channels", listener_.channels()}});
+    co_await write();
+    std::array<char, read_bytes> buffer{};
+    bool useful = true;
+    while (useful && !stopped_) {
+        const std::size_t size = co_await socket->async_read_some(
+            asio::buffer(buffer), redirect_error(use_awaitable, error));
+        if (error) break;
+        useful = listener_.on_bytes({buffer.data(), size});
+        if (useful) co_await write();
+    }
+    if (!stopped_) {
+        losses_.add();
+        log_event(LogLevel::warning, "listener_lost",
+                  {{"error", useful ? error.message() : listener_.why()}});
+    }
+    connections_.subtract();
+    socket->close(error);
+    listener_.on_lost();
+}
+
+/// What another one is writing goes with its bytes.
+asio::awaitable<void> SharedListener::write() {
+    if (std::exchange(writing_, true)) co_return;
+    const std::shared_ptr<Connector::Socket> socket = socket_;
+    boost::system::error_code error;
+    while (!error && !listener_.output().empty()) {
+        const std::string bytes = std::exchange(listener_.output(), {});
+        co_await asio::async_write(*socket, asio::buffer(bytes),
+                                   redirect_error(use_awaitable, error));
+    }
+    writing_ = false;
+    if (error) socket->close(error);
+}
+
+void SharedListener::look_at_waiting() {
+    if (std::exchange(looking_, true)) return;
+    look_.expires_after(patience);
+    look_.async_wait([this](const boost::system::error_code& error) {
+        looking_ = false;
+        if (error) return;
+        listener_.look_at_waiting();
+        if (listener_.wanted()) look_at_waiting();
+    });
+}
+
+void SharedListener::note_channels() {
+    const std::uint64_t now = listener_.channels();
+    channels_.add(now - channels_.value());
+}
+
+void SharedListener::on_subscribed(const core::Subscriber& who, std::uint64_t number, bool late) {
+    workers_[who.worker]->post_subscribed(who.session, number, late);
+}
+
+void SharedListener::on_notification(std::span<const core::Subscriber> whom,
+                                     std::shared_ptr<const std::string> message) {
+    std::vector<std::vector<core::SessionId>> by_worker(workers_.size());
+    for (const core::Subscriber& who : whom)
+        by_worker[who.worker].push_back(who.session);
+    for (std::size_t number = 0; number < by_worker.size(); ++number) {
+        if (by_worker[number].empty()) continue;
+        workers_[number]->post_notification(std::move(by_worker[number]), message);
+    }
+}
+
+void SharedListener::on_missed(const core::Subscriber& who) {
+    workers_[who.worker]->post_missed(who.session);
+}
+
+}  // namespace schemux::daemon
