@@ -33,6 +33,7 @@ constexpr auto function_effects = std::to_array<FunctionEffect>({
     {"pg_advisory_unlock", Effect::release},
     {"pg_advisory_unlock_all", Effect::release},
     {"pg_advisory_unlock_shared", Effect::release},
+    {"pg_listening_channels", Effect::release},
     {"pg_try_advisory_lock", Effect::advisory_lock},
     {"pg_try_advisory_lock_shared", Effect::advisory_lock},
     {"setseed", Effect::seed},
@@ -215,6 +216,7 @@ void CallScanner::see_call(const Call& call) {
 
 // Adds what the function of pg_catalog does; false when it is not known.
 bool CallScanner::add_function(std::string_view lower_name) {
+    if (lower_name == "pg_notify") effects_.notifies = true;
     if (is_harmless_function(lower_name)) return true;
     if (lower_name == "set_config") {
         add_set_config();

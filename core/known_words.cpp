@@ -90,7 +90,7 @@ constexpr auto harmless_functions = std::to_array<std::string_view>({
     "pg_is_in_recovery", "pg_is_other_temp_schema", "pg_is_wal_replay_paused",
     "pg_isolation_test_session_is_blocked", "pg_jit_available", "pg_last_committed_xact",
     "pg_last_wal_receive_lsn", "pg_last_wal_replay_lsn", "pg_last_xact_replay_timestamp",
-    "pg_listening_channels", "pg_lock_status", "pg_log_backend_memory_contexts",
+    "pg_lock_status", "pg_log_backend_memory_contexts",
     "pg_ls_archive_statusdir", "pg_ls_dir", "pg_ls_logdir", "pg_ls_logicalmapdir",
     "pg_ls_logicalsnapdir", "pg_ls_replslotdir", "pg_ls_tmpdir", "pg_ls_waldir", "pg_lsn",
     "pg_mcv_list_items", "pg_my_temp_schema", "pg_notification_queue_usage", "pg_notify",

@@ -18,6 +18,12 @@ using protocol::BackendMessage;
 void Listener::subscribe(const Subscriber& who, std::vector<std::string> channels,
                          std::uint64_t number) {
     const auto known = subscriptions_.find(who);
+    const bool same = known != subscriptions_.end() && known->second.channels == channels;
+    if (same && !connected_) {
+        known->second.number = number;
+        known->second.answered = true;
+        return audience_.on_subscribed(who, number, true);
+    }
     if (known != subscriptions_.end()) {
         std::vector<std::string> left;
         std::set_difference(known->second.channels.begin(), known->second.channels.end(),

@@ -123,7 +123,7 @@ Step Relay::on_granted(Backend& backend) {
         backend.taint.full_reset || service_->keeps_backend || service_->state == StateCare::strict;
     note_placeholders();
     label_lost_ = settings_foreseen_ = reading_moved_ = pin_wanted_ = false;
-    channels_foreseen_ = ready_withheld_ = false;
+    hears_itself_ = channels_foreseen_ = ready_withheld_ = false;
     channels_.begin_lease();
     reset_.clear();
     restoring_ = 0;

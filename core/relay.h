@@ -355,7 +355,8 @@ class Relay {
     FeatureSet pinning() const;
     void load_channels(const StatementEffects& effects);
     void note_channels(const StatementEffects& effects);
-    bool must_withhold_ready() const;
+    bool withhold_ready();
+    void hear_itself();
     void take_channels(std::optional<std::vector<std::string>> there);
     void tell_ready();
     bool notified_elsewhere() const;
@@ -450,6 +451,7 @@ class Relay {
     SessionFeature wanted_for_{};
     TimePoint pinned_since_{};
     SessionChannels channels_;            ///< of a client that shares a listener with others
+    bool hears_itself_ = false;           ///< a text showed that it notifies
     bool channels_foreseen_ = false;      ///< a text showed that they may change
     bool ready_withheld_ = false;         ///< the last ReadyForQuery: until the listener listens
     std::string notifications_;           ///< that wait for the end of what is under way

@@ -356,8 +356,7 @@ Take Relay::on_ready(const MessageInHand& message) {
     if (!label_lost_) reset_.clear();
     if (*status == protocol::TransactionStatus::failed) channels_.roll_back();
     if (restored || answer == Answer::forward) tell_withheld();
-    if ((restored || answer == Answer::forward) && must_withhold_ready()) {
-        ready_withheld_ = true;
+    if ((restored || answer == Answer::forward) && withhold_ready()) {
         return Take::consumed;
     }
     return pass(message, restored ? Answer::forward : answer);

@@ -68,17 +68,26 @@ void Relay::note_channels(const StatementEffects& effects) {
     const bool explicitly =
         effects.has(Effect::listen) || (effects.has(Effect::release) && !channels_.none());
     channels_foreseen_ = channels_foreseen_ || explicitly;
+    hears_itself_ = hears_itself_ || (effects.notifies && !channels_.none());
     if (explicitly || effects.has(Effect::opaque))
         suspected_.add(FeatureSet::of(SessionFeature::listen));
 }
 
 /// Behind LISTEN the client is told that it is ready when the shared listener listens, too: what is
-/// notified from then on must not be missed.
-bool Relay::must_withhold_ready() const {
-    const bool quiet = backend_->replies.empty() && at_batch_end();
+/// notified from then on must not be missed. Behind NOTIFY it has heard itself by then.
+bool Relay::withhold_ready() {
+    if (!channels_foreseen_ && !hears_itself_) return false;
+    const bool quiet = backend_->replies.empty() && at_batch_end() &&
+                       backend_->transaction == protocol::TransactionStatus::idle;
+    if (!quiet || phase_ != RelayPhase::leased || last_word_ || terminated_) return false;
     const bool asks = channels_foreseen_ && suspected_.has(SessionFeature::listen);
-    return asks && quiet && phase_ == RelayPhase::leased && !last_word_ && !terminated_ &&
-           backend_->transaction == protocol::TransactionStatus::idle;
+    if (!asks) hear_itself();
+    ready_withheld_ = asks || channels_.awaited();
+    return ready_withheld_;
+}
+
+void Relay::hear_itself() {
+    if (std::exchange(hears_itself_, false) && !channels_.none()) channels_.await();
 }
 
 /// What PostgreSQL says that the backend listens on; nothing if it is too much to be shared: then
@@ -90,6 +99,7 @@ void Relay::take_channels(std::optional<std::vector<std::string>> there) {
         channels_.clear();
     }
     channels_foreseen_ = false;
+    if (ready_withheld_) hear_itself();
     if (!channels_.awaited()) tell_ready();
 }
 

@@ -44,6 +44,8 @@ class SessionChannels {
     void confirm(std::uint64_t told) {
         if (told == told_ && !moved_) awaited_ = false;
     }
+    /// It is told of the same ones again: what was heard until then is told before it confirms.
+    void await() { moved_ = awaited_ = true; }
     /// True while it may not listen yet on what the client has begun to listen on.
     bool awaited() const { return awaited_; }
 

@@ -199,12 +199,14 @@ Next Classifier::simple_statement() {
         case word_key("refresh"):
         case word_key("lock"):
         case word_key("checkpoint"):
-        case word_key("notify"):
         case word_key("reassign"):
         case word_key("import"):
             return Next::done;
         case word_key("drop"):
             effects_.drops = true;
+            return Next::done;
+        case word_key("notify"):
+            effects_.notifies = true;
             return Next::done;
         case word_key("savepoint"):
         case word_key("release"):

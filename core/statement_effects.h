@@ -24,7 +24,7 @@ enum class Effect : std::uint16_t {
     load = 1U << 8,           ///< LOAD
     opaque = 1U << 9,         ///< not known to be harmless
     seed = 1U << 10,          ///< setseed
-    release = 1U << 11,       ///< UNLISTEN, pg_advisory_unlock: only ends what was there
+    release = 1U << 11,       ///< UNLISTEN, pg_advisory_unlock: only ends, or tells, what was there
     perhaps = 1U << 12,       ///< one of these, perhaps, or only for the transaction
 };
 
@@ -42,6 +42,7 @@ struct StatementEffects {
     bool changes_reading = false;     ///< sets what later texts are read by, here too
     bool drops = false;               ///< DROP, CLOSE: may end what pins a client
     bool copy = false;                ///< COPY
+    bool notifies = false;            ///< NOTIFY, pg_notify
     bool single_statement = false;    ///< exactly one that is not empty
     bool names_statements = false;    ///< find_names will find something (name_references.h)
 

@@ -166,6 +166,18 @@ TEST_F(ListenerTest, NobodyWaitsForeverForAConnection) {
     EXPECT_EQ(ears.take(), Lines{"1 missed"});
 }
 
+TEST_F(ListenerTest, WhoAsksAgainIsAnsweredBehindWhatWasHeard) {
+    connect();
+    listener.subscribe(who(1), {"a"}, 1);
+    hear(ready());
+    listener.subscribe(who(1), {"a"}, 2);
+    hear(notification("a") + ready());
+    EXPECT_EQ(ears.take(), (Lines{"1 subscribed 1", "a: 1", "1 subscribed 2"}));
+    listener.on_lost();
+    listener.subscribe(who(1), {"a"}, 3);
+    EXPECT_EQ(ears.take(), Lines{"1 late 3"});
+}
+
 TEST_F(ListenerTest, WhatPostgresDoesNotSayHereEndsTheConnection) {
     connect();
     EXPECT_TRUE(listener.on_bytes(message('N', std::string("\0", 1)) +

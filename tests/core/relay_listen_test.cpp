@@ -181,6 +181,22 @@ TEST(RelayListen, BatchWithLoadedChannels) {
     script.check_whole();
 }
 
+TEST(RelayListen, WhoNotifiesHasHeardItselfWhenItIsReady) {
+    Script script(sharing());
+    listening_on_a(script)
+        .frontend(query("notify a"))
+        .backend_gets(query("notify a"))
+        .backend(command_complete("NOTIFY") + ready())
+        .frontend_gets(command_complete("NOTIFY"))
+        .leased()
+        .that(notified(notification("a")))
+        .frontend_gets("")
+        .that(listener_is_told({"a"}))
+        .frontend_gets(notification("a") + ready())
+        .released();
+    script.check_whole();
+}
+
 TEST(RelayListen, NotificationsWaitForTheEndOfTheTransaction) {
     Script script(sharing());
     listening_on_a(script)

@@ -83,6 +83,7 @@ _EVERYWHERE = ("local", "undone", "startup", "transactions", "prepared", "cursor
 AGREED = {
     "transaction": (*_EVERYWHERE, "settings", "resets"),
     "pinning": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "seed", "listen"),
+    "sharing": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "seed", "listen"),
     "session": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "sequences", "seed",
                 "listen"),
     "none": tuple(FEATURES),

@@ -40,9 +40,11 @@ SELECT setval('{schema}.numbers', 1, false), setval('{schema}.letters', 1, false
 
 # `pinning`: in transaction mode, where a client keeps a backend for what cannot travel; in
 # `transaction` it has that until the transaction ends.
-MODES = ("transaction", "pinning", "session")
+# `sharing`: as pinning, with one session that listens for all.
+MODES = ("transaction", "pinning", "sharing", "session")
 PINS = {feature: "pin" for feature in ("temp_table", "advisory_lock", "hold_cursor", "listen",
                                        "seed", "load")}
+SHARES = {**PINS, "listen": "share"}
 ALLOW = dict.fromkeys(PINS, "allow")
 
 
@@ -74,7 +76,7 @@ class Place(bed.Bed):
                 del pool["min_connections"]  # PostgreSQL has so many connections
             instance = self.schemux(f"{mode}_{number}", {
                 "backend": {"dsn": self.postgres.dsn(dbname=databases["pooled"])}, "pool": pool,
-                "services": services(PINS if mode == "pinning" else ALLOW)})
+                "services": services({"pinning": PINS, "sharing": SHARES}.get(mode, ALLOW))})
             ways[mode] = bed.Endpoint(mode, instance.port)
         return ways, list(databases.values())
 

@@ -244,6 +244,7 @@ def main():
         signal.signal(number, stop_on_signal)
     counts = {arguments.mode: arguments.count} if arguments.mode else {
         "transaction": arguments.count, "pinning": arguments.count // 4,
+        "sharing": arguments.count // 4,
         "session": arguments.count // 4}
     where = place.Place(arguments.schemux, min(arguments.jobs, max(arguments.count, 1)))
     passed = failed = 0
