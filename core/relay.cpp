@@ -123,6 +123,7 @@ Step Relay::on_granted(Backend& backend) {
         backend.taint.full_reset || service_->keeps_backend || service_->state == StateCare::strict;
     note_placeholders();
     label_lost_ = settings_foreseen_ = reading_moved_ = pin_wanted_ = false;
+    heard_before_ = Heard::no;
     hears_itself_ = channels_foreseen_ = ready_withheld_ = false;
     channels_.begin_lease();
     reset_.clear();
@@ -272,7 +273,7 @@ bool Relay::work_is_over() const {
 
 bool Relay::can_release() const {
     if (phase_ == RelayPhase::lingering) return work_is_over();
-    return work_is_over() && !keeps_backend() && !ready_withheld_;
+    return work_is_over() && !keeps_backend() && !ready_withheld_ && heard_before_ != Heard::asked;
 }
 
 Step Relay::finish_batch() {
@@ -297,7 +298,7 @@ Step Relay::finish_batch() {
         if (cancelling() || ask_for_features()) return {};
         if (step_.next != Next::proceed) return std::exchange(step_, {});
     }
-    if (may_be_notified()) tell_notifications();
+    if (!notifications_.empty() && may_be_notified()) tell_notifications();
     if (!can_release()) return {};
     if (!pin_wanted_) {
         counters_.transactions.add();

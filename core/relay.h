@@ -360,7 +360,9 @@ class Relay {
     void take_channels(std::optional<std::vector<std::string>> there);
     void tell_ready();
     bool notified_elsewhere() const;
-    Take on_elsewhere_notified(const MessageInHand& message);
+    Take on_notified(const MessageInHand& message);
+    enum class Heard : std::uint8_t { no, asked, late, yes };
+    bool must_hear_before(const StatementEffects& effects);
     bool may_be_notified() const;
     Step end_unnotified(const protocol::ErrorFields& error);
     void warn_of_missed(std::string why);
@@ -452,6 +454,7 @@ class Relay {
     TimePoint pinned_since_{};
     SessionChannels channels_;            ///< of a client that shares a listener with others
     bool hears_itself_ = false;           ///< a text showed that it notifies
+    Heard heard_before_ = Heard::no;      ///< what others notified of in this backend
     bool channels_foreseen_ = false;      ///< a text showed that they may change
     bool ready_withheld_ = false;         ///< the last ReadyForQuery: until the listener listens
     std::string notifications_;           ///< that wait for the end of what is under way

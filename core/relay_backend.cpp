@@ -46,8 +46,6 @@ Take Relay::visit_backend(const MessageInHand& message) {
     if (last_word_ && !is_error && !is_asynchronous(type)) return poison("a message behind FATAL");
     if (describes_statement(type)) return on_description(message);
     if (type == BackendMessage::data_row && asking()) return on_told(message);
-    const bool notified = type == BackendMessage::notification_response;
-    if (notified && notified_elsewhere()) return on_elsewhere_notified(message);
     if (handling == Handling::forward) return stream_from_backend(message);
     if (message.complete()) return on_inspected(message);
     if (message.header.length <= limits::inspected_message_max) return Take::need_more;
@@ -126,6 +124,8 @@ Take Relay::on_inspected(const MessageInHand& message) {
             return on_ready(message);
         case BackendMessage::command_complete:
             return on_command_complete(message);
+        case BackendMessage::notification_response:
+            return on_notified(message);
         case BackendMessage::copy_in_response:
             return on_copy_in(message);
         case BackendMessage::parse_complete:
@@ -145,7 +145,6 @@ Take Relay::on_inspected(const MessageInHand& message) {
         case BackendMessage::data_row:
         case BackendMessage::function_call_response:
         case BackendMessage::negotiate_protocol_version:
-        case BackendMessage::notification_response:
         case BackendMessage::parameter_description:
         case BackendMessage::row_description:
             break;

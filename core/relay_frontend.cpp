@@ -346,6 +346,7 @@ Take Relay::on_query(const MessageInHand& message) {
     }
     if (waits_for_pin(effects)) return stall();
     if (auto error = forbidden(effects)) return refuse(message, std::move(*error));
+    if (must_hear_before(effects)) return stall();
     load_channels(effects);
     if (changed) counters_.rewrites.add();
     return send_query(message, statement, effects, statement ? statement->text : *text);

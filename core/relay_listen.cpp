@@ -9,6 +9,7 @@
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
 #include "protocol/wire_reader.h"
+#include "protocol/wire_writer.h"
 
 #include <algorithm>
 #include <utility>
@@ -21,7 +22,27 @@ using protocol::Severity;
 
 namespace {
 
-constexpr std::size_t pid_bytes = 4;  ///< of a NotificationResponse, in front of its channel
+// A NotificationResponse: pid, channel, payload.
+constexpr std::size_t pid_at = protocol::header_bytes;
+constexpr std::size_t channel_at = pid_at + sizeof(std::uint32_t);
+
+std::uint32_t pid_in(std::string_view notification) {
+    return protocol::read_u32(notification.data() + pid_at);
+}
+
+std::string_view channel_in(std::string_view notification) {
+    const std::string_view names = notification.substr(channel_at);
+    return names.substr(0, names.find('\0'));
+}
+
+void append_with_pid(std::string& out, std::string_view notification, std::uint32_t pid) {
+    const std::string_view names = notification.substr(channel_at);
+    protocol::WireWriter(out)
+        .begin_message(notification.front())
+        .u32(pid)
+        .bytes(names)
+        .end_message();
+}
 
 }  // namespace
 
@@ -119,9 +140,14 @@ Step Relay::on_subscribed(std::uint64_t told, bool late) {
     channels_.confirm(told);
     if (channels_.awaited() || phase_ == RelayPhase::closed) return {};
     if (late) warn_of_missed("LISTEN is not in effect yet");
-    if (!ready_withheld_) return {};
-    tell_notifications();
-    tell_ready();
+    if (phase_ != RelayPhase::leased) return {};
+    heard_before_ = late ? Heard::late : Heard::yes;
+    if (ready_withheld_) {
+        tell_notifications();
+        tell_ready();
+    } else if (!stalled_) {
+        return {};
+    }
     step_ = {};
     return held_.empty() ? finish_batch() : process_frontend({});
 }
@@ -131,18 +157,28 @@ bool Relay::notified_elsewhere() const {
     return shares_listen() && !pinned_.has(SessionFeature::listen);
 }
 
-/// All but what the very transaction notifies of that begins to listen.
-Take Relay::on_elsewhere_notified(const MessageInHand& message) {
-    if (message.header.length > limits::inspected_message_max)
-        return poison("an impossible length");
-    if (!message.complete()) return Take::need_more;
+/// Told by the backend. Where another session listens, too, only what the very transaction notifies
+/// of that begins to listen. It comes behind the answers that we make, however the bytes are cut.
+Take Relay::on_notified(const MessageInHand& message) {
     settle_head();
-    const std::string_view body = message.body();
-    const std::string_view channel = body.substr(pid_bytes);
-    const bool begun = !channels_.has(channel.substr(0, channel.find('\0')));
-    if (begun && protocol::read_u32(body.data()) == backend_->pid)
-        worker_.to_frontend.forward(message.bytes);
+    const bool own = pid_in(message.bytes) == backend_->pid;
+    const bool begun = own && !channels_.has(channel_in(message.bytes));
+    if (notified_elsewhere() && !begun) return Take::consumed;
+    if (!own) return pass(message, Answer::forward);
+    worker_.to_frontend.generate(
+        [&](std::string& out) { append_with_pid(out, message.bytes, identity_.pid); });
     return Take::consumed;
+}
+
+/// A text is to be sent that notifies: what an earlier client of this backend notified of must have
+/// been heard before, since nothing else tells it from the client's own.
+bool Relay::must_hear_before(const StatementEffects& effects) {
+    if (heard_before_ == Heard::asked) return true;
+    const bool heard = heard_before_ != Heard::no || channels_.none();
+    if (!effects.notifies || heard || !notified_elsewhere()) return false;
+    channels_.await();
+    heard_before_ = Heard::asked;
+    return true;
 }
 
 /// Between two answers, and never in a transaction.
@@ -163,11 +199,9 @@ bool Relay::may_be_notified() const {
 
 Step Relay::on_notification(std::string_view message, std::size_t unread) {
     if (phase_ == RelayPhase::closed || phase_ == RelayPhase::lingering) return {};
-    constexpr std::size_t before_channel = protocol::header_bytes + pid_bytes;
-    const std::size_t end = message.find('\0', before_channel);
     // It was on its way when the client said UNLISTEN.
-    if (!channels_.has(message.substr(before_channel, end - before_channel))) return {};
-    const bool ascii = std::all_of(message.begin() + before_channel, message.end(), [](char byte) {
+    if (!channels_.has(channel_in(message))) return {};
+    const bool ascii = std::all_of(message.begin() + channel_at, message.end(), [](char byte) {
         return static_cast<unsigned char>(byte) < 0x80;
     });
     if (!ascii && encoding_ != EncodingClass::utf8) {
@@ -181,10 +215,12 @@ Step Relay::on_notification(std::string_view message, std::size_t unread) {
             "terminating connection because too many notifications wait for it", Severity::fatal);
         error.detail = "At most " + std::to_string(limits::waiting_notifications_max) +
                        " bytes may wait, for the end of a transaction or to be read.";
-        return end_unnotified(std::move(error));
+        return end_unnotified(error);
     }
     counters_.notifications.add();
-    notifications_.append(message);
+    const bool own = heard_before_ == Heard::yes && phase_ == RelayPhase::leased &&
+                     pid_in(message) == backend_->pid;
+    append_with_pid(notifications_, message, own ? identity_.pid : pid_in(message));
     if (may_be_notified()) tell_notifications();
     return {};
 }

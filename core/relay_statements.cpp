@@ -347,6 +347,7 @@ Take Relay::on_bind(const MessageInHand& message) {
     if (phase_ == RelayPhase::idle) return acquire();
     StatementRef statement = known.statement;
     if (waits_for_pin(statement->effects)) return stall();
+    if (must_hear_before(statement->effects)) return stall();
     load_channels(statement->effects);
     const Copy copy = ready_on_backend(statement);
     if (copy != Copy::ready) return unready(message, copy);

@@ -41,7 +41,6 @@ void Session::start(int fd, std::string_view first_bytes) {
 void Session::on_bytes(std::string_view bytes) {
     remember_tail(bytes);
     perform(relay_->on_frontend_bytes(bytes));
-    worker_.tell_channels(*this);
     worker_.settle();
 }
 
@@ -65,7 +64,6 @@ void Session::on_end(int /*error*/) {
 void Session::on_backend_bytes(std::string_view bytes) {
     const Step step = relay_->on_backend_bytes(bytes);
     tell_pins();
-    worker_.tell_channels(*this);
     perform(step);
 }
 
@@ -180,6 +178,7 @@ void Session::perform(Step step) {
         flush();
         switch (step.next) {
             case Next::proceed:
+                worker_.tell_channels(*this);
                 apply_backpressure();
                 return;
             case Next::acquire: {

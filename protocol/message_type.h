@@ -100,7 +100,7 @@ constexpr HandlingTable backend_handling() {
     table[index(BackendMessage::copy_done)] = Handling::forward;
     table[index(BackendMessage::copy_out_response)] = Handling::forward;
     table[index(BackendMessage::function_call_response)] = Handling::forward;
-    table[index(BackendMessage::notification_response)] = Handling::forward;
+    table[index(BackendMessage::notification_response)] = Handling::inspect;
     table[index(BackendMessage::notice_response)] = Handling::inspect;
     table[index(BackendMessage::error_response)] = Handling::inspect;
     table[index(BackendMessage::parameter_status)] = Handling::inspect;

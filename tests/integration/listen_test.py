@@ -1,6 +1,7 @@
 """LISTEN in transaction mode with `listen: share`: one session beyond the pool listens for all, and
 no client keeps a backend. What a client gets is what it would get on a connection of its own."""
 
+import struct
 import time
 
 import harness
@@ -27,6 +28,11 @@ STEPS = [
 def told(messages):
     """The notifications among them, without whose they are."""
     return [tuple(message.body[4:-1].decode().split("\0")) for message in messages
+            if message.kind == "A"]
+
+
+def pids(messages):
+    return [struct.unpack("!I", message.body[:4])[0] for message in messages
             if message.kind == "A"]
 
 
@@ -137,14 +143,22 @@ class Listening(Sharing):
         self.assertEqual(told(messages), [("a", "x")])
 
     def test_own_notifications_come_ahead_of_the_answers_end(self):
-        client = self.wire()
-        client.ask("LISTEN a")
-        for number in range(50):
-            for text in (f"NOTIFY a, '{number}'", f"SELECT pg_notify('a', '{number}')"):
-                self.assertEqual(told(client.ask(text)), [("a", str(number))])
+        clients = [self.wire(), self.wire("orders")]
+        for client in clients:
+            client.ask("LISTEN a")
+        for number in range(60):
+            own, other = clients[number % 2], clients[1 - number % 2]
+            text = f"NOTIFY a, '{number}'" if number % 3 else f"SELECT pg_notify('a', '{number}')"
+            messages = own.ask(text)
+            self.assertEqual(told(messages), [("a", str(number))])
+            self.assertEqual(pids(messages), [own.pid])
+            message = other.read()
+            self.assertEqual(told([message]), [("a", str(number))])
+            self.assertNotEqual(pids([message]), [other.pid])
         client.ask("BEGIN")
         client.ask("NOTIFY a, 'y'")
-        self.assertEqual(told(client.ask("COMMIT")), [("a", "y")])
+        messages = client.ask("COMMIT")
+        self.assertEqual((told(messages), pids(messages)), ([("a", "y")], [client.pid]))
 
     def test_own_notification_of_the_transaction(self):
         client = self.wire()

@@ -98,6 +98,15 @@ class Pins(harness.Case):
                 self.assert_clean()
                 client.close()
 
+    def test_own_notifications_have_the_clients_pid(self):
+        client = self.wire()
+        self.say(client, "LISTEN here")
+        own = [one for one in client.ask("NOTIFY here") if one.kind == "A"]
+        self.assertEqual([int.from_bytes(one.body[:4], "big") for one in own], [client.pid])
+        stranger = self.wire("orders")
+        self.say(stranger, "NOTIFY here")
+        self.assertNotEqual(int.from_bytes(client.read().body[:4], "big"), client.pid)
+
     def test_extended_protocol(self):
         client = self.wire()
         client.send(wire.parse("", "CREATE TEMP TABLE kept (n int)"), wire.bind(), wire.execute(),

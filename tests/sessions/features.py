@@ -75,6 +75,7 @@ FEATURES = {
     "sequences": "currval and lastval in a later transaction (E3)",
     "seed": "setseed and random (E2)",
     "listen": "LISTEN and what is heard (E2, E19)",
+    "channels": "pg_listening_channels() in a transaction (E2, E67)",
     "discard": "DISCARD and the resets that drivers send (E2, E12, E41)",
 }
 _EVERYWHERE = ("local", "undone", "startup", "transactions", "prepared", "cursors", "briefly",
@@ -82,10 +83,11 @@ _EVERYWHERE = ("local", "undone", "startup", "transactions", "prepared", "cursor
 # By the mode of the pool; `none` is PostgreSQL itself.
 AGREED = {
     "transaction": (*_EVERYWHERE, "settings", "resets"),
-    "pinning": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "seed", "listen"),
+    "pinning": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "seed", "listen",
+                "channels"),
     "sharing": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "seed", "listen"),
     "session": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "sequences", "seed",
-                "listen"),
+                "listen", "channels"),
     "none": tuple(FEATURES),
 }
 # PostgreSQL itself reads the literals of a prepared statement again when somebody makes the first

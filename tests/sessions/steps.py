@@ -416,7 +416,17 @@ def listen(g, client):
     g.say(client, g.rng.choice((
         f"LISTEN {channel}", f"LISTEN {channel}", f"UNLISTEN {channel}", "UNLISTEN *",
         f"NOTIFY {channel}", f"NOTIFY {channel}, '{payload}'", f"NOTIFY {channel}, '{payload}'",
-        f"SELECT pg_notify({plain}, '{payload}')", CHANNELS_SEEN)))
+        f"SELECT pg_notify({plain}, '{payload}')")))
+
+
+@step("listen", 1, when="idle")
+def see_channels(g, client):
+    g.say(client, CHANNELS_SEEN)
+
+
+@step("channels", 1, when="open")
+def see_channels_in_transaction(g, client):
+    g.say(client, CHANNELS_SEEN)
 
 
 @step("seed", 2)

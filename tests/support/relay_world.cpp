@@ -237,7 +237,9 @@ void World::from_frontend(std::size_t at, std::string_view bytes) {
 
 void World::perform_on(std::size_t at, const std::function<Step(Relay&)>& act) {
     Client& one = client(at);
-    if (!one.closed) perform(one, act(*one.relay));
+    if (one.closed) return;
+    perform(one, act(*one.relay));
+    pump(one);
 }
 
 void World::from_backend(std::size_t at, std::string_view bytes) {
