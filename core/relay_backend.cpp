@@ -231,6 +231,8 @@ Take Relay::on_error(const MessageInHand& message) {
     } else if (answering_us() && !is_last_word &&
                (head->request == Request::query || failed_unheard())) {
         // Of settle_strays() it has shown what it was to show; on_settings_told() asks once more.
+        // A cancel that hit load_channels(): what the backend listens on is not all.
+        if (head->answer == Answer::discard) channels_.begin_lease();
     } else if (is_missing_statement(head, error->sqlstate)) {
         // PostgreSQL's words speak of the name that it knows.
         emit_error(unknown_statement(head->statement->name));
@@ -355,9 +357,7 @@ Take Relay::on_ready(const MessageInHand& message) {
     if (!label_lost_) reset_.clear();
     if (*status == protocol::TransactionStatus::failed) channels_.roll_back();
     if (restored || answer == Answer::forward) tell_withheld();
-    if ((restored || answer == Answer::forward) && withhold_ready()) {
-        return Take::consumed;
-    }
+    if ((restored || answer == Answer::forward) && withhold_ready()) return Take::consumed;
     return pass(message, restored ? Answer::forward : answer);
 }
 

@@ -141,7 +141,8 @@ Step Relay::on_subscribed(std::uint64_t told, bool late) {
     if (channels_.awaited() || phase_ == RelayPhase::closed) return {};
     if (late) warn_of_missed("LISTEN is not in effect yet");
     if (phase_ != RelayPhase::leased) return {};
-    heard_before_ = late ? Heard::late : Heard::yes;
+    // Of what an earlier lease asked for, the answer tells nothing of this backend.
+    if (heard_before_ == Heard::asked) heard_before_ = late ? Heard::late : Heard::yes;
     if (ready_withheld_) {
         tell_notifications();
         tell_ready();
@@ -241,7 +242,10 @@ void Relay::warn_of_missed(std::string why) {
     protocol::ErrorFields warning =
         make_error(sqlstate::warning, "notifications may have been missed", Severity::warning);
     warning.detail = std::move(why);
-    protocol::append_error(notifications_, warning);
+    std::string said;
+    protocol::append_error(said, warning);
+    // Once is enough, however often it happens while it waits.
+    if (!notifications_.ends_with(said)) notifications_ += said;
     if (may_be_notified()) tell_notifications();
 }
 

@@ -97,6 +97,7 @@ asio::awaitable<void> SharedListener::serve(int fd) {
             asio::buffer(buffer), redirect_error(use_awaitable, error));
         if (error) break;
         useful = listener_.on_bytes({buffer.data(), size});
+        note_channels();
         if (useful) co_await write();
     }
     if (!stopped_) {

@@ -170,7 +170,10 @@ void Worker::note_closed(Session& session, std::string_view why) {
 void Worker::forget(Session& session) {
     if (sessions_.find(session.id()) != &session) return;
     shared_.cancels.remove(session.relay().identity().pid);
-    if (!session.relay().channels().empty()) control_.listen({number_, session.id()}, {}, 0);
+    // Or it has ended them and gone in one turn.
+    const bool ended = session.relay().take_channels_moved().has_value();
+    if (ended || !session.relay().channels().empty())
+        control_.listen({number_, session.id()}, {}, 0);
     session_count_.fetch_sub(1, std::memory_order_relaxed);
     shared_.connections.fetch_sub(1);
     dead_sessions_.push_back(sessions_.remove(session.id()));

@@ -172,6 +172,44 @@ TEST(RelayListen, RollbackKeepsWhatTheBackendWasToldInIt) {
     script.check();
 }
 
+TEST(RelayListen, CancelThatHitsTheLoadingLosesNothing) {
+    Script script(sharing());
+    listening_on_a(script)
+        .frontend(query("unlisten b"))
+        .backend_gets(query("LISTEN \"a\";") + query("unlisten b"))
+        .backend(error("57014", "canceling statement due to user request") + ready() +
+                 command_complete("UNLISTEN") + ready())
+        .frontend_gets(command_complete("UNLISTEN"))
+        .backend_gets(question())
+        .backend(told("="))
+        .frontend_gets(ready())
+        .that([](World& world) { EXPECT_EQ(world.client(0).relay->channels(), Names{"a"}); })
+        .released_after(full_reset);
+    script.check();
+}
+
+TEST(RelayListen, WarningsThatWaitAreOneWarning) {
+    Script script(sharing());
+    listening_on_a(script)
+        .frontend(query("begin"))
+        .whatever_backend_got()
+        .backend(command_complete("BEGIN") + ready('T'))
+        .that([](World& world) {
+            for (int times = 0; times < 3; ++times)
+                world.client(0).relay->on_missed();
+        })
+        .frontend(query("commit"))
+        .whatever_backend_got()
+        .backend(command_complete("COMMIT") + ready())
+        .that([](World& world) {
+            const std::string& received = world.client(0).received;
+            const std::size_t first = received.find("01000");
+            ASSERT_NE(first, std::string::npos);
+            EXPECT_EQ(received.find("01000", first + 1), std::string::npos);
+        });
+    script.check_whole();
+}
+
 TEST(RelayListen, BatchWithLoadedChannels) {
     Script script(sharing());
     const std::string batch = parse("", "unlisten *") + bind("", "") + execute() + sync();

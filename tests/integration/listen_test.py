@@ -113,6 +113,15 @@ class Listening(Sharing):
             client.close()
         self.wait_until(lambda: self.metric("schemux_listener_channels") == 0, "them to go")
 
+    def test_who_ends_it_and_goes_is_forgotten(self):
+        for last in ("DISCARD ALL", "UNLISTEN *", "UNLISTEN a", "SELECT 1"):
+            with self.subTest(last):
+                client = self.wire()
+                client.ask("LISTEN a")
+                client.send(wire.query(last), wire.TERMINATE)
+                client.read_to_end()
+                self.wait_until(lambda: self.metric("schemux_listener_channels") == 0, "it to go")
+
     def test_order_and_atomicity(self):
         listening = self.wire("orders")
         listening.ask("LISTEN a")
