@@ -24,6 +24,12 @@ std::string_view without_quotes(const Token& token, std::string_view text) {
     return quoted ? text.substr(1, text.size() - 2) : text;
 }
 
+// Directly behind a template a word is the end of a table's name: `<<tables.x>>language`.
+bool is_suffix(std::string_view whole_text, std::size_t at) {
+    const std::string_view before = whole_text.substr(0, at);
+    return before.ends_with(">>") || before.ends_with("}}");
+}
+
 // The LANGUAGE of the statement that begins at `begin`; without one it is SQL, or PL/pgSQL in DO.
 bool in_sql_language(std::string_view whole_text, std::size_t begin, bool conforming) {
     SqlLexer lexer(whole_text, conforming);
@@ -41,7 +47,7 @@ bool in_sql_language(std::string_view whole_text, std::size_t begin, bool confor
         if (text == "(") ++parentheses;
         if (text == ")" && parentheses > 0) --parentheses;
         behind_language = parentheses == 0 && token.kind == TokenKind::identifier &&
-                          equals_word(text, "language");
+                          equals_word(text, "language") && !is_suffix(whole_text, token.begin);
     }
 }
 

@@ -226,6 +226,8 @@ TEST(TemplateRewriter, BodiesOfFunctionsAndBlocksAreCode) {
          "/* x */ CREATE /* y */ FUNCTION f(a text DEFAULT $${{schema}}$$, language text) AS "
          "$$\"app\".g$$ LANGUAGE SQL"},
         {"CREATE FUNCTION f() AS $$ {{nope}} $$ LANGUAGE sql", "42601@27"},
+        {"CREATE FUNCTION f() AS $$ {{nope}} $$ <<tables.x>>LANGUAGE plv8", "42601@27"},
+        {"CREATE FUNCTION f() AS $$ {{nope}} $$ {{tables.x}}language plv8", "42601@27"},
         {"DO $a$ $b$ {{nope}} {{tables.x}} $b$ $a$", "DO $a$ $b$ {{nope}} \"app\".x $b$ $a$"},
         {"CREATE FUNCTION f() LANGUAGE plpython3u AS $$ {{tables.x}} {{nope}} $$", "="},
         {"CREATE FUNCTION f() AS $$ {{tables.x}} {{nope}} $$ LANGUAGE \"plv8\"", "="},
