@@ -360,9 +360,14 @@ bool Relay::take_away_closed(const Statement& statement) {
 /// A Query that is nothing but the DEALLOCATE of a statement that there is needs no backend, when
 /// the client has none: the copies stay where they are, as with Close.
 bool Relay::answer_deallocate(std::string_view text) {
-    const std::size_t first = text.find_first_not_of(" \t\r\n");
-    const bool may_be = first != text.npos && (text[first] | 0x20) == 'd' &&
-                        text.size() <= limits::lone_deallocate_max &&
+    // To the letter: a statement's words are told apart by their first eight bytes.
+    constexpr std::string_view command = "deallocate";
+    const std::size_t first = std::min(text.find_first_not_of(" \t\r\n"), text.size());
+    const std::string_view word = text.substr(first, command.size());
+    const bool is_command =
+        std::equal(word.begin(), word.end(), command.begin(), command.end(),
+                   [](char byte, char letter) { return (byte | 0x20) == letter; });
+    const bool may_be = is_command && text.size() <= limits::lone_deallocate_max &&
                         encoding_ != EncodingClass::unsafe;
     if (!may_be) return false;
     const NameReferences names = find_names(text, standard_strings_);

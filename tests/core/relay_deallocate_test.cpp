@@ -137,6 +137,23 @@ TEST(RelayDeallocate, SqlDeallocateOfAParsedStatementIsAnsweredHere) {
     script.check();
 }
 
+TEST(RelayDeallocate, WordThatBeginsLikeItIsLeftToPostgres) {
+    Script script;
+    script.frontend(parse("s1", "select 1") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .released()
+        .frontend(query("dealloca\xc6"
+                        "e s1"))
+        .whatever_backend_got()
+        .leased()
+        .backend(error("42601", "syntax error") + ready())
+        .frontend_gets(error("42601", "syntax error") + ready())
+        .frontend(query("DEALLOCATE s1"))
+        .frontend_gets(command_complete("DEALLOCATE") + ready());
+    script.check_whole();
+}
+
 TEST(RelayDeallocate, SqlDeallocateWaitsForItsTurn) {
     Script script;
     script.frontend(parse("s1", "select 1") + sync() + query("select 2") + query("deallocate s1"))
