@@ -55,14 +55,16 @@ void SharedListener::stop() {
     move();
 }
 
-/// Connects as long as anybody listens, and then once more, until it is stopped.
+/// Connects as long as anybody listens, until it is stopped.
 asio::awaitable<void> SharedListener::run() {
     auto wait = retry_first;
     while (!stopped_ && listener_.wanted()) {
         Connector::Attempt attempt = co_await connector_.try_candidates();
         if (const auto* backend = std::get_if<NewBackend>(&attempt)) {
-            wait = retry_first;
+            const auto began = std::chrono::steady_clock::now();
             co_await serve(backend->fd);
+            // One that is ended at once (a standby refuses LISTEN, say) is no better than none.
+            if (std::chrono::steady_clock::now() - began > retry_longest) wait = retry_first;
         } else {
             static LogLimiter limiter;
             const auto& error = std::get<Connector::Failure>(attempt).error;
