@@ -68,6 +68,8 @@ class Sharing(harness.Case):
 
 
 class Listening(Sharing):
+    config = {**Sharing.config, "workers": 2}
+
     def compare(self, ask):
         own = wire.Wire(self.postgres.port)
         self.addCleanup(own.close)
