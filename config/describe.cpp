@@ -82,6 +82,7 @@ std::string describe_service(const Service& service) {
         text += "; templates " + delimiters(service.templates);
     if (service.literals == LiteralScope::relation) text += "; relation names in literals";
     if (service.literals == LiteralScope::all) text += "; templates in all literals";
+    if (service.channels == ChannelScope::service) text += "; channels of its own";
     if (service.state == StateCare::verify) text += "; an audit behind each lease";
     if (service.state == StateCare::strict) text += "; a reset behind each lease";
     const std::string pins = features_with(service.session_features, FeaturePolicy::pin);

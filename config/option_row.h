@@ -1,5 +1,5 @@
 // How the rows of the option table are written down: a small language, so that a row reads as a
-// sentence. Only option_rows.cpp speaks it.
+// sentence. Only the files of rows speak it.
 #pragma once
 
 #include "config/option_table.h"

@@ -14,6 +14,7 @@ namespace schemux::config {
 // The order of enum values is the order of the choices in the option table.
 enum class PoolMode : std::uint8_t { transaction, session };
 enum class AuthMethod : std::uint8_t { trust, scram_sha_256 };
+enum class ChannelScope : std::uint8_t { database, service };
 enum class LiteralScope : std::uint8_t { off, relation, all };
 
 /// `share` is for `listen` only.
@@ -105,6 +106,7 @@ struct Service {
     std::vector<std::string> allow_schemas{};
     Templates templates{};
     LiteralScope literals = LiteralScope::off;
+    ChannelScope channels = ChannelScope::database;
     StateCare state = StateCare::fast;
     Placeholder placeholder = Placeholder::allow;
     SessionFeatures session_features{};

@@ -280,6 +280,7 @@ TemplateContext Relay::template_context() const {
     context.braces = service_->braces;
     context.angles = service_->angles;
     context.literals = service_->literals;
+    context.channel_prefix = service_->channel_prefix;
     context.encoding = encoding_;
     context.standard_conforming_strings = !strings_certain()  ? ConformingStrings::unknown
                                           : standard_strings_ ? ConformingStrings::on

@@ -35,8 +35,11 @@ std::string_view channel_in(std::string_view notification) {
     return names.substr(0, names.find('\0'));
 }
 
-void append_with_pid(std::string& out, std::string_view notification, std::uint32_t pid) {
-    const std::string_view names = notification.substr(channel_at);
+/// As the client knows it: with that pid, and the channel without what its service puts ahead.
+void append_for_client(std::string& out, std::string_view notification, std::uint32_t pid,
+                       std::string_view channel_prefix) {
+    std::string_view names = notification.substr(channel_at);
+    if (names.starts_with(channel_prefix)) names.remove_prefix(channel_prefix.size());
     protocol::WireWriter(out)
         .begin_message(notification.front())
         .u32(pid)
@@ -165,9 +168,10 @@ Take Relay::on_notified(const MessageInHand& message) {
     const bool own = pid_in(message.bytes) == backend_->pid;
     const bool begun = own && !channels_.has(channel_in(message.bytes));
     if (notified_elsewhere() && !begun) return Take::consumed;
-    if (!own) return pass(message, Answer::forward);
-    worker_.to_frontend.generate(
-        [&](std::string& out) { append_with_pid(out, message.bytes, identity_.pid); });
+    const std::uint32_t pid = own ? identity_.pid : pid_in(message.bytes);
+    worker_.to_frontend.generate([&](std::string& out) {
+        append_for_client(out, message.bytes, pid, service_->channel_prefix);
+    });
     return Take::consumed;
 }
 
@@ -221,7 +225,8 @@ Step Relay::on_notification(std::string_view message, std::size_t unread) {
     counters_.notifications.add();
     const bool own = heard_before_ == Heard::yes && phase_ == RelayPhase::leased &&
                      pid_in(message) == backend_->pid;
-    append_with_pid(notifications_, message, own ? identity_.pid : pid_in(message));
+    append_for_client(notifications_, message, own ? identity_.pid : pid_in(message),
+                      service_->channel_prefix);
     if (may_be_notified()) tell_notifications();
     return {};
 }

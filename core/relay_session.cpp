@@ -7,9 +7,26 @@
 #include "core/reset_commands.h"
 #include "protocol/messages.h"
 
+#include <algorithm>
+#include <string_view>
+
 namespace schemux::core {
 
 using protocol::FrontendMessage;
+
+namespace {
+
+/// The order in which PostgreSQL lists settings: letter case does not count (guc_name_compare).
+bool precedes_as_setting(std::string_view left, std::string_view right) {
+    const auto lower = [](char byte) {
+        const bool upper = byte >= 'A' && byte <= 'Z';
+        return static_cast<unsigned char>(upper ? byte | 0x20 : byte);
+    };
+    return std::lexicographical_compare(left.begin(), left.end(), right.begin(), right.end(),
+                                        [lower](char a, char b) { return lower(a) < lower(b); });
+}
+
+}  // namespace
 
 /// Behind its transactions, too.
 bool Relay::keeps_backend() const {
@@ -89,6 +106,9 @@ bool Relay::failed_unheard() const {
 
 /// What a RESET and its undoing have changed, both together, as PostgreSQL would have told it.
 void Relay::tell_withheld() {
+    std::sort(withheld_.begin(), withheld_.end(), [](const auto& left, const auto& right) {
+        return precedes_as_setting(left.first, right.first);
+    });
     for (const auto& [name, known] : withheld_) {
         const std::string_view value = backend_->parameter(name);
         if (value == known) continue;

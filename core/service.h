@@ -34,6 +34,7 @@ struct Service {
     bool braces = true;
     bool angles = true;
     LiteralTemplates literals = LiteralTemplates::off;
+    std::string channel_prefix;  ///< of all its channels, on the server (channel_speller.h)
     bool keeps_backend = false;  ///< session mode: a client has its backend until it goes
     std::chrono::milliseconds acquire_timeout{10'000};
     std::size_t max_query_bytes = 1 << 20;

@@ -1,6 +1,8 @@
 #include "core/template_rewriter.h"
 
 #include "core/body_tracker.h"
+#include "core/channel_speller.h"
+#include "core/spliced_text.h"
 #include "core/template_syntax.h"
 #include "protocol/sql_lexer.h"
 #include "protocol/sqlstate.h"
@@ -25,6 +27,11 @@ constexpr std::string_view known_templates =
 constexpr std::string_view separate_it = "Put a space between them.";
 constexpr std::size_t quoted_template_max = 80;  // bytes of the client's text in a message
 
+bool is_significant(TokenKind kind) {
+    return kind != TokenKind::whitespace && kind != TokenKind::line_comment &&
+           kind != TokenKind::block_comment;
+}
+
 class Rewriter {
   public:
     Rewriter(std::string_view text, const TemplateContext& context, bool conforming,
@@ -32,11 +39,8 @@ class Rewriter {
         : text_(text),
           context_(context),
           conforming_(conforming),
-          out_(out),
-          out_base_(out.size()),
-          map_(map) {
+          spliced_(text, context.encoding, out, map) {
         frames_[0] = Frame{SqlLexer(text, conforming), 0};
-        if (map_ != nullptr) map_->clear();
     }
 
     RewriteResult run();
@@ -44,7 +48,7 @@ class Rewriter {
     std::size_t ambiguous_at() const { return ambiguous_at_; }
     ErrorFields error_at(std::size_t at, std::string_view code, std::string message,
                          std::string_view hint) const;
-    void undo();
+    void undo() { spliced_.undo(); }
 
     static constexpr std::size_t no_position = std::string_view::npos;
 
@@ -54,9 +58,15 @@ class Rewriter {
         std::size_t begin = 0;
         std::size_t number_end = no_position;  // behind the last number
         std::size_t lone_u_end = no_position;  // behind the last identifier that is just a U
+        ChannelSpeller channels{};
     };
 
     void visit(Frame& frame, const Token& token);
+    bool spell_channel(Frame& frame, const Token& token);
+    bool matters(std::string_view text) const {
+        return protocol::may_contain_template(text) ||
+               (!context_.channel_prefix.empty() && may_name_channel(text));
+    }
     void visit_brace(Frame& frame, const Token& token);
     void visit_operator(Frame& frame, const Token& token);
     void visit_dollar(const Token& token);
@@ -68,7 +78,6 @@ class Rewriter {
     bool touches_before(const Frame& frame, std::size_t at) const;
     bool touches_after(std::size_t end, Template::Kind kind) const;
     void emit(std::size_t at, const Template& found, std::string_view quote);
-    void copy_until(std::size_t end);
     void fail(std::size_t at, std::string_view code, std::string message, std::string_view hint);
     std::string_view shown(std::size_t at, std::size_t bytes) const;
     std::string quoted(std::size_t at, const Template& found) const {
@@ -79,18 +88,12 @@ class Rewriter {
     std::string_view text_;
     const TemplateContext& context_;
     bool conforming_;
-    std::string& out_;
-    std::size_t out_base_;
-    PositionMap* map_;
+    SplicedText spliced_;
     std::array<Frame, template_depth_max + 1> frames_;
     std::size_t depth_ = 0;
     BodyTracker statement_;
     std::optional<ErrorFields> error_;
-    bool changed_ = false;
-    std::size_t copied_ = 0;  // of text_, in bytes
     std::size_t template_end_ = no_position;
-    std::size_t original_characters_ = 0;
-    std::size_t rewritten_characters_ = 0;
     std::size_t ambiguous_at_ = no_position;
 };
 
@@ -100,7 +103,7 @@ RewriteResult Rewriter::run() {
         Frame& frame = frames_[depth_];
         const Token token = frame.lexer.next();
         if (token.kind != TokenKind::end) {
-            visit(frame, token);
+            if (!spell_channel(frame, token)) visit(frame, token);
         } else if (depth_ == 0) {
             break;
         } else {
@@ -111,16 +114,10 @@ RewriteResult Rewriter::run() {
         undo();
         result.outcome = RewriteResult::Outcome::error;
         result.error = std::move(error_);
-    } else if (changed_) {
-        copy_until(text_.size());
+    } else if (spliced_.finish()) {
         result.outcome = RewriteResult::Outcome::rewritten;
     }
     return result;
-}
-
-void Rewriter::undo() {
-    out_.resize(out_base_);
-    if (map_ != nullptr) map_->clear();
 }
 
 void Rewriter::visit(Frame& frame, const Token& token) {
@@ -195,7 +192,7 @@ void Rewriter::visit_operator(Frame& frame, const Token& token) {
 void Rewriter::visit_dollar(const Token& token) {
     const std::size_t begin = token.begin + token.delimiter_bytes;
     const std::size_t end = token.end() - token.delimiter_bytes;
-    if (!protocol::may_contain_template(text_.substr(begin, end - begin))) return;
+    if (!matters(text_.substr(begin, end - begin))) return;
     bool is_code = depth_ > 0;
     if (depth_ == 0) is_code = statement_.expects_sql_body(text_, conforming_);
     if (!is_code) {
@@ -211,6 +208,7 @@ void Rewriter::visit_dollar(const Token& token) {
     }
     ++depth_;
     frames_[depth_] = Frame{SqlLexer(text_.substr(0, end), conforming_), begin};
+    frames_[depth_].channels = ChannelSpeller(ChannelSpeller::Place::body);
     frames_[depth_].lexer.seek(begin);
 }
 
@@ -371,28 +369,37 @@ bool Rewriter::touches_after(std::size_t end, Template::Kind kind) const {
     return byte_at(at) == '\'';
 }
 
-void Rewriter::copy_until(std::size_t end) {
-    const std::string_view piece = text_.substr(copied_, end - copied_);
-    out_.append(piece);
-    copied_ = end;
-    if (map_ == nullptr) return;
-    const std::size_t characters = count_characters(piece, context_.encoding);
-    original_characters_ += characters;
-    rewritten_characters_ += characters;
+void Rewriter::emit(std::size_t at, const Template& found, std::string_view quote) {
+    spliced_.replace(at, found.bytes, [&](std::string& out) {
+        append_expansion(out, found, context_.schema, quote);
+    });
 }
 
-void Rewriter::emit(std::size_t at, const Template& found, std::string_view quote) {
-    copy_until(at);
-    const std::size_t before = out_.size();
-    append_expansion(out_, found, context_.schema, quote);
-    copied_ = at + found.bytes;
-    changed_ = true;
-    if (map_ == nullptr) return;
-    const std::size_t characters =
-        count_characters(std::string_view(out_).substr(before), context_.encoding);
-    map_->add(original_characters_, found.bytes, rewritten_characters_, characters);
-    original_characters_ += found.bytes;
-    rewritten_characters_ += characters;
+// True when the token was replaced: then it is nothing else. What is quoted in a body may as well
+// be data.
+bool Rewriter::spell_channel(Frame& frame, const Token& token) {
+    using Edit = ChannelSpeller::Edit;
+    if (context_.channel_prefix.empty() || depth_ > 1 || !is_significant(token.kind)) return false;
+    const std::string_view prefix = context_.channel_prefix;
+    const std::string_view text = text_.substr(token.begin, token.length);
+    switch (frame.channels.see(token, frame.lexer)) {
+        case Edit::none:
+            return false;
+        case Edit::spell:
+            spliced_.replace(token.begin, token.length, [&](std::string& out) {
+                ChannelSpeller::append_channel(out, token, text, prefix);
+            });
+            return true;
+        case Edit::open:
+            spliced_.replace(token.begin, 0, [&](std::string& out) {
+                ChannelSpeller::append_opening(out, prefix);
+            });
+            return false;
+        case Edit::close:
+            spliced_.replace(token.begin, 0, [](std::string& out) { out += ')'; });
+            return false;
+    }
+    return false;
 }
 
 // Cut after whole characters and before a line break: it goes into a message.
@@ -436,13 +443,16 @@ RewriteResult refused(ErrorFields fields) {
 RewriteResult rewrite_templates(std::string_view text, const TemplateContext& context,
                                 std::string& out, PositionMap* map) {
     if (map != nullptr) map->clear();
-    if (!protocol::may_contain_template(text)) return {};
+    const bool channels = !context.channel_prefix.empty() && may_name_channel(text);
+    if (!channels && !protocol::may_contain_template(text)) return {};
     if (context.encoding == EncodingClass::unsafe) {
         // An ASCII byte may be the tail of a character here: nothing can be told for certain.
-        if (!has_template_beginning(text, context.braces, context.angles)) return {};
+        if (!channels && !has_template_beginning(text, context.braces, context.angles)) return {};
         ErrorFields fields;
         fields.sqlstate = sqlstate::feature_not_supported;
-        fields.message = "templates are not supported under this client_encoding";
+        fields.message = channels ? "channels of a service cannot be named under this "
+                                    "client_encoding"
+                                  : "templates are not supported under this client_encoding";
         fields.hint =
             "Use UTF8 or another encoding that PostgreSQL also knows as a server encoding.";
         return refused(std::move(fields));

@@ -1,4 +1,5 @@
 // Finds templates such as {{tables.users}} in SQL text and writes the text with their expansions.
+// Names of channels get the service's prefix on the way, where it has one.
 // Only in code, and in dollar-quoted bodies of CREATE FUNCTION/PROCEDURE and DO; literals, quoted
 // identifiers and comments stay as they are unless the service's option says otherwise.
 // An expansion never joins with its neighbours into another token: every token but the template
@@ -35,6 +36,8 @@ struct TemplateContext {
     LiteralTemplates literals = LiteralTemplates::off;
     ConformingStrings standard_conforming_strings = ConformingStrings::on;
     EncodingClass encoding = EncodingClass::utf8;  ///< of the client
+    std::string_view
+        channel_prefix;  ///< of the service's channels (channel_speller.h); empty: none
 };
 
 struct RewriteResult {

@@ -1,5 +1,6 @@
 #include "daemon/wiring.h"
 
+#include "core/channel_speller.h"
 #include "core/label.h"
 
 #include <algorithm>
@@ -105,6 +106,8 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.braces = from.templates.braces;
     service.angles = from.templates.angles;
     service.literals = literal_templates(from.literals);
+    if (from.channels == config::ChannelScope::service)
+        service.channel_prefix = core::channel_prefix(from.name);
     service.keeps_backend = settings.pool.mode == config::PoolMode::session;
     service.state = state_care(from.state);
     service.close_placeholders = from.placeholder == config::Placeholder::close_backend;

@@ -59,6 +59,7 @@ services:
     allow_schemas: [ other ]
     templates: { braces: false, angles: false }
     literals: all
+    channels: service
     session_features: { temp_table: pin, listen: reject }
     pin_budget: 3
   - { name: two, search_path: [] }
@@ -70,8 +71,6 @@ drain_timeout: 0
     ASSERT_EQ(settings.listen.size(), 2U);
     EXPECT_EQ(settings.listen[0].address, "::1");
     EXPECT_EQ(settings.listen[0].port, 7001);
-    EXPECT_FALSE(settings.listen[0].is_unix());
-    EXPECT_TRUE(settings.listen[1].is_unix());
     EXPECT_EQ(settings.listen[1].unix_socket_dir, "/run/x");
     ASSERT_TRUE(settings.http.has_value());
     EXPECT_EQ(settings.http->address, "127.0.0.2");
@@ -98,6 +97,7 @@ drain_timeout: 0
     EXPECT_FALSE(one.templates.braces);
     EXPECT_FALSE(one.templates.angles);
     EXPECT_EQ(one.literals, LiteralScope::all);
+    EXPECT_EQ(one.channels, ChannelScope::service);
     EXPECT_EQ(one.session_features.temp_table, FeaturePolicy::pin);
     EXPECT_EQ(one.session_features.listen, FeaturePolicy::reject);
     EXPECT_EQ(one.pin_budget, 3U);

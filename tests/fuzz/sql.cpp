@@ -1,6 +1,7 @@
 // SQL text: the lexer, the template rewriter, the classification of effects.
 // Input: two bytes of options, then the text. What must hold is said at each check.
 #include "core/name_references.h"
+#include "core/channel_speller.h"
 #include "core/statement_effects.h"
 #include "core/template_rewriter.h"
 #include "core/template_syntax.h"
@@ -341,6 +342,38 @@ void check_rewriter(std::string_view text, const TemplateContext& context) {
            "the map changes nothing");
 }
 
+// With channels of its own nothing is lost but the letter case of their names, what comes is
+// bounded, and every position leads into the client's text.
+void check_channels(std::string_view text, TemplateContext context) {
+    constexpr std::string_view prefix = "s:";
+    constexpr std::size_t added_max = 24;
+    context.channel_prefix = prefix;
+    context.braces = context.angles = false;
+    std::string out;
+    core::PositionMap map;
+    const RewriteResult result = core::rewrite_templates(text, context, out, &map);
+    if (result.outcome != RewriteResult::Outcome::rewritten) {
+        demand(out.empty() && map.empty(), "nothing is appended");
+        return;
+    }
+    demand(core::may_name_channel(text), "only a text with a channel's command is changed");
+    demand(out.size() <= text.size() + (text.size() / 6 + 1) * added_max, "it is bounded");
+    std::size_t kept = 0;
+    for (const char byte : out) {
+        const bool letter = kept < text.size() && text[kept] >= 'A' && text[kept] <= 'Z';
+        if (kept < text.size() && (text[kept] == byte || (letter && (text[kept] | 0x20) == byte)))
+            ++kept;
+    }
+    demand(kept == text.size(), "the client's text is all there");
+    const std::size_t characters = core::count_characters(text, context.encoding);
+    std::uint32_t last = 1;
+    for (std::uint32_t at = 1; at <= core::count_characters(out, context.encoding); ++at) {
+        const std::uint32_t there = map.to_original(at);
+        demand(there >= last && there <= characters + 1, "positions go on, within the text");
+        last = there;
+    }
+}
+
 // ---- the effects ----
 
 /// The same statements: names in capitals, line comments as spaces and block comments emptied (a
@@ -406,6 +439,7 @@ void check(Input input) {
     check_lexer(text.view(), true);
     check_lexer(text.view(), false);
     check_rewriter(text.view(), context);
+    check_channels(text.view(), context);
     check_effects(text.view(), true);
     check_effects(text.view(), false);
 }

@@ -1,0 +1,119 @@
+// The rows of `pool`. Only words and accessors, as in option_rows.cpp.
+#include "config/option_row.h"
+#include "config/option_rows.h"
+
+namespace schemux::config {
+
+namespace {
+
+constexpr std::uint64_t second = 1'000;
+constexpr std::uint64_t hour = 3'600 * second;
+constexpr std::uint64_t kib = 1024;
+constexpr std::uint64_t mib = 1024 * kib;
+
+void add_pool(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("pool", OptionType::section, "The one bounded set of backend connections.").done(),
+            row("pool.max_connections", OptionType::integer,
+                "Most backend connections, over all services and workers, connecting ones "
+                "included.")
+                .by_default("20")
+                .range(1, 10'000)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.max_connections; }),
+            row("pool.min_connections", OptionType::integer,
+                "Backend connections kept open even when nothing needs them.")
+                .by_default("0")
+                .range(0, 10'000)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.min_connections; }),
+            row("pool.mode", OptionType::choice, "When a frontend gives its backend back.")
+                .by_default("transaction")
+                .choices({"transaction", "session"}, {"statement"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.mode; }),
+            row("pool.acquire_timeout", OptionType::duration,
+                "Longest wait for a backend before the frontend gets an error.")
+                .by_default("10s")
+                .range(1, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.acquire_timeout; }),
+            row("pool.connect_timeout", OptionType::duration,
+                "Longest time to make one backend connection, login included.")
+                .by_default("5s")
+                .range(100, hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.connect_timeout; }),
+            row("pool.idle_timeout", OptionType::duration,
+                "A backend unused for this long is closed, down to min_connections; 0 is never.")
+                .by_default("10m")
+                .range(0, 720 * hour)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.idle_timeout; }),
+            row("pool.lifetime", OptionType::duration,
+                "A backend older than this is closed at its next release; 0 is never.")
+                .by_default("1h")
+                .range(0, 720 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.lifetime; }),
+            row("pool.client_stall_timeout", OptionType::duration,
+                "A frontend that reads nothing of its answers for this long is ended; 0 is never.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.client_stall_timeout; }),
+            row("pool.audit_sample", OptionType::integer,
+                "One release of so many is followed by an audit: a backend with state that nobody "
+                "saw come is closed; 0 is none.")
+                .by_default("1000")
+                .range(0, 1'000'000)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.audit_sample; }),
+            row("pool.pin_budget", OptionType::integer,
+                "Most backends that frontends of all services may keep for themselves; 0: three "
+                "quarters of max_connections.")
+                .by_default("0")
+                .range(0, 10'000)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.pin_budget; }),
+        });
+}
+
+void add_pool_statements(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("pool.statements_per_backend", OptionType::integer,
+                "Prepared statements kept on one backend; the least used is closed for a new one.")
+                .by_default("400")
+                .range(4, 100'000)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field {
+                    return &s.settings->pool.statements_per_backend;
+                }),
+            row("pool.statement_memory_per_backend", OptionType::size,
+                "Memory of PostgreSQL's that they may take together, as estimated from their "
+                "length.")
+                .by_default("32MiB")
+                .range(64 * kib, 4096 * mib)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field {
+                    return &s.settings->pool.statement_memory_per_backend;
+                }),
+            row("pool.rotate_backends", OptionType::boolean,
+                "For tests: a frontend gets another backend for each transaction if it can.")
+                .by_default("false")
+                .at([](const Scope& s) -> Field { return &s.settings->pool.rotate_backends; }),
+            reserved("pool.query_timeout", "Longest time for one query."),
+            reserved("pool.transaction_timeout", "Longest time for one transaction."),
+            reserved("pool.idle_in_transaction_timeout", "Longest idle time in a transaction."),
+            reserved("pool.client_idle_timeout", "Longest idle time of a frontend."),
+            reserved("pool.max_backend_memory", "Recycles a backend that grew beyond this."),
+        });
+}
+
+}  // namespace
+
+void add_pool_rows(std::vector<Option>& rows) {
+    add_pool(rows);
+    add_pool_statements(rows);
+}
+
+}  // namespace schemux::config

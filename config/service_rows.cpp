@@ -1,0 +1,196 @@
+// The rows of `services`. Only words and accessors, as in option_rows.cpp.
+#include "config/option_row.h"
+#include "config/option_rows.h"
+
+namespace schemux::config {
+
+namespace {
+
+constexpr std::uint64_t second = 1'000;
+constexpr std::uint64_t hour = 3'600 * second;
+constexpr std::uint64_t max_services = 10'000;
+constexpr std::uint64_t max_names = 1'000;
+
+Scope open_service(const Scope& scope) {
+    return {.settings = scope.settings, .service = &scope.settings->services.emplace_back()};
+}
+
+void add_services(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("services", OptionType::section_list,
+                "The logical databases that frontends may name.")
+                .required("")
+                .range(1, max_services)
+                .opens(open_service)
+                .done(),
+            row("services[].name", OptionType::text, "The database of the startup packet.")
+                .required("app")
+                .at([](const Scope& s) -> Field { return &s.service->name; }),
+            row("services[].schema", OptionType::text,
+                "Schema that {{tables.x}} and {{schema}} stand for; without it x and public.")
+                .optional("app")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->schema; }),
+            row("services[].users", OptionType::text_list,
+                "Users that may log in to the service; without it all.")
+                .optional("[alice]")
+                .range(1, max_names)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->users; }),
+            row("services[].search_path", OptionType::text_list,
+                "Schemas of search_path, unquoted; without it the service's schema, then public.")
+                .optional("[app, public]")
+                .range(0, max_names)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->search_path; }),
+            row("services[].allow_schemas", OptionType::text_list,
+                "Other schemas that {{tables.<schema>.x}} may name.")
+                .by_default("[]")
+                .range(0, max_names)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->allow_schemas; }),
+            row("services[].templates", OptionType::section, "Which delimiters make a template.")
+                .on_reload(Reload::new_connections)
+                .done(),
+            row("services[].templates.braces", OptionType::boolean, "Expand {{tables.x}}.")
+                .by_default("true")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->templates.braces; }),
+            row("services[].templates.angles", OptionType::boolean, "Expand <<tables.x>>.")
+                .by_default("true")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->templates.angles; }),
+            row("services[].literals", OptionType::choice,
+                "Templates in string literals: none, those that are only a relation name, or all.")
+                .by_default("off")
+                .choices({"off", "relation", "all"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->literals; }),
+            row("services[].channels", OptionType::choice,
+                "Who hears a NOTIFY: all who LISTEN in the database, or the service's clients; "
+                "then channels are called service:channel there.")
+                .by_default("database")
+                .choices({"database", "service"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->channels; }),
+        });
+}
+
+template <FeaturePolicy SessionFeatures::*member>
+Option feature(std::string_view path, std::string_view policy, std::string_view sentence) {
+    return row(path, OptionType::choice, sentence)
+        .by_default(policy)
+        .choices({"allow", "pin", "reject"})
+        .on_reload(Reload::new_connections)
+        .at([](const Scope& s) -> Field { return &(s.service->session_features.*member); });
+}
+
+void add_session_features(std::vector<Option>& rows) {
+    using Features = SessionFeatures;
+    rows.insert(
+        rows.end(),
+        {
+            row("services[].state", OptionType::choice,
+                "Against state that no text shows (triggers, casts): fast leaves it to "
+                "pool.audit_sample, verify has an audit behind each lease, strict a reset.")
+                .by_default("fast")
+                .choices({"fast", "verify", "strict"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->state; }),
+            row("services[].placeholder", OptionType::choice,
+                "A setting like app.x stays known to its backend, as an empty text: allow it, or "
+                "close the backend behind the lease.")
+                .by_default("allow")
+                .choices({"allow", "close_backend"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->placeholder; }),
+            row("services[].session_features", OptionType::section,
+                "What cannot go with a frontend to another backend, in transaction mode: pin keeps "
+                "the backend for it, reject refuses it, allow lets it last until the transaction "
+                "ends.")
+                .on_reload(Reload::new_connections)
+                .done(),
+            feature<&Features::temp_table>("services[].session_features.temp_table", "pin",
+                                           "Temporary tables, and whatever else is in pg_temp."),
+            feature<&Features::advisory_lock>("services[].session_features.advisory_lock", "pin",
+                                              "Advisory locks of the session."),
+            feature<&Features::hold_cursor>("services[].session_features.hold_cursor", "pin",
+                                            "Cursors that are declared WITH HOLD."),
+            row("services[].session_features.listen", OptionType::choice,
+                "LISTEN; NOTIFY needs nothing. With share one session beyond the pool listens for "
+                "all, and nobody keeps a backend.")
+                .by_default("pin")
+                .choices({"allow", "pin", "reject", "share"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->session_features.listen; }),
+            feature<&Features::seed>("services[].session_features.seed", "pin",
+                                     "The seed of random(); until the frontend goes."),
+            feature<&Features::load>("services[].session_features.load", "pin",
+                                     "LOAD; until the frontend goes."),
+            feature<&Features::sequence>(
+                "services[].session_features.sequence", "allow",
+                "What lastval() and currval() give; pin: from the first use until the frontend "
+                "goes."),
+            feature<&Features::prepare>("services[].session_features.prepare", "allow",
+                                        "SQL's PREPARE; it goes with the frontend in any case."),
+            feature<&Features::opaque>(
+                "services[].session_features.opaque", "allow",
+                "Commands and functions whose effects are not known: DO, CALL, a function of the "
+                "database. With allow, what they leave of the above pins."),
+        });
+}
+
+void add_pin_bounds(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("services[].pin_budget", OptionType::integer,
+                "Most frontends of the service that may keep a backend; 0: half of the pool.")
+                .by_default("0")
+                .range(0, 10'000)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->pin_budget; }),
+            row("services[].over_pin_budget", OptionType::choice,
+                "When so many keep one: wait as for a backend (never inside a transaction), or an "
+                "error.")
+                .by_default("wait")
+                .choices({"wait", "error"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->over_pin_budget; }),
+            row("services[].pin_timeout", OptionType::duration,
+                "A frontend that keeps a backend for this long is ended behind its transaction; 0 "
+                "is never.")
+                .by_default("0")
+                .range(0, 720 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->pin_timeout; }),
+        });
+}
+
+void add_reserved_service_keys(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            reserved("services[].backend", "The named cluster behind the service."),
+            reserved("services[].database", "Another database than the dsn's."),
+            reserved("services[].role", "Another login role than the dsn's."),
+            reserved("services[].isolation", "shared, guarded or strict."),
+            reserved("services[].create_schema", "Creates the schema when it is missing."),
+            reserved("services[].settings", "PostgreSQL settings of the service's sessions."),
+            reserved("services[].pool", "The service's weight, guarantee, max and mode."),
+            reserved("services[].migrations", "Folders of the service's migrations."),
+        });
+}
+
+}  // namespace
+
+void add_service_rows(std::vector<Option>& rows) {
+    add_services(rows);
+    add_session_features(rows);
+    add_pin_bounds(rows);
+    add_reserved_service_keys(rows);
+}
+
+}  // namespace schemux::config
