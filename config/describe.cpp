@@ -70,6 +70,21 @@ std::string features_with(const SessionFeatures& features, FeaturePolicy policy)
     return join(names);
 }
 
+std::string describe_service_pool(const ServicePool& pool) {
+    std::string text;
+    if (pool.mode == ServiceMode::transaction) text += "; transaction mode";
+    if (pool.mode == ServiceMode::session) text += "; session mode";
+    if (pool.weight != ServicePool{}.weight) text += "; weight " + std::to_string(pool.weight);
+    if (pool.guarantee > 0)
+        text +=
+            "; " + count(pool.guarantee, "backend") + (pool.reserve ? " reserved" : " guaranteed");
+    if (pool.max > 0) text += "; at most " + count(pool.max, "backend");
+    if (pool.queue > 0) text += "; at most " + count(pool.queue, "client") + " waiting";
+    if (pool.acquire_timeout.count() > 0)
+        text += "; acquire_timeout " + format_duration(pool.acquire_timeout);
+    return text;
+}
+
 std::string describe_service(const Service& service) {
     std::string text = service.schema.empty() ? std::string("no schema: {{tables.x}} becomes x")
                                               : "schema \"" + service.schema + '"';
@@ -91,6 +106,7 @@ std::string describe_service(const Service& service) {
     if (service.session_features.listen == FeaturePolicy::share) text += "; shares a listener";
     const std::string rejected = features_with(service.session_features, FeaturePolicy::reject);
     if (!rejected.empty()) text += "; rejects " + rejected;
+    text += describe_service_pool(service.pool);
     return text + "; users: " + (service.users.empty() ? "all" : join(service.users));
 }
 

@@ -9,6 +9,9 @@ namespace {
 constexpr std::uint64_t second = 1'000;
 constexpr std::uint64_t hour = 3'600 * second;
 constexpr std::uint64_t max_services = 10'000;
+constexpr std::uint64_t max_weight = 10'000;
+constexpr std::uint64_t max_backends = 10'000;
+constexpr std::uint64_t max_queue = 1'000'000;
 constexpr std::uint64_t max_names = 1'000;
 
 Scope open_service(const Scope& scope) {
@@ -142,6 +145,52 @@ void add_session_features(std::vector<Option>& rows) {
         });
 }
 
+void add_service_pool(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("services[].pool", OptionType::section, "The service's part of the pool.").done(),
+            row("services[].pool.weight", OptionType::integer,
+                "Its part of the backends' time when more is wanted than there is, relative to the "
+                "other services'.")
+                .by_default("1")
+                .range(1, max_weight)
+                .at([](const Scope& s) -> Field { return &s.service->pool.weight; }),
+            row("services[].pool.guarantee", OptionType::integer,
+                "Below so many backends it is served before all others; lent while it needs less.")
+                .by_default("0")
+                .range(0, max_backends)
+                .at([](const Scope& s) -> Field { return &s.service->pool.guarantee; }),
+            row("services[].pool.reserve", OptionType::boolean,
+                "Its guarantee is kept free for it, and never lent.")
+                .by_default("false")
+                .at([](const Scope& s) -> Field { return &s.service->pool.reserve; }),
+            row("services[].pool.max", OptionType::integer,
+                "Backends that it has at most, even if others are idle; 0: the whole pool.")
+                .by_default("0")
+                .range(0, max_backends)
+                .at([](const Scope& s) -> Field { return &s.service->pool.max; }),
+            row("services[].pool.queue", OptionType::integer,
+                "Clients that may wait for a backend; one more is refused at once. 0: any number.")
+                .by_default("0")
+                .range(0, max_queue)
+                .at([](const Scope& s) -> Field { return &s.service->pool.queue; }),
+            row("services[].pool.acquire_timeout", OptionType::duration,
+                "Longest wait for a backend; a client that would wait longer at the pace of the "
+                "last ones is refused at once. 0: pool.acquire_timeout.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->pool.acquire_timeout; }),
+            row("services[].pool.mode", OptionType::choice,
+                "When its clients give their backend back; inherit: as pool.mode says.")
+                .by_default("inherit")
+                .choices({"inherit", "transaction", "session"}, {"statement"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->pool.mode; }),
+        });
+}
+
 void add_pin_bounds(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
@@ -179,7 +228,6 @@ void add_reserved_service_keys(std::vector<Option>& rows) {
             reserved("services[].isolation", "shared, guarded or strict."),
             reserved("services[].create_schema", "Creates the schema when it is missing."),
             reserved("services[].settings", "PostgreSQL settings of the service's sessions."),
-            reserved("services[].pool", "The service's weight, guarantee, max and mode."),
             reserved("services[].migrations", "Folders of the service's migrations."),
         });
 }
@@ -189,6 +237,7 @@ void add_reserved_service_keys(std::vector<Option>& rows) {
 void add_service_rows(std::vector<Option>& rows) {
     add_services(rows);
     add_session_features(rows);
+    add_service_pool(rows);
     add_pin_bounds(rows);
     add_reserved_service_keys(rows);
 }

@@ -97,6 +97,21 @@ struct SessionFeatures {
     friend bool operator==(const SessionFeatures&, const SessionFeatures&) = default;
 };
 
+enum class ServiceMode : std::uint8_t { inherit, transaction, session };
+
+/// A service's part of the pool.
+struct ServicePool {
+    std::uint32_t weight = 1;
+    std::uint32_t guarantee = 0;
+    bool reserve = false;
+    std::uint32_t max = 0;                         ///< 0: the whole pool
+    std::uint32_t queue = 0;                       ///< 0: however many there are
+    std::chrono::milliseconds acquire_timeout{0};  ///< 0: pool.acquire_timeout
+    ServiceMode mode = ServiceMode::inherit;
+
+    friend bool operator==(const ServicePool&, const ServicePool&) = default;
+};
+
 struct Service {
     std::string name{};
     std::string schema{};              ///< empty: {{tables.x}} becomes x
@@ -110,6 +125,7 @@ struct Service {
     StateCare state = StateCare::fast;
     Placeholder placeholder = Placeholder::allow;
     SessionFeatures session_features{};
+    ServicePool pool{};
     std::uint32_t pin_budget = 0;  ///< 0: half of the pool
     OverPinBudget over_pin_budget = OverPinBudget::wait;
     std::chrono::milliseconds pin_timeout{0};  ///< 0: never

@@ -244,6 +244,33 @@ class Validator {
             check_names(service.allow_schemas, path + ".allow_schemas", check_schema_name);
             if (service.search_path)
                 check_names(*service.search_path, path + ".search_path", check_plain_name);
+            check_service_pool(service.pool, path + ".pool");
+        }
+        check_guarantees();
+    }
+
+    void check_service_pool(const ServicePool& pool, const std::string& path) {
+        if (pool.max > 0 && pool.guarantee > pool.max)
+            error(path + ".guarantee",
+                  std::to_string(pool.guarantee) + " is more than max (" +
+                      std::to_string(pool.max) + ")",
+                  path + ".max");
+        if (pool.reserve && pool.guarantee == 0)
+            warning(path + ".reserve", "has no effect without a guarantee");
+    }
+
+    /// What is promised must be there.
+    void check_guarantees() {
+        std::uint64_t all = 0;
+        for (std::size_t i = 0; i < settings_.services.size(); ++i) {
+            all += settings_.services[i].pool.guarantee;
+            if (all <= settings_.pool.max_connections) continue;
+            error(indexed("services", i) + ".pool.guarantee",
+                  "the guarantees up to here are " + std::to_string(all) +
+                      ", more than pool.max_connections (" +
+                      std::to_string(settings_.pool.max_connections) + ")",
+                  "pool.max_connections");
+            return;
         }
     }
 

@@ -87,6 +87,7 @@ struct ServiceCounters {
     Counter notifications;  ///< from the shared listener
     Counter cancels;
     Counter acquire_timeouts;
+    Counter queue_refusals;
     Counter stall_timeouts;
     std::array<Counter, session_feature_count> pinned;  ///< gauges
     Counter pins;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/session_features.h"
+#include "core/share.h"
 #include "core/template_rewriter.h"
 
 #include <chrono>
@@ -37,6 +38,7 @@ struct Service {
     std::string channel_prefix;  ///< of all its channels, on the server (channel_speller.h)
     bool keeps_backend = false;  ///< session mode: a client has its backend until it goes
     std::chrono::milliseconds acquire_timeout{10'000};
+    std::shared_ptr<Share> share = std::make_shared<Share>();  ///< of the pool
     std::size_t max_query_bytes = 1 << 20;
     StateCare state = StateCare::fast;
     bool close_placeholders = false;  ///< close backends that know an application's setting

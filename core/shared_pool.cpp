@@ -5,73 +5,95 @@
 namespace schemux::core {
 
 SharedPool::SharedPool(std::uint32_t max_connections, std::uint32_t workers)
-    : maximum_(max_connections), idle_(std::make_unique<IdleCount[]>(workers)), workers_(workers) {}
+    : maximum_(max_connections),
+      counts_(std::make_unique<WorkerCounts[]>(workers)),
+      workers_(workers) {}
 
-TicketHandle SharedPool::enqueue(const Ticket& ticket) {
-    const std::lock_guard lock(mutex_);
-    if (free_places_.empty()) {
-        free_places_.push_back(static_cast<std::uint32_t>(places_.size()));
-        places_.emplace_back();
-    }
-    const std::uint32_t index = free_places_.back();
-    free_places_.pop_back();
-    Place& place = places_[index];
-    place.ticket = ticket;
-    place.previous = tail_;
-    place.next = none;
-    place.bypassed = 0;
-    place.queued = true;
-    (tail_ == none ? head_ : places_[tail_].next) = index;
-    tail_ = index;
-    waiting_.fetch_add(1, std::memory_order_seq_cst);
-    return {index, place.generation};
+/// Under the lock: slots of the bound that nobody's client holds or was promised.
+std::uint32_t SharedPool::free_slots() const {
+    std::int64_t uses = 0;
+    for (std::uint32_t worker = 0; worker < workers_; ++worker)
+        uses += counts_[worker].uses.load(std::memory_order_relaxed);
+    const std::int64_t free = static_cast<std::int64_t>(maximum()) - uses;
+    return free > 0 ? static_cast<std::uint32_t>(free) : 0;
 }
 
-Ticket SharedPool::take(std::uint32_t index) {
-    Place& place = places_[index];
-    assert(place.queued);
-    (place.previous == none ? head_ : places_[place.previous].next) = place.next;
-    (place.next == none ? tail_ : places_[place.next].previous) = place.previous;
-    place.queued = false;
-    if (++place.generation == 0) place.generation = 1;
-    free_places_.push_back(index);
-    waiting_.fetch_sub(1, std::memory_order_seq_cst);
-    return place.ticket;
+void SharedPool::publish() {
+    waiting_.store(queue_.waiting(), std::memory_order_relaxed);
+    ready_.store(queue_.ready(), std::memory_order_seq_cst);
+}
+
+bool SharedPool::begin_use(std::uint32_t worker, Share& share) {
+    if (contended()) return false;
+    if (limited_.load(std::memory_order_relaxed)) {
+        const std::lock_guard lock(mutex_);
+        queue_.set_free_slots(free_slots());
+        if (!queue_.admits(share)) return false;
+        share.uses_.fetch_add(1, std::memory_order_relaxed);
+        counts_[worker].uses.fetch_add(1, std::memory_order_relaxed);
+        return true;
+    }
+    share.uses_.fetch_add(1, std::memory_order_relaxed);
+    counts_[worker].uses.fetch_add(1, std::memory_order_relaxed);
+    return true;
+}
+
+void SharedPool::end_use(std::uint32_t worker, Share& share) {
+    share.uses_.fetch_sub(1, std::memory_order_relaxed);
+    counts_[worker].uses.fetch_sub(1, std::memory_order_relaxed);
+    if (!limited_.load(std::memory_order_relaxed)) return;
+    const std::lock_guard lock(mutex_);
+    queue_.set_free_slots(free_slots());
+    queue_.reconsider_after_use(share);
+    publish();
+}
+
+void SharedPool::refresh() {
+    if (!limited_.load(std::memory_order_relaxed)) return;
+    const std::lock_guard lock(mutex_);
+    queue_.set_free_slots(free_slots());
+    queue_.reconsider();
+    publish();
+}
+
+void SharedPool::configure(const std::vector<std::pair<Share*, SharePolicy>>& shares) {
+    const std::lock_guard lock(mutex_);
+    queue_.set_free_slots(free_slots());
+    for (const auto& [share, policy] : shares)
+        queue_.configure(*share, policy);
+    limited_.store(queue_.limited(), std::memory_order_relaxed);
+    publish();
+}
+
+FairQueue::Pushed SharedPool::enqueue(const Ticket& ticket, Nanoseconds now) {
+    const std::lock_guard lock(mutex_);
+    if (queue_.limited()) queue_.set_free_slots(free_slots());
+    const FairQueue::Pushed pushed = queue_.push(ticket, now);
+    publish();
+    return pushed;
 }
 
 bool SharedPool::withdraw(TicketHandle handle) {
     const std::lock_guard lock(mutex_);
-    if (handle.generation == 0 || handle.index >= places_.size()) return false;
-    const Place& place = places_[handle.index];
-    if (!place.queued || place.generation != handle.generation) return false;
-    take(handle.index);
-    return true;
+    const bool removed = queue_.remove(handle);
+    publish();
+    return removed;
 }
 
-std::optional<Ticket> SharedPool::next_ticket(std::uint64_t label_hash) {
+std::optional<Ticket> SharedPool::next_ticket(std::uint64_t label_hash, Share* last,
+                                              Nanoseconds now) {
     const std::lock_guard lock(mutex_);
-    if (head_ == none) return {};
-    std::uint32_t chosen = head_;
-    std::uint32_t index = head_;
-    for (std::size_t seen = 0; seen < limits::label_window && index != none; ++seen) {
-        if (places_[index].ticket.label_hash == label_hash) {
-            chosen = index;
-            break;
-        }
-        // Nobody goes past one who was overtaken often enough.
-        if (places_[index].bypassed == limits::bypass_max) break;
-        index = places_[index].next;
-    }
-    for (index = head_; index != chosen; index = places_[index].next)
-        ++places_[index].bypassed;
-    return take(chosen);
+    if (queue_.limited()) queue_.set_free_slots(free_slots());
+    const std::optional<Ticket> ticket = queue_.pop(label_hash, last, now);
+    if (ticket) counts_[ticket->worker].uses.fetch_add(1, std::memory_order_relaxed);
+    publish();
+    return ticket;
 }
 
 std::vector<Ticket> SharedPool::drain_tickets() {
     const std::lock_guard lock(mutex_);
-    std::vector<Ticket> tickets;
-    while (head_ != none)
-        tickets.push_back(take(head_));
+    std::vector<Ticket> tickets = queue_.drain();
+    publish();
     return tickets;
 }
 
@@ -82,7 +104,7 @@ bool SharedPool::claim_connect() {
     const std::uint32_t parallel =
         outage_ ? 1 : static_cast<std::uint32_t>(limits::parallel_connects_max);
     if (connecting_ >= parallel) return false;
-    const bool wanted = waiting_.load(std::memory_order_relaxed) > connecting_ || open < minimum_;
+    const bool wanted = queue_.ready() > connecting_ || open < minimum_;
     if (!wanted) return false;
     ++connecting_;
     open_.store(open + 1, std::memory_order_relaxed);
@@ -116,6 +138,9 @@ void SharedPool::set_minimum(std::uint32_t connections) {
 void SharedPool::set_maximum(std::uint32_t connections) {
     const std::lock_guard lock(mutex_);
     maximum_.store(connections, std::memory_order_relaxed);
+    queue_.set_free_slots(free_slots());
+    queue_.reconsider();
+    publish();
 }
 
 void SharedPool::set_outage(bool away) {
@@ -136,7 +161,7 @@ std::uint32_t SharedPool::connecting() const {
 std::uint32_t SharedPool::idle() const {
     std::uint32_t all = 0;
     for (std::uint32_t worker = 0; worker < workers_; ++worker) {
-        all += idle_[worker].count.load(std::memory_order_relaxed);
+        all += counts_[worker].idle.load(std::memory_order_relaxed);
     }
     return all;
 }
@@ -144,7 +169,7 @@ std::uint32_t SharedPool::idle() const {
 std::optional<std::uint32_t> SharedPool::idle_elsewhere(std::uint32_t self) const {
     for (std::uint32_t worker = 0; worker < workers_; ++worker) {
         if (worker == self) continue;
-        if (idle_[worker].count.load(std::memory_order_seq_cst) > 0) return worker;
+        if (counts_[worker].idle.load(std::memory_order_seq_cst) > 0) return worker;
     }
     return {};
 }

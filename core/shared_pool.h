@@ -10,7 +10,9 @@
 // elsewhere (`idle_elsewhere`). Both are sequentially consistent, so one of them sees the other.
 #pragma once
 
+#include "core/fair_queue.h"
 #include "core/limits.h"
+#include "core/share.h"
 
 #include <atomic>
 #include <cstddef>
@@ -18,42 +20,36 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace schemux::core {
-
-/// Whom a free backend goes to: a session of a worker.
-struct SessionId {
-    std::uint32_t slot = 0;
-    std::uint32_t generation = 0;
-    friend bool operator==(const SessionId&, const SessionId&) = default;
-};
-
-struct Ticket {
-    std::uint32_t worker = 0;
-    SessionId session;
-    std::uint64_t label_hash = 0;
-};
-
-/// A place in the queue; valid until it was granted or withdrawn.
-struct TicketHandle {
-    std::uint32_t index = 0;
-    std::uint32_t generation = 0;  ///< 0: none
-};
 
 class SharedPool {
   public:
     SharedPool(std::uint32_t max_connections, std::uint32_t workers);
 
-    /// True while anybody waits anywhere: then a free backend goes through `next_ticket`.
-    bool contended() const { return waiting_.load(std::memory_order_seq_cst) > 0; }
+    /// True while anybody waits anywhere who may have a backend: then a free one goes through
+    /// `next_ticket`.
+    bool contended() const { return ready_.load(std::memory_order_seq_cst) > 0; }
 
-    TicketHandle enqueue(const Ticket& ticket);
+    /// Uses of backends: begun when one is given to a client's service, here or by `next_ticket`;
+    /// ended when the backend is free again or is closed. False: its share may not have one now, or
+    /// others wait.
+    bool begin_use(std::uint32_t worker, Share& share);
+    void end_use(std::uint32_t worker, Share& share);
+    /// What the services are entitled to. All of them are told at each reload.
+    void configure(const std::vector<std::pair<Share*, SharePolicy>>& shares);
+
+    /// Looks again whose tickets caps and reserves hold back; for now and then.
+    void refresh();
+
+    FairQueue::Pushed enqueue(const Ticket& ticket, Nanoseconds now);
     /// False: it was granted already, and the backend is on its way.
     bool withdraw(TicketHandle handle);
-    /// Takes out whose turn it is. A waiter whose label fits goes first within a small window, but
-    /// nobody is overtaken more than limits::bypass_max times.
-    std::optional<Ticket> next_ticket(std::uint64_t label_hash);
+    /// Takes out whose turn it is (FairQueue): a use of its share has begun. `last` is the share of
+    /// who had the backend before, or null.
+    std::optional<Ticket> next_ticket(std::uint64_t label_hash, Share* last, Nanoseconds now);
     /// Takes out everybody: nobody can be served.
     std::vector<Ticket> drain_tickets();
 
@@ -74,7 +70,7 @@ class SharedPool {
     bool over_bound() const;
 
     void set_idle(std::uint32_t worker, std::uint32_t count) {
-        idle_[worker].count.store(count, std::memory_order_seq_cst);
+        counts_[worker].idle.store(count, std::memory_order_seq_cst);
     }
     /// A worker other than `self` that has idle backends.
     std::optional<std::uint32_t> idle_elsewhere(std::uint32_t self) const;
@@ -90,35 +86,27 @@ class SharedPool {
     std::uint32_t idle() const;
 
   private:
-    struct Place {
-        Ticket ticket;
-        std::uint32_t generation = 1;
-        std::uint32_t previous = none;
-        std::uint32_t next = none;
-        std::uint8_t bypassed = 0;
-        bool queued = false;
-    };
-    static constexpr std::uint32_t none = ~std::uint32_t{0};
-    struct alignas(64) IdleCount {
-        std::atomic<std::uint32_t> count{0};
+    struct alignas(64) WorkerCounts {
+        std::atomic<std::uint32_t> idle{0};
+        std::atomic<std::int32_t> uses{0};  ///< begun less ended here: only the sum means anything
     };
 
-    Ticket take(std::uint32_t index);
+    std::uint32_t free_slots() const;
+    void publish();
 
     mutable std::mutex mutex_;
-    std::vector<Place> places_;
-    std::vector<std::uint32_t> free_places_;
-    std::uint32_t head_ = none;
-    std::uint32_t tail_ = none;
+    FairQueue queue_;
     std::uint32_t minimum_ = 0;
     std::uint32_t connecting_ = 0;
     bool outage_ = false;
 
+    std::atomic<bool> limited_{false};
+    std::atomic<std::uint32_t> ready_{0};
     std::atomic<std::uint32_t> waiting_{0};
     // Both are written under the mutex.
     std::atomic<std::uint32_t> open_{0};
     std::atomic<std::uint32_t> maximum_;
-    std::unique_ptr<IdleCount[]> idle_;
+    std::unique_ptr<WorkerCounts[]> counts_;
     std::uint32_t workers_;
 };
 

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "core/backend.h"
+#include "core/share.h"
 #include "core/shared_pool.h"
 #include "core/upkeep.h"
 #include "daemon/dsn.h"
@@ -59,8 +60,10 @@ class BackendConnection final : public StreamHandler {
     int phase_ticks = 0;        ///< seconds in upkeep or in closing
     std::uint32_t lifetime_jitter_percent = 0;
     std::uint64_t epoch = 0;
-    bool verified = false;     ///< its last service has an audit behind each lease
-    std::string last_service;  ///< the name of the one that had it before its upkeep
+    bool verified = false;              ///< its last service has an audit behind each lease
+    core::Use use;                      ///< whose service has it, or was promised it
+    core::Share* last_share = nullptr;  ///< whose service had it last
+    std::string last_service;           ///< the name of the one that had it before its upkeep
 
   private:
     void on_idle_bytes(std::string_view bytes);

@@ -144,7 +144,8 @@ void Connector::deliver(NewBackend&& backend) {
         last_parameters_ = backend.parameters;
         shared_.welcomes.clear();
     }
-    const auto ticket = shared_.pool.next_ticket(core::Label{}.hash());
+    const auto ticket = shared_.pool.next_ticket(
+        core::Label{}.hash(), nullptr, std::chrono::steady_clock::now().time_since_epoch());
     const std::size_t to = ticket ? ticket->worker : next_worker_++ % workers_.size();
     workers_[to]->post_backend(std::move(backend), ticket);
 }

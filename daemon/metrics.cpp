@@ -133,6 +133,9 @@ const std::array counter_rows{
                MetricType::Counter, &core::ServiceCounters::cancels},
     CounterRow{"schemux_acquire_timeouts_total", "Clients that waited for a backend in vain.",
                MetricType::Counter, &core::ServiceCounters::acquire_timeouts},
+    CounterRow{"schemux_queue_refusals_total",
+               "Clients refused at once: the queue is full, or the wait would be too long.",
+               MetricType::Counter, &core::ServiceCounters::queue_refusals},
     CounterRow{"schemux_client_stall_timeouts_total", "Clients ended since they did not read.",
                MetricType::Counter, &core::ServiceCounters::stall_timeouts},
     CounterRow{"schemux_pins_total", "Clients that began to keep a backend for themselves.",
@@ -160,26 +163,6 @@ constexpr std::array<const char*, core::error_class_count> error_class_names{
     "access",     "syntax",  "resources", "intervention", "other"};
 
 }  // namespace
-
-std::size_t ServiceIndex::index_of(const std::string& name) {
-    const std::lock_guard lock(mutex_);
-    return indices_.try_emplace(name, indices_.size()).first->second;
-}
-
-std::shared_ptr<core::PinBudget> ServiceIndex::pins_of(const std::string& name) {
-    const std::lock_guard lock(mutex_);
-    std::shared_ptr<core::PinBudget>& pins = pins_[name];
-    if (!pins) pins = std::make_shared<core::PinBudget>();
-    return pins;
-}
-
-std::vector<std::string> ServiceIndex::names() const {
-    const std::lock_guard lock(mutex_);
-    std::vector<std::string> names(indices_.size());
-    for (const auto& [name, index] : indices_)
-        names[index] = name;
-    return names;
-}
 
 Metrics::Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
                  const SharedListener& listener, std::vector<const Worker*> workers,
@@ -217,6 +200,23 @@ void collect_pins(const std::vector<std::string>& names, const std::vector<Count
                   total(by_service[index], &core::ServiceCounters::pinned_us) / 1e6);
     }
     out.push_back(std::move(pinned));
+    out.push_back(std::move(seconds));
+}
+
+void collect_shares(const std::vector<std::string>& names, const ServiceIndex& services,
+                    std::vector<MetricFamily>& out) {
+    MetricFamily held = family("schemux_backends_held",
+                               "Backends that clients hold or were promised.", MetricType::Gauge);
+    MetricFamily seconds = family("schemux_backend_seconds_total",
+                                  "Time that clients held backends.", MetricType::Counter);
+    for (const std::string& name : names) {
+        const auto share = services.find_share(name);
+        if (!share) continue;
+        add_value(held, {label("service", name)}, static_cast<double>(share->uses()));
+        add_value(seconds, {label("service", name)},
+                  std::chrono::duration<double>(share->had()).count());
+    }
+    out.push_back(std::move(held));
     out.push_back(std::move(seconds));
 }
 
@@ -258,6 +258,7 @@ void Metrics::collect_services(std::vector<MetricFamily>& out) const {
         }
     }
     collect_pins(names, by_service, out);
+    collect_shares(names, services_, out);
     out.push_back(std::move(queries));
     out.push_back(std::move(errors));
     for (const HistogramRow& row : histogram_rows) {

@@ -6,6 +6,7 @@
 #include "core/counters.h"
 #include "daemon/acceptor.h"
 #include "daemon/connector.h"
+#include "daemon/service_index.h"
 #include "daemon/shared_listener.h"
 #include "daemon/shared_state.h"
 #include "daemon/worker.h"
@@ -13,31 +14,11 @@
 #include <prometheus/collectable.h>
 
 #include <chrono>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
 namespace schemux::daemon {
-
-/// Names of the services by the index of their counters. Indices are never used again, so that a
-/// service that a reload removes and another brings back goes on counting.
-class ServiceIndex {
-  public:
-    std::size_t index_of(const std::string& name);
-    std::vector<std::string> names() const;
-    /// How many clients of the service keep a backend; the same through every reload.
-    std::shared_ptr<core::PinBudget> pins_of(const std::string& name);
-    /// And of all services together.
-    const std::shared_ptr<core::PinBudget>& pool_pins() const { return pool_pins_; }
-
-  private:
-    mutable std::mutex mutex_;
-    std::map<std::string, std::size_t> indices_;
-    std::map<std::string, std::shared_ptr<core::PinBudget>> pins_;
-    const std::shared_ptr<core::PinBudget> pool_pins_ = std::make_shared<core::PinBudget>();
-};
 
 /// Set by reloads and the start; read by a scrape on the same (control) thread.
 struct ReloadState {

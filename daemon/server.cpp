@@ -34,6 +34,7 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
       timer_(io_) {
     credentials_ = std::make_shared<Credentials>(std::move(loaded.secrets));
     shared_.policy.set(make_policy(settings_, services_, backend_epoch_, credentials_));
+    share_out(shared_.pool, settings_, services_);
     shared_.pool.set_minimum(settings_.pool.min_connections);
     for (const std::string& warning : loaded.target.warnings) {
         log_event(LogLevel::warning, "dsn_warning", warning, {});
@@ -198,9 +199,12 @@ void Server::on_reload() {
     credentials_ = std::make_shared<Credentials>(std::move(loaded->secrets), credentials_.get());
     shared_.policy.set(make_policy(fresh, services_, backend_epoch_, credentials_));
     acceptor_->derive_keys_ahead(credentials_);
+    share_out(shared_.pool, fresh, services_);
     set_log_level(make_log_level(fresh.log.level));
     settings_ = std::move(fresh);
     connector_->wake_connector();
+    for (const auto& worker : workers_)
+        worker->post_give_up_idle();
     log_event(LogLevel::info, "reloaded", "the configuration was read again",
               {{"changes", changes.size()}});
     notifier_.ready();

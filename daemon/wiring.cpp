@@ -4,6 +4,7 @@
 #include "core/label.h"
 
 #include <algorithm>
+#include <map>
 #include <string_view>
 #include <utility>
 
@@ -95,6 +96,28 @@ core::SessionFeatures session_features(const config::SessionFeatures& from) {
     return features;
 }
 
+bool keeps_backend(config::PoolMode pool, config::ServiceMode service) {
+    switch (service) {
+        case config::ServiceMode::inherit:
+            return pool == config::PoolMode::session;
+        case config::ServiceMode::transaction:
+            return false;
+        case config::ServiceMode::session:
+            return true;
+    }
+    return false;
+}
+
+core::SharePolicy share_policy(const config::ServicePool& from) {
+    core::SharePolicy policy;
+    policy.weight = from.weight;
+    policy.guarantee = from.guarantee;
+    policy.reserve = from.reserve;
+    if (from.max > 0) policy.cap = from.max;
+    if (from.queue > 0) policy.queue = from.queue;
+    return policy;
+}
+
 core::Service make_service(const config::Settings& settings, const config::Service& from,
                            ServiceIndex& index) {
     core::Service service;
@@ -108,7 +131,8 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.literals = literal_templates(from.literals);
     if (from.channels == config::ChannelScope::service)
         service.channel_prefix = core::channel_prefix(from.name);
-    service.keeps_backend = settings.pool.mode == config::PoolMode::session;
+    service.keeps_backend = keeps_backend(settings.pool.mode, from.pool.mode);
+    service.share = index.share_of(from.name);
     service.state = state_care(from.state);
     service.close_placeholders = from.placeholder == config::Placeholder::close_backend;
     service.session_features = session_features(from.session_features);
@@ -125,7 +149,8 @@ core::Service make_service(const config::Settings& settings, const config::Servi
                                   ? core::OverPinBudget::wait
                                   : core::OverPinBudget::error;
     service.pin_timeout = from.pin_timeout;
-    service.acquire_timeout = settings.pool.acquire_timeout;
+    service.acquire_timeout = from.pool.acquire_timeout.count() > 0 ? from.pool.acquire_timeout
+                                                                    : settings.pool.acquire_timeout;
     service.max_query_bytes = settings.limits.max_query_bytes;
     service.index = index.index_of(from.name);
     return service;
@@ -156,6 +181,16 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     policy->rotate_backends = settings.pool.rotate_backends;
     policy->backend_epoch = backend_epoch;
     return policy;
+}
+
+void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index) {
+    std::map<core::Share*, core::SharePolicy> policies;
+    // What a service had that is no more holds for nobody.
+    for (const std::string& name : index.names())
+        policies[index.share_of(name).get()] = {};
+    for (const config::Service& service : settings.services)
+        policies[index.share_of(service.name).get()] = share_policy(service.pool);
+    pool.configure({policies.begin(), policies.end()});
 }
 
 BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target) {

@@ -5,7 +5,7 @@
 #include "config/settings.h"
 #include "daemon/connector.h"
 #include "daemon/log.h"
-#include "daemon/metrics.h"
+#include "daemon/service_index.h"
 #include "daemon/shared_state.h"
 
 #include <memory>
@@ -15,6 +15,8 @@ namespace schemux::daemon {
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
                                           std::uint64_t backend_epoch,
                                           std::shared_ptr<Credentials> credentials);
+/// Tells the pool what each service is entitled to.
+void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index);
 BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target);
 LogOptions make_log_options(const config::Log& log);
 LogLevel make_log_level(config::LogLevel level);

@@ -183,7 +183,12 @@ void Worker::forget(Session& session) {
 void Worker::settle() {
     if (settling_) return;
     settling_ = true;
-    run_grants();
+    // Each may lead to the other.
+    while (!grants_.empty() || !refusals_.empty() || seeks_idle_) {
+        run_grants();
+        run_refusals();
+        if (std::exchange(seeks_idle_, false)) seek_idle();
+    }
     dead_sessions_.clear();
     dead_backends_.clear();
     settling_ = false;
@@ -202,6 +207,7 @@ void Worker::tick() {
     context_.now = std::chrono::steady_clock::now();
     expire_waiting();
     look_at_pins();
+    charge_uses();
     if (++ticks_ % ticks_per_second == 0) {
         policy_ = shared_.policy.get();
         engine_.reap();
@@ -277,6 +283,44 @@ void Worker::look_at_unread() {
     for (const core::SessionId id : stalled) {
         if (Session* reader = session(id)) reader->end_stalled();
     }
+}
+
+/// Long leases are charged while they last: nobody who waits has to wait for their end to be served
+/// before their service is.
+void Worker::charge_uses() {
+    backends_.for_each([this](BackendConnection& backend) { backend.use.charge(context_.now); });
+    shared_.pool.refresh();
+    if (shared_.pool.contended() && shared_.pool.may_grow()) control_.wake_connector();
+}
+
+void Worker::run_refusals() {
+    const auto refusals = std::exchange(refusals_, {});
+    for (const auto& [id, why] : refusals) {
+        Session* waiter = session(id);
+        if (waiter != nullptr && waiter->waiting()) refuse_at_once(*waiter, why);
+    }
+}
+
+/// It was not even queued.
+void Worker::refuse_at_once(Session& waiter, core::Refusal why) {
+    protocol::ErrorFields error = protocol::make_error(
+        protocol::sqlstate::too_many_connections,
+        why == core::Refusal::queue_full
+            ? "too many clients of this service wait for a connection to PostgreSQL"
+            : "no connection to PostgreSQL would become free in time");
+    const std::string name = "service \"" + waiter.service_name() + '"';
+    if (why == core::Refusal::queue_full) {
+        error.detail = "The queue of " + name + " is full.";
+        error.hint = "Raise pool.queue of the service, or shorten its transactions.";
+    } else {
+        error.detail = "At the pace of the last ones the wait of " + name +
+                       " would be longer than its acquire_timeout.";
+        error.hint =
+            "Shorten its transactions, or raise pool.max_connections, or pool.weight or "
+            "pool.guarantee of the service.";
+    }
+    waiter.relay().counters().queue_refusals.add();
+    waiter.on_acquire_failed(std::move(error));
 }
 
 void Worker::refuse_waiter(Session& waiter) {

@@ -153,6 +153,12 @@ class Worker {
     void remove_idle(BackendConnection& backend);
     bool begin_lease(BackendConnection& backend, Session& session);
     void make_available(BackendConnection& backend);
+    void end_use(BackendConnection& backend);
+    void charge_uses();
+    bool enqueue(Session& session);
+    std::optional<core::Ticket> next_ticket(const BackendConnection& backend);
+    void refuse_at_once(Session& waiter, core::Refusal why);
+    void run_refusals();
     bool audit_is_due(const BackendConnection& backend, bool fully_reset);
     void note_last_service(BackendConnection& backend);
     void audit(BackendConnection& backend);
@@ -190,12 +196,14 @@ class Worker {
     std::vector<BackendConnection*> idle_;  ///< the last one in is the first one out
     std::vector<std::pair<core::SessionId, BackendConnection*>> grants_;
     std::vector<std::pair<core::SessionId, BackendConnection*>> granting_;
+    std::vector<std::pair<core::SessionId, core::Refusal>> refusals_;
     std::vector<core::SessionId> waiting_;
     std::vector<core::SessionId> behind_;
     std::vector<std::unique_ptr<Session>> dead_sessions_;
     std::vector<std::unique_ptr<BackendConnection>> dead_backends_;
     std::shared_ptr<const Policy> policy_;
     bool settling_ = false;
+    bool seeks_idle_ = false;  ///< what ended may let somebody in who was held back
     bool draining_ = false;
     std::uint32_t ticks_ = 0;
     std::uint64_t releases_ = 0;  ///< for the audit sampler

@@ -36,6 +36,7 @@ void Worker::adopt(std::unique_ptr<BackendConnection> owned, std::optional<core:
     backend.stream = engine_.add(backend.pending_fd, backend);
     if (backend.stream == nullptr) {
         ::close(backend.pending_fd);
+        if (ticket) shared_.pool.end_use(number_, *ticket->share);
         shared_.pool.return_slot();
         control_.wake_connector();
         return;
@@ -56,19 +57,39 @@ BackendConnection* Worker::acquire(Session& session) {
         watch_deadline(session);
         return nullptr;
     }
-    if (!shared_.pool.contended()) {
+    core::Share& share = *session.relay().service().share;
+    if (!idle_.empty() && shared_.pool.begin_use(number_, share)) {
         if (BackendConnection* backend = take_idle(session)) {
+            backend->use = core::Use(share, context_.now, core::Nanoseconds(0));
             if (begin_lease(*backend, session)) return backend;
             watch_deadline(session);
             return nullptr;
         }
+        shared_.pool.end_use(number_, share);
     }
-    session.ticket = shared_.pool.enqueue({number_, session.id(), session.relay().label().hash()});
-    watch_deadline(session);
+    if (!enqueue(session)) return nullptr;
     if (shared_.pool.may_grow()) control_.wake_connector();
     // Published before looking: either we see the idle one, or its worker sees our ticket.
     if (idle_.empty() || choose_idle(session)) seek_idle();
     return nullptr;
+}
+
+/// False: it will be refused at the end of this turn.
+bool Worker::enqueue(Session& session) {
+    watch_deadline(session);
+    const core::Service& service = session.relay().service();
+    core::Ticket ticket;
+    ticket.worker = number_;
+    ticket.session = session.id();
+    ticket.label_hash = session.relay().label().hash();
+    ticket.share = service.share.get();
+    ticket.patience = service.acquire_timeout;
+    const core::FairQueue::Pushed pushed =
+        shared_.pool.enqueue(ticket, context_.now.time_since_epoch());
+    session.ticket = pushed.handle;
+    if (pushed.refusal == core::Refusal::none) return true;
+    refusals_.emplace_back(session.id(), pushed.refusal);
+    return false;
 }
 
 /// For those who wait, ours or another worker's. A worker that has given all it had passes the word
@@ -139,8 +160,21 @@ bool Worker::begin_lease(BackendConnection& backend, Session& session) {
 
 void Worker::deliver(BackendConnection& backend, const core::Ticket& ticket) {
     assert(ticket.worker == number_);
+    backend.use = core::Use(*ticket.share, context_.now, ticket.prepaid);
     grants_.emplace_back(ticket.session, &backend);
     backend.phase = BackendPhase::parked;
+}
+
+/// Nobody holds it any more.
+void Worker::end_use(BackendConnection& backend) {
+    core::Share* share = backend.use.share();
+    if (share == nullptr) return;
+    backend.use.finish(context_.now);
+    backend.use = {};
+    backend.last_share = share;
+    shared_.pool.end_use(number_, *share);
+    // It may have let somebody in who was held back.
+    if (shared_.pool.contended() && shared_.pool.may_grow()) control_.wake_connector();
 }
 
 /// Begins the leases that were decided on in this turn. In a loop, not in a recursion: one grant
@@ -244,13 +278,14 @@ bool Worker::quarantine(BackendConnection& backend, const Upkeep& upkeep) {
 }
 
 void Worker::make_available(BackendConnection& backend) {
+    end_use(backend);
     // It has answered, but not read all: rows of a COPY that failed, or it is no PostgreSQL.
     if (engine_.queued_bytes(*backend.stream) > 0) {
         close_backend(backend, "unsent");
         return;
     }
     if (shared_.pool.contended()) {
-        if (const auto ticket = shared_.pool.next_ticket(backend.state.label.hash())) {
+        if (const auto ticket = next_ticket(backend)) {
             ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
             return;
         }
@@ -262,12 +297,17 @@ void Worker::make_available(BackendConnection& backend) {
     if (shared_.pool.contended()) dispatch_idle();
 }
 
+std::optional<core::Ticket> Worker::next_ticket(const BackendConnection& backend) {
+    return shared_.pool.next_ticket(backend.state.label.hash(), backend.last_share,
+                                    context_.now.time_since_epoch());
+}
+
 void Worker::dispatch_idle() {
     while (!idle_.empty() && shared_.pool.contended()) {
         BackendConnection& backend = *idle_.back();
         idle_.pop_back();
         publish_idle();
-        const auto ticket = shared_.pool.next_ticket(backend.state.label.hash());
+        const auto ticket = next_ticket(backend);
         if (!ticket) {
             idle_.push_back(&backend);
             publish_idle();

@@ -119,6 +119,8 @@ void Worker::close_backend(BackendConnection& backend, std::string_view reason) 
     if (backend.phase == BackendPhase::idle) remove_idle(backend);
     backend.phase = BackendPhase::closing;
     backend.phase_ticks = 0;
+    end_use(backend);
+    seeks_idle_ = seeks_idle_ || shared_.pool.contended();
     counters_.backends_closed.add();
     log_event(LogLevel::debug, "backend_closed",
               {{"backend_pid", backend.state.pid}, {"reason", reason}});
@@ -158,7 +160,7 @@ void Worker::requeue(core::SessionId id) {
         return;
     }
     stop_waiting(*waiter);
-    waiter->ticket = shared_.pool.enqueue({number_, waiter->id(), waiter->relay().label().hash()});
+    if (!enqueue(*waiter)) return;
     control_.wake_connector();
     seek_idle();
 }

@@ -100,6 +100,8 @@ TEST(Describe, SaysWhatTheConfigurationMeans) {
     settings.services[1].templates.angles = false;
     settings.services[1].allow_schemas = {"users"};
     settings.services[1].literals = LiteralScope::relation;
+    settings.services[1].channels = ChannelScope::service;
+    settings.services[1].pool = {2, 3, true, 4, 5, std::chrono::seconds(6), ServiceMode::session};
     EXPECT_EQ(describe(settings),
               "listen    127.0.0.1:6432\n"
               "          /run/x/.s.PGSQL.6432\n"
@@ -115,7 +117,8 @@ TEST(Describe, SaysWhatTheConfigurationMeans) {
               "services  3\n"
               "  users: schema \"users\"; users: alice\n"
               "  orders: schema \"orders\"; may name users; templates {{}} only; relation names in "
-              "literals; users: all\n"
+              "literals; channels of its own; session mode; weight 2; 3 backends reserved; at most "
+              "4 backends; at most 5 clients waiting; acquire_timeout 6s; users: all\n"
               "  legacy: no schema: {{tables.x}} becomes x; empty search_path; users: all\n");
 }
 

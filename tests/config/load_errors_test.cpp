@@ -134,11 +134,11 @@ const std::vector<BadFile> key_cases{
      base + "listen:\n  - { address: 127.0.0.1, tls: { mode: require } }\n",
      {"f.yaml:5:27: listen[0].tls: reserved for a later version; this version does not act on "
       "it"}},
-    {"ReservedServicePool",
+    {"ReservedServiceMode",
      "backend: { dsn: x=y }\nauth: { method: trust }\n"
-     "services: [ { name: a, pool: { weight: 2 } } ]\n",
-     {"f.yaml:3:24: services[0].pool: reserved for a later version; this version does not act on "
-      "it"}},
+     "services: [ { name: a, pool: { mode: statement } } ]\n",
+     {"f.yaml:3:38: services[0].pool.mode: reserved for a later version; this version has: "
+      "inherit, transaction, session; found 'statement'"}},
     {"ReservedMode",
      base + "pool: { mode: statement }\n",
      {"f.yaml:4:15: pool.mode: reserved for a later version; this version has: "

@@ -40,6 +40,19 @@ TEST(Load, LeavesEveryKeyAtItsDefault) {
     EXPECT_TRUE(settings.services[0].templates.angles);
 }
 
+TEST(Load, SetsEveryKeyOfAServicesPool) {
+    const Settings settings = load_good(R"(
+backend: { dsn: x=y }
+auth: { method: trust }
+services:
+  - name: one
+    pool: { weight: 2, guarantee: 3, reserve: true, max: 4, queue: 5, acquire_timeout: 6s,
+            mode: session }
+)");
+    const ServicePool wanted{2, 3, true, 4, 5, std::chrono::seconds(6), ServiceMode::session};
+    EXPECT_EQ(settings.services.back().pool, wanted);
+}
+
 TEST(Load, SetsEveryKey) {
     const Settings settings = load_good(R"(
 listen:

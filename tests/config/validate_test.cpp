@@ -262,6 +262,20 @@ const std::vector<Rule> pool_rules{
      [](Settings& s) { s.limits.max_clients = 5; },
      {"warning limits.max_clients: 5 is less than pool.max_connections (20); the rest cannot be "
       "used"}},
+    {"GuaranteeAboveTheServicesMaximum",
+     service({.name = "a", .pool = {.guarantee = 3, .max = 2}}),
+     {"services[0].pool.guarantee: 3 is more than max (2)"}},
+    {"ReserveOfNothing",
+     service({.name = "a", .pool = {.reserve = true}}),
+     {"warning services[0].pool.reserve: has no effect without a guarantee"}},
+    {"GuaranteesAboveThePool",
+     [](Settings& s) {
+         s.services = {{.name = "a", .pool = {.guarantee = 20}},
+                       {.name = "b", .pool = {.guarantee = 1}},
+                       {.name = "c", .pool = {.guarantee = 1}}};
+     },
+     {"services[1].pool.guarantee: the guarantees up to here are 21, more than "
+      "pool.max_connections (20)"}},
 };
 INSTANTIATE_TEST_SUITE_P(Pool, Rules, testing::ValuesIn(pool_rules), name_of_rule);
 

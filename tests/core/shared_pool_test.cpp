@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <random>
 #include <thread>
@@ -15,21 +16,43 @@
 namespace schemux::core {
 namespace {
 
-Ticket ticket(std::uint32_t session, std::uint64_t label = 0) {
+/// The one share of a test: it belongs to one pool.
+std::unique_ptr<Share> the_share;
+
+SharedPool make_pool(std::uint32_t maximum, std::uint32_t workers) {
+    the_share = std::make_unique<Share>();
+    return {maximum, workers};
+}
+
+Ticket ticket(std::uint32_t session, std::uint64_t label = 0, std::uint32_t worker = 0) {
     Ticket made;
-    made.session.slot = session;
+    made.worker = worker;
+    made.session = {session, 1};
     made.label_hash = label;
+    made.share = the_share.get();
     return made;
+}
+
+TicketHandle enqueue(SharedPool& pool, const Ticket& ticket) {
+    const FairQueue::Pushed pushed = pool.enqueue(ticket, Nanoseconds(0));
+    EXPECT_EQ(pushed.refusal, Refusal::none);
+    return pushed.handle;
+}
+
+std::optional<Ticket> take(SharedPool& pool, std::uint64_t label = 0) {
+    auto taken = pool.next_ticket(label, nullptr, Nanoseconds(0));
+    if (taken) pool.end_use(taken->worker, *taken->share);
+    return taken;
 }
 
 /// Whose turn it is, by slot; -1: nobody waits.
 int next(SharedPool& pool, std::uint64_t label = 0) {
-    const auto taken = pool.next_ticket(label);
+    const auto taken = take(pool, label);
     return taken ? static_cast<int>(taken->session.slot) : -1;
 }
 
 TEST(SharedPool, NobodyWaitsAtFirst) {
-    SharedPool pool(4, 1);
+    SharedPool pool = make_pool(4, 1);
     EXPECT_FALSE(pool.contended());
     EXPECT_EQ(next(pool), -1);
     EXPECT_FALSE(pool.claim_connect()) << "nobody wants a connection";
@@ -37,9 +60,9 @@ TEST(SharedPool, NobodyWaitsAtFirst) {
 }
 
 TEST(SharedPool, FirstComeFirstServed) {
-    SharedPool pool(4, 1);
+    SharedPool pool = make_pool(4, 1);
     for (std::uint32_t i = 0; i < 5; ++i)
-        pool.enqueue(ticket(i));
+        enqueue(pool, ticket(i));
     EXPECT_TRUE(pool.contended());
     EXPECT_EQ(pool.waiting(), 5U);
     for (int i = 0; i < 5; ++i)
@@ -48,53 +71,53 @@ TEST(SharedPool, FirstComeFirstServed) {
 }
 
 TEST(SharedPool, TicketKeepsWhatItWasGiven) {
-    SharedPool pool(4, 3);
-    pool.enqueue({2, {17, 5}, 99});
-    const auto taken = pool.next_ticket(0);
+    SharedPool pool = make_pool(4, 3);
+    enqueue(pool, ticket(17, 99, 2));
+    const auto taken = take(pool);
     ASSERT_TRUE(taken);
     EXPECT_EQ(taken->worker, 2U);
-    EXPECT_EQ(taken->session, (SessionId{17, 5}));
+    EXPECT_EQ(taken->session, (SessionId{17, 1}));
     EXPECT_EQ(taken->label_hash, 99U);
 }
 
 TEST(SharedPool, FittingLabelGoesFirst) {
-    SharedPool pool(4, 1);
-    pool.enqueue(ticket(0, 1));
-    pool.enqueue(ticket(1, 2));
-    pool.enqueue(ticket(2, 2));
+    SharedPool pool = make_pool(4, 1);
+    enqueue(pool, ticket(0, 1));
+    enqueue(pool, ticket(1, 2));
+    enqueue(pool, ticket(2, 2));
     EXPECT_EQ(next(pool, 2), 1);
     EXPECT_EQ(next(pool, 2), 2);
     EXPECT_EQ(next(pool, 2), 0);
 }
 
 TEST(SharedPool, OnlyAFewAreLookedAtForALabel) {
-    SharedPool pool(4, 1);
+    SharedPool pool = make_pool(4, 1);
     for (std::uint32_t i = 0; i < limits::label_window; ++i)
-        pool.enqueue(ticket(i, 1));
-    pool.enqueue(ticket(100, 2));
+        enqueue(pool, ticket(i, 1));
+    enqueue(pool, ticket(100, 2));
     EXPECT_EQ(next(pool, 2), 0);
     EXPECT_EQ(next(pool, 2), 100);
 }
 
 TEST(SharedPool, NobodyIsOvertakenMoreThanEightTimes) {
-    SharedPool pool(4, 1);
-    pool.enqueue(ticket(0, 1));
+    SharedPool pool = make_pool(4, 1);
+    enqueue(pool, ticket(0, 1));
     for (std::uint32_t i = 0; i < limits::bypass_max; ++i) {
-        pool.enqueue(ticket(100 + i, 2));
+        enqueue(pool, ticket(100 + i, 2));
         EXPECT_EQ(next(pool, 2), static_cast<int>(100 + i));
     }
-    pool.enqueue(ticket(200, 2));
+    enqueue(pool, ticket(200, 2));
     EXPECT_EQ(next(pool, 2), 0);
     EXPECT_EQ(next(pool, 2), 200);
 }
 
 TEST(SharedPool, BypassHoldsForEveryWaiterUnderRandomLabels) {
     std::mt19937 random(3);
-    SharedPool pool(4, 1);
+    SharedPool pool = make_pool(4, 1);
     std::deque<std::uint32_t> waiting;
     std::vector<int> overtaken(3'000, 0);
     for (std::uint32_t i = 0; i < overtaken.size(); ++i) {
-        pool.enqueue(ticket(i, random() % 3));
+        enqueue(pool, ticket(i, random() % 3));
         waiting.push_back(i);
         if (waiting.size() < 6) continue;
         const int chosen = next(pool, random() % 3);
@@ -109,10 +132,10 @@ TEST(SharedPool, BypassHoldsForEveryWaiterUnderRandomLabels) {
 }
 
 TEST(SharedPool, WithdrawnTicketIsNotGranted) {
-    SharedPool pool(4, 1);
-    pool.enqueue(ticket(0));
-    const TicketHandle middle = pool.enqueue(ticket(1));
-    pool.enqueue(ticket(2));
+    SharedPool pool = make_pool(4, 1);
+    enqueue(pool, ticket(0));
+    const TicketHandle middle = enqueue(pool, ticket(1));
+    enqueue(pool, ticket(2));
     EXPECT_TRUE(pool.withdraw(middle));
     EXPECT_FALSE(pool.withdraw(middle));
     EXPECT_EQ(pool.waiting(), 2U);
@@ -122,24 +145,24 @@ TEST(SharedPool, WithdrawnTicketIsNotGranted) {
 }
 
 TEST(SharedPool, FirstAndLastCanBeWithdrawn) {
-    SharedPool pool(4, 1);
-    const TicketHandle first = pool.enqueue(ticket(0));
-    pool.enqueue(ticket(1));
-    const TicketHandle last = pool.enqueue(ticket(2));
+    SharedPool pool = make_pool(4, 1);
+    const TicketHandle first = enqueue(pool, ticket(0));
+    enqueue(pool, ticket(1));
+    const TicketHandle last = enqueue(pool, ticket(2));
     EXPECT_TRUE(pool.withdraw(first));
     EXPECT_TRUE(pool.withdraw(last));
-    pool.enqueue(ticket(3));
+    enqueue(pool, ticket(3));
     EXPECT_EQ(next(pool), 1);
     EXPECT_EQ(next(pool), 3);
 }
 
 TEST(SharedPool, GrantedTicketCannotBeWithdrawn) {
-    SharedPool pool(4, 1);
-    const TicketHandle old = pool.enqueue(ticket(0));
+    SharedPool pool = make_pool(4, 1);
+    const TicketHandle old = enqueue(pool, ticket(0));
     EXPECT_EQ(next(pool), 0);
     EXPECT_FALSE(pool.withdraw(old));
     // Its place is used again; the old handle does not speak for the new one.
-    pool.enqueue(ticket(1));
+    enqueue(pool, ticket(1));
     EXPECT_FALSE(pool.withdraw(old));
     EXPECT_FALSE(pool.withdraw({}));
     EXPECT_FALSE(pool.withdraw({99, 1}));
@@ -147,9 +170,9 @@ TEST(SharedPool, GrantedTicketCannotBeWithdrawn) {
 }
 
 TEST(SharedPool, DrainGivesEverybodyInOrder) {
-    SharedPool pool(4, 1);
+    SharedPool pool = make_pool(4, 1);
     for (std::uint32_t i = 0; i < 3; ++i)
-        pool.enqueue(ticket(i));
+        enqueue(pool, ticket(i));
     const std::vector<Ticket> all = pool.drain_tickets();
     ASSERT_EQ(all.size(), 3U);
     for (std::uint32_t i = 0; i < 3; ++i)
@@ -158,12 +181,12 @@ TEST(SharedPool, DrainGivesEverybodyInOrder) {
 }
 
 TEST(SharedPool, ConnectsAreBoundedByWaitersParallelismAndMaximum) {
-    SharedPool pool(6, 1);
-    pool.enqueue(ticket(0));
+    SharedPool pool = make_pool(6, 1);
+    enqueue(pool, ticket(0));
     EXPECT_TRUE(pool.claim_connect());
     EXPECT_FALSE(pool.claim_connect()) << "one waiter, one connect";
     for (std::uint32_t i = 1; i < 20; ++i)
-        pool.enqueue(ticket(i));
+        enqueue(pool, ticket(i));
     for (int i = 1; i < limits::parallel_connects_max; ++i)
         EXPECT_TRUE(pool.claim_connect());
     EXPECT_FALSE(pool.claim_connect()) << "as many as may be under way";
@@ -184,7 +207,7 @@ TEST(SharedPool, ConnectsAreBoundedByWaitersParallelismAndMaximum) {
 }
 
 TEST(SharedPool, MinimumIsOpenedThoughNobodyWaits) {
-    SharedPool pool(6, 1);
+    SharedPool pool = make_pool(6, 1);
     pool.set_minimum(2);
     EXPECT_TRUE(pool.claim_connect());
     EXPECT_TRUE(pool.claim_connect());
@@ -192,9 +215,9 @@ TEST(SharedPool, MinimumIsOpenedThoughNobodyWaits) {
 }
 
 TEST(SharedPool, OutageAllowsOneProbeAtATime) {
-    SharedPool pool(6, 1);
+    SharedPool pool = make_pool(6, 1);
     for (std::uint32_t i = 0; i < 5; ++i)
-        pool.enqueue(ticket(i));
+        enqueue(pool, ticket(i));
     pool.set_outage(true);
     EXPECT_TRUE(pool.claim_connect());
     EXPECT_FALSE(pool.claim_connect());
@@ -207,9 +230,9 @@ TEST(SharedPool, OutageAllowsOneProbeAtATime) {
 }
 
 TEST(SharedPool, LoweredMaximumIsReported) {
-    SharedPool pool(2, 1);
-    pool.enqueue(ticket(0));
-    pool.enqueue(ticket(1));
+    SharedPool pool = make_pool(2, 1);
+    enqueue(pool, ticket(0));
+    enqueue(pool, ticket(1));
     EXPECT_TRUE(pool.claim_connect());
     EXPECT_TRUE(pool.claim_connect());
     EXPECT_FALSE(pool.over_bound());
@@ -221,7 +244,7 @@ TEST(SharedPool, LoweredMaximumIsReported) {
 }
 
 TEST(SharedPool, IdleBackendsOfOtherWorkersAreFound) {
-    SharedPool pool(4, 3);
+    SharedPool pool = make_pool(4, 3);
     EXPECT_FALSE(pool.idle_elsewhere(0));
     pool.set_idle(0, 2);
     EXPECT_FALSE(pool.idle_elsewhere(0));
@@ -261,7 +284,7 @@ class HammerWorker {
         EXPECT_LE(in_use_.load(), pool_.maximum());
     }
     void connect_for_somebody() {
-        pool_.enqueue({number_, {1, 1}, random_() % 4});
+        enqueue(pool_, ticket(1, random_() % 4, number_));
         if (!pool_.claim_connect()) return;
         EXPECT_LE(++in_use_, pool_.maximum());
         if (random_() % 4 == 0) {
@@ -271,19 +294,19 @@ class HammerWorker {
         }
         pool_.connect_succeeded();
         pool_.set_idle(number_, 1);
-        pool_.next_ticket(random_() % 4);
+        take(pool_, random_() % 4);
         pool_.set_idle(number_, 0);
         --in_use_;
         pool_.return_slot();
     }
     void come_and_give_up() {
-        const TicketHandle handle = pool_.enqueue({number_, {1, 1}, 0});
+        const TicketHandle handle = enqueue(pool_, ticket(1, 0, number_));
         pool_.idle_elsewhere(number_);
         pool_.withdraw(handle);
         EXPECT_FALSE(pool_.withdraw(handle));
     }
     void take_turn() {
-        if (pool_.contended()) pool_.next_ticket(random_() % 4);
+        if (pool_.contended()) take(pool_, random_() % 4);
     }
 
     SharedPool& pool_;
@@ -294,7 +317,7 @@ class HammerWorker {
 
 TEST(SharedPool, ManyThreadsNeverOpenMoreThanTheMaximum) {
     constexpr std::uint32_t workers = 4;
-    SharedPool pool(3, workers);
+    SharedPool pool = make_pool(3, workers);
     std::atomic<std::uint32_t> in_use{0};
     std::vector<std::thread> threads;
     for (std::uint32_t i = 0; i < workers; ++i) {
@@ -312,7 +335,7 @@ TEST(SharedPool, ManyThreadsNeverOpenMoreThanTheMaximum) {
 TEST(SharedPool, EveryTicketIsGrantedOnceOrWithdrawnOnce) {
     constexpr std::uint32_t workers = 4;
     constexpr std::uint32_t each = 5'000;
-    SharedPool pool(3, workers);
+    SharedPool pool = make_pool(3, workers);
     std::vector<std::atomic<int>> ended(workers * each);
     std::vector<std::thread> threads;
     for (std::uint32_t worker = 0; worker < workers; ++worker) {
@@ -320,11 +343,10 @@ TEST(SharedPool, EveryTicketIsGrantedOnceOrWithdrawnOnce) {
             std::mt19937 random(worker);
             for (std::uint32_t i = 0; i < each; ++i) {
                 const std::uint32_t me = worker * each + i;
-                const TicketHandle handle = pool.enqueue({worker, {me, 1}, random() % 3});
+                const TicketHandle handle = enqueue(pool, ticket(me, random() % 3, worker));
                 if (random() % 3 == 0 && pool.withdraw(handle)) ++ended[me];
                 if (random() % 2 == 0) {
-                    if (const auto taken = pool.next_ticket(random() % 3))
-                        ++ended[taken->session.slot];
+                    if (const auto taken = take(pool, random() % 3)) ++ended[taken->session.slot];
                 }
             }
         });

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
 
 namespace schemux::simulation {
 
@@ -82,11 +83,35 @@ void World::check_tickets() {
     }
     demand(queued == shared_->pool.waiting(), "the queue has those who are in it");
     demand(waiting == shared_->counters.clients_waiting.value(), "who waits is counted");
-    if (queued == 0 || mail) return;
+    check_shares();
+    // Those whom caps and reserves hold back wait for others to end.
+    if (!shared_->pool.contended() || mail) return;
     demand(!idle, "nobody waits while a backend is idle");
     const bool room = shared_->pool.may_grow();
     demand(!room || control_->connects() > 0 || !control_->resting(),
            "nobody waits for a slot that is free");
+}
+
+/// Each use is somebody's, and nobody has more than its cap.
+void World::check_shares() {
+    std::map<const core::Share*, std::uint32_t> uses;
+    for (const auto& worker : workers_) {
+        for (const auto& backend : worker->backends()) {
+            if (backend->use.share() != nullptr) ++uses[backend->use.share()];
+            demand(backend->phase != Phase::idle || backend->use.share() == nullptr,
+                   "an idle backend is nobody's");
+            demand(backend->phase != Phase::leased || backend->use.share() != nullptr,
+                   "a lease is charged to its service");
+        }
+        for (const Worker::Mail& mail : worker->mail) {
+            if (mail.ticket && mail.carries_backend) ++uses[mail.ticket->share];
+        }
+    }
+    for (const auto& [service, cap] : caps_) {
+        const core::Share& share = *service->share;
+        demand(share.uses() == uses[&share], "the uses of a service are counted");
+        demand(share.uses() <= cap, "no service has more than its cap");
+    }
 }
 
 void World::check_memory() {

@@ -272,6 +272,8 @@ bool World::bound_moves() {
     const auto bound = static_cast<std::uint32_t>(choice_.between(1, 4));
     shared_->pool.set_maximum(bound);
     shared_->connector_woken = true;
+    for (const auto& worker : workers_)
+        worker->post_give_up_idle();
     return note("bound moves", bound);
 }
 

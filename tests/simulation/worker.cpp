@@ -85,7 +85,11 @@ void Worker::forget(Session& session) {
 void Worker::settle() {
     if (settling_) return;
     settling_ = true;
-    run_grants();
+    while (!grants_.empty() || !refusals_.empty() || seeks_idle_) {
+        run_grants();
+        run_refusals();
+        if (std::exchange(seeks_idle_, false)) seek_idle();
+    }
     dead_backends_.clear();
     settling_ = false;
 }
@@ -99,6 +103,9 @@ void Worker::tick() {
     }
     expire_waiting();
     look_at_pins();
+    for (const auto& backend : backends_)
+        backend->use.charge(context_.now);
+    shared_.pool.refresh();
     dispatch_idle();
     settle();
 }
@@ -133,6 +140,15 @@ void Worker::expire_waiting() {
             waiter->relay().awaits_pin()
                 ? waiter->relay().pin_refusal()
                 : protocol::make_error("53300", "no connection to PostgreSQL became free in time"));
+    }
+}
+
+void Worker::run_refusals() {
+    const auto refusals = std::exchange(refusals_, {});
+    for (const auto& [id, why] : refusals) {
+        Session* waiter = session(id);
+        if (waiter == nullptr || !waiter->waiting()) continue;
+        waiter->on_acquire_failed(protocol::make_error("53300", "too many clients wait"));
     }
 }
 

@@ -37,6 +37,8 @@ struct Backend {
     bool cancel_again = false;
     int phase_ticks = 0;
     std::uint64_t epoch = 0;
+    core::Use use;
+    core::Share* last_share = nullptr;
 };
 
 /// daemon::Session.
@@ -117,8 +119,8 @@ struct Shared {
     } counts;
     /// Told of each ticket that is taken out of the queue.
     std::function<void(const core::Ticket&)> note_taken;
-    std::optional<core::Ticket> next_ticket(std::uint64_t label_hash) {
-        auto ticket = pool.next_ticket(label_hash);
+    std::optional<core::Ticket> next_ticket(std::uint64_t label_hash, core::Share* last = nullptr) {
+        auto ticket = pool.next_ticket(label_hash, last, now.time_since_epoch());
         if (ticket) note_taken(*ticket);
         return ticket;
     }
@@ -177,6 +179,8 @@ class Worker {
     Backend* take_idle(const core::Label& label);
     bool begin_lease(Backend& backend, Session& session);
     void make_available(Backend& backend);
+    void end_use(Backend& backend);
+    void run_refusals();
     void deliver(Backend& backend, const core::Ticket& ticket);
     void hand_over(Backend& backend, const core::Ticket& ticket);
     void dispatch_idle();
@@ -188,7 +192,7 @@ class Worker {
     void free_slot(Backend& backend);
     void requeue(core::SessionId id);
     void refuse_promised(core::SessionId id);
-    void enqueue(Session& session);
+    bool enqueue(Session& session);
     void publish_idle();
     void expire_waiting();
     void look_at_pins();
@@ -206,8 +210,10 @@ class Worker {
     std::vector<Backend*> idle_;
     std::vector<std::pair<core::SessionId, Backend*>> grants_;
     std::vector<std::pair<core::SessionId, Backend*>> granting_;
+    std::vector<std::pair<core::SessionId, core::Refusal>> refusals_;
     std::vector<core::SessionId> waiting_;
     bool settling_ = false;
+    bool seeks_idle_ = false;
     bool draining_ = false;
     std::uint32_t ticks_ = 0;
 };

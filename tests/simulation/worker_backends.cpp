@@ -16,9 +16,6 @@ using core::UpkeepState;
 namespace {
 
 constexpr auto trusted_rest = std::chrono::seconds(1);
-constexpr int closing_ticks_max = 10;
-constexpr int upkeep_ticks_max = 30;
-constexpr int broken_promises_max = 8;
 
 }  // namespace
 
@@ -83,9 +80,20 @@ void Worker::adopt(std::unique_ptr<Backend> owned, std::optional<core::Ticket> t
 
 // ---- getting one ----
 
-void Worker::enqueue(Session& session) {
-    session.ticket = shared_.pool.enqueue({number_, session.id(), session.relay().label().hash()});
-    session.queued = true;
+bool Worker::enqueue(Session& session) {
+    const core::Service& service = session.relay().service();
+    core::Ticket ticket;
+    ticket.worker = number_;
+    ticket.session = session.id();
+    ticket.label_hash = session.relay().label().hash();
+    ticket.share = service.share.get();
+    ticket.patience = service.acquire_timeout;
+    const core::FairQueue::Pushed pushed =
+        shared_.pool.enqueue(ticket, context_.now.time_since_epoch());
+    session.ticket = pushed.handle;
+    session.queued = pushed.refusal == core::Refusal::none;
+    if (!session.queued) refusals_.emplace_back(session.id(), pushed.refusal);
+    return session.queued;
 }
 
 Backend* Worker::acquire(Session& session) {
@@ -96,15 +104,18 @@ Backend* Worker::acquire(Session& session) {
         watch();
         return nullptr;
     }
-    if (!shared_.pool.contended()) {
+    core::Share& share = *session.relay().service().share;
+    if (!idle_.empty() && shared_.pool.begin_use(number_, share)) {
         if (Backend* backend = take_idle(session.relay().label())) {
+            backend->use = core::Use(share, context_.now, core::Nanoseconds(0));
             if (begin_lease(*backend, session)) return backend;
             watch();
             return nullptr;
         }
+        shared_.pool.end_use(number_, share);
     }
-    enqueue(session);
     watch();
+    if (!enqueue(session)) return nullptr;
     if (shared_.pool.may_grow()) shared_.connector_woken = true;
     seek_idle();
     return nullptr;
@@ -158,7 +169,18 @@ bool Worker::begin_lease(Backend& backend, Session& session) {
     return true;
 }
 
+void Worker::end_use(Backend& backend) {
+    core::Share* share = backend.use.share();
+    if (share == nullptr) return;
+    backend.use.finish(context_.now);
+    backend.use = {};
+    backend.last_share = share;
+    shared_.pool.end_use(number_, *share);
+    if (shared_.pool.contended() && shared_.pool.may_grow()) shared_.connector_woken = true;
+}
+
 void Worker::deliver(Backend& backend, const core::Ticket& ticket) {
+    backend.use = core::Use(*ticket.share, context_.now, ticket.prepaid);
     grants_.emplace_back(ticket.session, &backend);
     backend.phase = Phase::parked;
 }
@@ -220,9 +242,11 @@ void Worker::release(Backend& backend) {
 }
 
 void Worker::make_available(Backend& backend) {
+    end_use(backend);
     if (!backend.server->stream.queued.empty()) return close_backend(backend);
     if (shared_.pool.contended()) {
-        if (const auto ticket = shared_.next_ticket(backend.state.label.hash())) {
+        if (const auto ticket =
+                shared_.next_ticket(backend.state.label.hash(), backend.last_share)) {
             ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
             return;
         }
@@ -239,7 +263,7 @@ void Worker::dispatch_idle() {
         Backend& backend = *idle_.back();
         idle_.pop_back();
         publish_idle();
-        const auto ticket = shared_.next_ticket(backend.state.label.hash());
+        const auto ticket = shared_.next_ticket(backend.state.label.hash(), backend.last_share);
         if (!ticket) {
             idle_.push_back(&backend);
             publish_idle();
@@ -303,171 +327,6 @@ void Worker::finish_upkeep(Backend& backend) {
     }
     backend.has_session = false;
     make_available(backend);
-}
-
-// ---- cancelling ----
-
-Backend* Worker::find(const Server* server) {
-    for (const auto& backend : backends_) {
-        if (backend->server == server) return backend.get();
-    }
-    return nullptr;
-}
-
-void Worker::cancel_backend(Backend& backend) {
-    if (backend.state.cancels_in_flight > 0) {
-        backend.cancel_again = true;
-        return;
-    }
-    ++shared_.counts.cancels;
-    ++backend.state.cancels_in_flight;
-    Server* server = backend.server;
-    const auto done = [this, server] {
-        Backend* target = find(server);
-        if (target == nullptr) return;
-        --target->state.cancels_in_flight;
-        const bool again = std::exchange(target->cancel_again, false);
-        if (target->phase == Phase::parked) {
-            release(*target);
-        } else if (target->phase == Phase::leased) {
-            if (Session* holder = session(target->session)) holder->on_cancel_end(again);
-        }
-    };
-    shared_.cancels.push_back(
-        {server->number(), server->lessee()->number(), false, [this, done] { post(done); }});
-}
-
-void Worker::abort(Backend& backend) {
-    if (!backend.state.replies.empty()) {
-        const Server& server = *backend.server;
-        shared_.cancels.push_back({server.number(), server.lessee()->number(), false, [] {}});
-    }
-    close_backend(backend);
-}
-
-// ---- endings ----
-
-void Worker::close_backend(Backend& backend) {
-    if (backend.phase == Phase::closing) return;
-    if (backend.phase == Phase::idle) {
-        std::erase(idle_, &backend);
-        publish_idle();
-    }
-    backend.phase = Phase::closing;
-    backend.phase_ticks = 0;
-    std::string goodbye;
-    protocol::append_empty(goodbye, 'X');
-    backend.server->stream.paused = false;
-    backend.server->stream.send(goodbye);
-    backend.server->stream.shut = true;
-}
-
-void Worker::on_backend_bytes(Backend& backend, std::string_view bytes) {
-    switch (backend.phase) {
-        case Phase::leased:
-            if (Session* holder = session(backend.session)) holder->on_backend_bytes(bytes);
-            break;
-        case Phase::upkeep:
-            on_upkeep_bytes(backend, bytes);
-            break;
-        case Phase::idle:
-        case Phase::parked: {
-            const core::IdleNews news =
-                core::read_idle(bytes, backend.state, context_.backend_carry, context_.buffers);
-            demand(news.kind != core::IdleNews::Kind::desync,
-                   "an honest server is silent when nobody has it");
-            if (news.kind == core::IdleNews::Kind::parameters) shared_.welcomes.clear();
-            if (news.kind == core::IdleNews::Kind::gone) close_backend(backend);
-            break;
-        }
-        case Phase::closing:
-            break;
-    }
-    settle();
-}
-
-void Worker::on_backend_drained(Backend& backend) {
-    backend.server->stream.drained = false;
-    if (backend.phase == Phase::leased) {
-        if (Session* holder = session(backend.session)) holder->on_backend_drained();
-    }
-    settle();
-}
-
-void Worker::on_backend_end(Backend& backend) {
-    backend.server->stream.end_told = true;
-    const Phase phase = backend.phase;
-    Session* holder = backend.has_session ? session(backend.session) : nullptr;
-    if (phase == Phase::upkeep) {
-        const bool relabel = backend.upkeep->goal() == UpkeepGoal::relabel;
-        close_backend(backend);
-        free_slot(backend);
-        if (relabel && holder != nullptr) requeue(holder->id());
-    } else {
-        close_backend(backend);
-        free_slot(backend);
-        if (phase == Phase::leased && holder != nullptr) holder->on_backend_lost();
-    }
-    settle();
-}
-
-void Worker::requeue(core::SessionId id) {
-    Session* waiter = session(id);
-    if (waiter == nullptr || !waiter->waiting()) return;
-    if (++waiter->broken_promises > broken_promises_max) return refuse_promised(id);
-    stop_waiting(*waiter);
-    enqueue(*waiter);
-    shared_.connector_woken = true;
-    seek_idle();
-}
-
-void Worker::refuse_promised(core::SessionId id) {
-    Session* waiter = session(id);
-    if (waiter == nullptr || !waiter->waiting()) return;
-    stop_waiting(*waiter);
-    waiter->broken_promises = 0;
-    waiter->on_acquire_failed(protocol::make_error("08006", "the connection failed"));
-}
-
-void Worker::free_slot(Backend& backend) {
-    std::vector<core::SessionId> promised;
-    std::erase_if(grants_, [&](const auto& grant) {
-        if (grant.second == &backend) promised.push_back(grant.first);
-        return grant.second == &backend;
-    });
-    backend.server->stream.closed = true;
-    shared_.pool.return_slot();
-    shared_.connector_woken = true;
-    const auto at = std::find_if(backends_.begin(), backends_.end(),
-                                 [&](const auto& owned) { return owned.get() == &backend; });
-    dead_backends_.push_back(std::move(*at));
-    backends_.erase(at);
-    for (const core::SessionId id : promised)
-        requeue(id);
-}
-
-void Worker::recycle_idle() {
-    std::vector<Backend*> ending;
-    std::vector<Backend*> over;
-    std::vector<Backend*> stuck;
-    for (Backend* backend : idle_) {
-        const bool rested = context_.now - backend->state.idle_since > shared_.idle_timeout;
-        if (rested || worn_out(*backend) || shared_.pool.over_bound()) ending.push_back(backend);
-    }
-    for (Backend* backend : ending)
-        close_backend(*backend);
-    for (const auto& backend : backends_) {
-        if (backend->phase == Phase::upkeep && ++backend->phase_ticks > upkeep_ticks_max)
-            stuck.push_back(backend.get());
-        if (backend->phase == Phase::closing && ++backend->phase_ticks > closing_ticks_max)
-            over.push_back(backend.get());
-    }
-    for (Backend* backend : over)
-        free_slot(*backend);
-    for (Backend* backend : stuck) {
-        close_backend(*backend);
-        if (backend->has_session) requeue(backend->session);
-    }
 }
 
 }  // namespace schemux::simulation

@@ -25,6 +25,17 @@ void let_pin(core::Service& service, Choice& choice) {
         choice.chance(70) ? core::OverPinBudget::wait : core::OverPinBudget::error;
 }
 
+core::SharePolicy make_share(Choice& choice) {
+    core::SharePolicy policy;
+    if (choice.chance(50)) return policy;
+    policy.weight = static_cast<std::uint32_t>(choice.between(1, 5));
+    if (choice.chance(40)) policy.guarantee = static_cast<std::uint32_t>(choice.between(1, 2));
+    policy.reserve = choice.chance(50);
+    if (choice.chance(30)) policy.cap = static_cast<std::uint32_t>(choice.between(1, 3));
+    if (choice.chance(20)) policy.queue = static_cast<std::uint32_t>(choice.between(1, 4));
+    return policy;
+}
+
 core::Service make_service(Choice& choice, std::size_t index) {
     core::Service service;
     service.name = "service" + std::to_string(index);
@@ -90,6 +101,9 @@ void World::build() {
         core::Service service = make_service(choice_, i);
         if (seed_ % seeds_per_pinning == 0) let_pin(service, choice_);
         services_.push_back(std::make_shared<const core::Service>(std::move(service)));
+        const core::SharePolicy policy = make_share(choice_);
+        shared_->pool.configure({{services_.back()->share.get(), policy}});
+        caps_.emplace_back(services_.back().get(), policy.cap);
     }
     std::vector<Worker*> peers;
     for (std::uint32_t i = 0; i < workers; ++i)

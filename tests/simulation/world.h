@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace schemux::simulation {
@@ -111,6 +112,7 @@ class World {
     void check_clients();
     void check_bound();
     void check_tickets();
+    void check_shares();
     void check_memory();
     void check_end();
     bool provided_for(const Worker& worker, const Session& session) const;
@@ -118,6 +120,7 @@ class World {
     std::uint64_t seed_;
     Choice choice_;
     std::vector<std::shared_ptr<const core::Service>> services_;
+    std::vector<std::pair<const core::Service*, std::uint32_t>> caps_;  ///< of their uses
     std::unique_ptr<Shared> shared_;
     std::vector<std::unique_ptr<Client>> clients_;
     std::vector<Session*> sessions_;  ///< of the clients

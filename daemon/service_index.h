@@ -1,0 +1,40 @@
+// What is known of services by their names for as long as the process lives: a reload that removes
+// a service and another that brings it back must not make it forget.
+#pragma once
+
+#include "core/session_features.h"
+#include "core/share.h"
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+namespace schemux::daemon {
+
+/// Names of the services by the index of their counters. Indices are never used again, so that a
+/// service that a reload removes and another brings back goes on counting.
+class ServiceIndex {
+  public:
+    std::size_t index_of(const std::string& name);
+    std::vector<std::string> names() const;
+    /// How many clients of the service keep a backend; the same through every reload.
+    std::shared_ptr<core::PinBudget> pins_of(const std::string& name);
+    /// Its part of the pool; the same through every reload.
+    std::shared_ptr<core::Share> share_of(const std::string& name);
+    /// Null for a name that was never there.
+    std::shared_ptr<const core::Share> find_share(const std::string& name) const;
+    /// Pins of all services together.
+    const std::shared_ptr<core::PinBudget>& pool_pins() const { return pool_pins_; }
+
+  private:
+    mutable std::mutex mutex_;
+    std::map<std::string, std::size_t> indices_;
+    std::map<std::string, std::shared_ptr<core::PinBudget>> pins_;
+    std::map<std::string, std::shared_ptr<core::Share>> shares_;
+    const std::shared_ptr<core::PinBudget> pool_pins_ = std::make_shared<core::PinBudget>();
+};
+
+}  // namespace schemux::daemon
