@@ -8,9 +8,9 @@ namespace schemux::core {
 
 namespace {
 
-/// How far behind the first one another service may be to get a backend that suits it, in leases of
-/// its own.
-constexpr double affinity_leases = 4;
+/// How far behind the first one another service may be to get a backend that suits it: some times
+/// what it takes to give a backend another label. Long leases are not worth a wait of others.
+constexpr Nanoseconds affinity{1'000'000};
 /// Waits are foretold from the pace of so many tickets in a row, at least.
 constexpr std::uint32_t pops_to_foretell = 32;
 constexpr std::int64_t interval_smoothing = 16;
@@ -195,7 +195,7 @@ std::vector<Ticket> FairQueue::drain() {
 std::optional<Ticket> FairQueue::pop(std::uint64_t label_hash, Share* last, Nanoseconds now) {
     if (heap_.empty()) return {};
     if (last != nullptr && last->waiting_ > 0) settle(*last);
-    Share& share = *choose(last);
+    Share& share = *choose(label_hash, last);
     // Of who is first, and not of who goes ahead of it.
     virtual_now_ = std::max(virtual_now_, heap_.front()->start_);
     note_pop(share, now);
@@ -215,13 +215,15 @@ std::optional<Ticket> FairQueue::pop(std::uint64_t label_hash, Share* last, Nano
 
 // ---- the choice --------------------------------------------------------------------------------
 
-Share* FairQueue::choose(Share* last) {
+Share* FairQueue::choose(std::uint64_t label_hash, Share* last) {
     if (Share* entitled = first_below_guarantee()) return entitled;
     Share* chosen = first();
     if (last == nullptr || last == chosen || !is_ready(*last)) return chosen;
-    const double near = affinity_leases * per_weight(last->estimate(), last->policy_);
-    if (last->start_ - chosen->start_ > near || chosen->bypassed_ >= limits::bypass_max)
-        return chosen;
+    const auto suits = [&](const Share* share) {
+        return places_[share->head_].ticket.label_hash == label_hash;
+    };
+    if (suits(chosen) || !suits(last) || chosen->bypassed_ >= limits::bypass_max) return chosen;
+    if (last->start_ - chosen->start_ > per_weight(affinity, last->policy_)) return chosen;
     ++chosen->bypassed_;
     return last;
 }

@@ -2,14 +2,15 @@
 // clients have had, by weight (start-time fair queuing; Jin, Chase, Kaur: "Interposed proportional
 // sharing for a storage service utility", 2004), those below their guarantee first. Inside a
 // service it is first come, first served.
-//   virtual time  the start tag of who was served last; a service that begins to wait starts there
+//   virtual time  the start tag of who is first; a service that begins to wait starts there
 //   finish tag    moves on by backend time / weight: the estimate when a ticket is served, and what
 //                 the lease really took, when it is over or goes on
 // Nobody is in debt for what it had while nobody waited. Not work-conserving only for what caps and
 // reserves keep back: then a service's tickets are held, and not ready.
-// A backend goes to a waiter with the same label, or of the service that had it, if that is near
-// the front; nobody is passed so more than limits::bypass_max times. It must not know threads or
-// clocks: SharedPool locks it, and times are told.
+// A backend rather goes to a waiter of the service that had it, if only that one has its label and
+// is near the front; nobody is passed so more than limits::bypass_max times.
+//
+// It must not know threads or clocks: SharedPool locks it, and times are told.
 #pragma once
 
 #include "core/limits.h"
@@ -98,7 +99,7 @@ class FairQueue {
     bool is_ready(const Share& share) const { return share.heap_at_ != none; }
     void admit(Share& share);
     void hold(Share& share);
-    Share* choose(Share* last);
+    Share* choose(std::uint64_t label_hash, Share* last);
     Share* first_below_guarantee();
     Share* first();
     std::uint32_t choose_place(Share& share, std::uint64_t label_hash);

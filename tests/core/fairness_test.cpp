@@ -123,8 +123,8 @@ void check_random_world(std::uint64_t seed) {
     }
     if (greedy.empty()) return;
     World world(slots, loads, seed);
-    world.run(std::max(Nanoseconds(5s),
-                       Nanoseconds(2s) * static_cast<std::int64_t>(services) / slots));
+    world.run(
+        std::max(Nanoseconds(5s), Nanoseconds(2s) * static_cast<std::int64_t>(services) / slots));
     std::vector<double> parts;
     for (const std::size_t service : greedy)
         parts.push_back(world.results()[service].seconds);

@@ -90,7 +90,7 @@ class World {
                     at(tick_length, Kind::tick, 0);
                     break;
             }
-            give_out(nullptr);
+            give_out(nullptr, 0);
         }
         for (Client& client : clients_)
             client.use.charge(Clock::time_point(now_));
@@ -179,12 +179,12 @@ class World {
         client.use = {};
         --held_;
         pool_.end_use(0, share);
-        give_out(&share);
+        give_out(&share, client.service);
         at(some(loads_[client.service].think), Kind::comes, number);
     }
-    void give_out(Share* last) {
+    void give_out(Share* last, std::uint64_t label) {
         while (held_ < slots_ && pool_.contended()) {
-            const auto ticket = pool_.next_ticket(0, last, now_);
+            const auto ticket = pool_.next_ticket(label, last, now_);
             if (!ticket) return;
             serve(ticket->session.slot, ticket->prepaid);
         }
