@@ -82,6 +82,14 @@ std::string describe_service_pool(const ServicePool& pool) {
     if (pool.queue > 0) text += "; at most " + count(pool.queue, "client") + " waiting";
     if (pool.acquire_timeout.count() > 0)
         text += "; acquire_timeout " + format_duration(pool.acquire_timeout);
+    if (pool.query_timeout.count() > 0)
+        text += "; query_timeout " + format_duration(pool.query_timeout);
+    if (pool.transaction_timeout.count() > 0)
+        text += "; transaction_timeout " + format_duration(pool.transaction_timeout);
+    if (pool.idle_in_transaction_timeout.count() > 0) {
+        text +=
+            "; idle_in_transaction_timeout " + format_duration(pool.idle_in_transaction_timeout);
+    }
     return text;
 }
 

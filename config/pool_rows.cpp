@@ -101,11 +101,48 @@ void add_pool_statements(std::vector<Option>& rows) {
                 "For tests: a frontend gets another backend for each transaction if it can.")
                 .by_default("false")
                 .at([](const Scope& s) -> Field { return &s.settings->pool.rotate_backends; }),
-            reserved("pool.query_timeout", "Longest time for one query."),
-            reserved("pool.transaction_timeout", "Longest time for one transaction."),
-            reserved("pool.idle_in_transaction_timeout", "Longest idle time in a transaction."),
-            reserved("pool.client_idle_timeout", "Longest idle time of a frontend."),
             reserved("pool.max_backend_memory", "Recycles a backend that grew beyond this."),
+        });
+}
+
+void add_time_limits(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("pool.query_timeout", OptionType::duration,
+                "Longest time for one query: then it is cancelled (57014). 0: any.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.query_timeout; }),
+            row("pool.transaction_timeout", OptionType::duration,
+                "Longest time for one transaction: then its frontend is ended (25P04). 0: any.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.transaction_timeout; }),
+            row("pool.idle_in_transaction_timeout", OptionType::duration,
+                "Longest idle time in a transaction: then its frontend is ended (25P03). 0: any.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field {
+                    return &s.settings->pool.idle_in_transaction_timeout;
+                }),
+            row("pool.client_idle_timeout", OptionType::duration,
+                "Longest idle time of a frontend outside of transactions: then it is ended "
+                "(57P05). 0: any.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.client_idle_timeout; }),
+            row("pool.wait_notice", OptionType::duration,
+                "A frontend that waits for a backend is told so with a NOTICE after this time. 0: "
+                "never.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.wait_notice; }),
         });
 }
 
@@ -113,6 +150,7 @@ void add_pool_statements(std::vector<Option>& rows) {
 
 void add_pool_rows(std::vector<Option>& rows) {
     add_pool(rows);
+    add_time_limits(rows);
     add_pool_statements(rows);
 }
 

@@ -188,6 +188,26 @@ void add_service_pool(std::vector<Option>& rows) {
                 .choices({"inherit", "transaction", "session"}, {"statement"})
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->pool.mode; }),
+            row("services[].pool.query_timeout", OptionType::duration,
+                "Longest time for one query. 0: pool.query_timeout.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->pool.query_timeout; }),
+            row("services[].pool.transaction_timeout", OptionType::duration,
+                "Longest time for one transaction. 0: pool.transaction_timeout.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->pool.transaction_timeout; }),
+            row("services[].pool.idle_in_transaction_timeout", OptionType::duration,
+                "Longest idle time in a transaction. 0: pool.idle_in_transaction_timeout.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field {
+                    return &s.service->pool.idle_in_transaction_timeout;
+                }),
         });
 }
 

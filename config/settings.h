@@ -61,6 +61,12 @@ struct Pool {
     std::uint32_t audit_sample = 1'000;  ///< one release of so many; 0: none
     std::uint32_t statements_per_backend = 400;
     std::uint64_t statement_memory_per_backend = 32 * 1024 * 1024;
+    // 0: any time, or never.
+    std::chrono::milliseconds query_timeout{0};
+    std::chrono::milliseconds transaction_timeout{0};
+    std::chrono::milliseconds idle_in_transaction_timeout{0};
+    std::chrono::milliseconds client_idle_timeout{0};
+    std::chrono::milliseconds wait_notice{0};
     bool rotate_backends = false;  ///< for tests: no frontend has a backend twice in a row
 };
 
@@ -108,6 +114,10 @@ struct ServicePool {
     std::uint32_t queue = 0;                       ///< 0: however many there are
     std::chrono::milliseconds acquire_timeout{0};  ///< 0: pool.acquire_timeout
     ServiceMode mode = ServiceMode::inherit;
+    // 0: as in `pool`.
+    std::chrono::milliseconds query_timeout{0};
+    std::chrono::milliseconds transaction_timeout{0};
+    std::chrono::milliseconds idle_in_transaction_timeout{0};
 
     friend bool operator==(const ServicePool&, const ServicePool&) = default;
 };

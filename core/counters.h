@@ -88,6 +88,8 @@ struct ServiceCounters {
     Counter cancels;
     Counter acquire_timeouts;
     Counter queue_refusals;
+    Counter query_timeouts;
+    Counter clients_timed_out;
     Counter stall_timeouts;
     std::array<Counter, session_feature_count> pinned;  ///< gauges
     Counter pins;

@@ -41,6 +41,12 @@ std::string_view name_of(CloseReason reason) {
             return "notifications_lost";
         case CloseReason::pin_expired:
             return "pin_expired";
+        case CloseReason::transaction_timeout:
+            return "transaction_timeout";
+        case CloseReason::idle_in_transaction:
+            return "idle_in_transaction_timeout";
+        case CloseReason::client_idle:
+            return "client_idle_timeout";
     }
     return "none";
 }
@@ -68,6 +74,7 @@ Step Relay::start(const Settings* known_welcome) {
 Step Relay::begin_waiting() {
     phase_ = RelayPhase::waiting;
     waiting_since_ = worker_.now;
+    wait_noticed_ = false;
     counters_.clients_waiting.add();
     return {Next::acquire, CloseReason::none};
 }
@@ -214,6 +221,7 @@ Step Relay::resume() {
 
 Step Relay::on_frontend_bytes(std::string_view bytes) {
     counters_.received_bytes.add(bytes.size());
+    heard_at_ = worker_.now;
     if (!wants_frontend_bytes() || phase_ == RelayPhase::starting ||
         phase_ == RelayPhase::waiting || cancelling()) {
         held_.append(bytes);  // at most what was read before the reading stopped

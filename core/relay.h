@@ -21,6 +21,7 @@
 #include "core/message_walker.h"
 #include "core/output.h"
 #include "core/prepared_statements.h"
+#include "core/relay_step.h"
 #include "core/service.h"
 #include "core/session_channels.h"
 #include "core/session_features.h"
@@ -29,6 +30,7 @@
 #include "protocol/error_response.h"
 #include "protocol/message_type.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -37,52 +39,6 @@
 #include <vector>
 
 namespace schemux::core {
-
-enum class CloseReason : std::uint8_t {
-    none,
-    client_terminated,    ///< it sent Terminate
-    client_disconnected,  ///< it went without a word
-    protocol_violation,   ///< it sent what is not PostgreSQL's protocol
-    backend_lost,         ///< its backend went in the middle of its work
-    backend_desync,       ///< its backend answered what nobody asked
-    startup_failed,       ///< the settings of its startup packet were refused, or no backend came
-    shutdown,             ///< schemux is stopping
-    settings_lost,        ///< nobody could tell what settings its session has, or what else
-    pin_refused,          ///< too many clients keep a backend
-    pin_expired,          ///< it kept a backend for too long
-    notifications_lost,   ///< they could not be kept for it any longer, or not be told
-};
-
-std::string_view name_of(CloseReason reason);
-
-enum class Next : std::uint8_t {
-    proceed,  ///< nothing to do but flush
-    acquire,  ///< get a backend with this relay's label, then call on_granted
-    release,  ///< take the backend back, then call resume
-    close,    ///< flush, then close the frontend
-    poison,   ///< close the backend, flush, close the frontend
-};
-
-struct Step {
-    Next next = Next::proceed;
-    CloseReason reason = CloseReason::none;
-    friend bool operator==(const Step&, const Step&) = default;
-};
-
-enum class CancelOutcome : std::uint8_t {
-    nothing,   ///< no query of this client's is under way
-    answered,  ///< it was waiting: it has its error, its ticket is to be withdrawn
-    forward,   ///< send a CancelRequest to the backend it has
-};
-
-/// What becomes of the backend of a client that went away.
-enum class Disposal : std::uint8_t {
-    none,     ///< there was none
-    release,  ///< at rest: an ordinary release
-    reset,    ///< it owes nothing, but a transaction is open: roll back, then release
-    abort,    ///< it is in the middle of what cannot be ended: cancel and close
-    linger,   ///< let it finish; when the relay is `abandoned`, what runs is to be cancelled
-};
 
 /// What all relays of a worker share. The outputs are flushed after every call.
 struct WorkerContext {
@@ -167,8 +123,11 @@ class Relay {
     bool awaits_pin() const { return pin_wanted_; }
     /// It waits in vain for that.
     protocol::ErrorFields pin_refusal() const;
-    /// From time to time: ends a client that keeps its backend for too long.
-    Step look_at_pin();
+    TimePoint waiting_since() const { return waiting_since_; }
+    /// By when something must have happened; it moves with every call.
+    Deadline deadline() const;
+    /// It has not: tells the client, or ends it. Of a backend and a query the caller takes care.
+    Step on_overdue(Overdue what);
     const std::vector<std::string>& channels() const { return channels_.names(); }
     /// When the shared listener is to be told of them: the number that `on_subscribed` gets.
     std::optional<std::uint64_t> take_channels_moved();
@@ -181,9 +140,8 @@ class Relay {
     void on_missed();
     /// After a poison step: what the backend sent, as a fixed text.
     std::string_view desync() const { return desync_; }
-    TimePoint waiting_since() const { return waiting_since_; }
     /// What the client has sent that is not dealt with yet.
-    std::size_t held_bytes() const { return held_.size(); }
+    std::size_t held_bytes() const;
 
   private:
     // relay_frontend.cpp
@@ -491,7 +449,15 @@ class Relay {
     EncodingClass encoding_ = EncodingClass::utf8;
     bool standard_strings_ = true;
 
+    // relay_deadlines.cpp
+    Deadline deadline_of_lease() const;
+    TimePoint quiet_since() const { return std::max(heard_at_, query_began_); }
+    Step end_late(protocol::ErrorFields error, CloseReason reason);
+
     TimePoint waiting_since_{};
+    bool wait_noticed_ = false;
+    TimePoint heard_at_{};           ///< when the client said something
+    TimePoint transaction_began_{};  ///< of one that an answer has told of
     TimePoint lease_began_{};
     std::uint64_t requests_before_ = 0;  ///< of the backend, when the lease began
     TimePoint query_began_{};

@@ -339,6 +339,8 @@ Take Relay::on_ready(const MessageInHand& message) {
     const Answer answer = take(answered);
     // A Query of ours, settle_strays() say: what came late came before its answer.
     if (request == Request::query && !is_told(answer)) stray_readies_ = 0;
+    if (backend_->transaction == protocol::TransactionStatus::idle)
+        transaction_began_ = query_began_;
     backend_->transaction = *status;
     copy_in_ = false;
     if (is_told(answer)) {

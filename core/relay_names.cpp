@@ -7,6 +7,7 @@
 #include "protocol/messages.h"
 #include "protocol/sql_lexer.h"
 #include "protocol/sqlstate.h"
+#include "protocol/wire_reader.h"
 
 #include <boost/unordered/unordered_flat_map.hpp>
 
@@ -245,6 +246,13 @@ void Relay::answer_query_unsent() {
     }
     replies.push(Request::sync, Answer::forward);
     send_sync();
+}
+
+/// A Query with its answer is dealt with, though it may have to wait to be dropped.
+std::size_t Relay::held_bytes() const {
+    if (!query_answered_ || held_.size() < protocol::header_bytes) return held_.size();
+    const std::size_t whole = std::size_t{protocol::read_u32(held_.data() + 1)} + 1;
+    return held_.size() - std::min(held_.size(), whole);
 }
 
 void Relay::send_sync() {

@@ -195,23 +195,6 @@ void Relay::give_pin() {
     service_->pool_pins->give();
 }
 
-Step Relay::look_at_pin() {
-    const auto longest = service_->pin_timeout;
-    const bool late =
-        pinned_.any() && longest.count() > 0 && worker_.now - pinned_since_ >= longest;
-    if (!late || !at_rest() || !held_.empty() || stream_.body_left > 0) return {};
-    protocol::ErrorFields error = make_error(
-        sqlstate::configuration_limit_exceeded,
-        "terminating connection because it kept a backend for too long", Severity::fatal);
-    error.detail = "It has " + std::string(words_for(pinned_.first())) + ".";
-    error.hint = "services[].pin_timeout of \"" + service_->name + "\" is " +
-                 std::to_string(longest.count()) + " ms.";
-    emit_error(error);
-    count_error(error.sqlstate);
-    said_fatal_ = true;
-    return {Next::close, CloseReason::pin_expired};
-}
-
 void Relay::count_pins(FeatureSet before, FeatureSet now) {
     const auto gauge = [this](SessionFeature feature) -> Counter& {
         return counters_.pinned[static_cast<std::size_t>(feature)];

@@ -26,6 +26,15 @@ enum class StateCare : std::uint8_t {
     strict,  ///< by a reset
 };
 
+/// What a client may take; 0: any time.
+struct TimeLimits {
+    std::chrono::milliseconds query{0};        ///< then it is cancelled
+    std::chrono::milliseconds transaction{0};  ///< then the client is ended, as with the next ones
+    std::chrono::milliseconds idle_in_transaction{0};
+    std::chrono::milliseconds client_idle{0};
+    std::chrono::milliseconds wait_notice{0};  ///< then it is told that it waits for a backend
+};
+
 struct Service {
     std::string name;
     std::string schema;       ///< empty: {{tables.x}} becomes x
@@ -39,6 +48,7 @@ struct Service {
     bool keeps_backend = false;  ///< session mode: a client has its backend until it goes
     std::chrono::milliseconds acquire_timeout{10'000};
     std::shared_ptr<Share> share = std::make_shared<Share>();  ///< of the pool
+    TimeLimits time_limits;
     std::size_t max_query_bytes = 1 << 20;
     StateCare state = StateCare::fast;
     bool close_placeholders = false;  ///< close backends that know an application's setting

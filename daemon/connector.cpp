@@ -31,7 +31,8 @@ using asio::use_awaitable;
 namespace {
 
 constexpr auto backoff_first = std::chrono::milliseconds(100);
-constexpr auto backoff_longest = std::chrono::milliseconds(2'000);
+/// One attempt at a time: a server that is back must be found within two seconds.
+constexpr auto backoff_longest = std::chrono::milliseconds(1'000);
 constexpr auto cancel_timeout = std::chrono::seconds(5);
 constexpr std::size_t cached_keys_max = 64;
 

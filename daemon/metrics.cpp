@@ -136,6 +136,12 @@ const std::array counter_rows{
     CounterRow{"schemux_queue_refusals_total",
                "Clients refused at once: the queue is full, or the wait would be too long.",
                MetricType::Counter, &core::ServiceCounters::queue_refusals},
+    CounterRow{"schemux_query_timeouts_total", "Queries that were cancelled for query_timeout.",
+               MetricType::Counter, &core::ServiceCounters::query_timeouts},
+    CounterRow{"schemux_client_timeouts_total",
+               "Clients ended for transaction_timeout, idle_in_transaction_timeout, "
+               "client_idle_timeout or pin_timeout.",
+               MetricType::Counter, &core::ServiceCounters::clients_timed_out},
     CounterRow{"schemux_client_stall_timeouts_total", "Clients ended since they did not read.",
                MetricType::Counter, &core::ServiceCounters::stall_timeouts},
     CounterRow{"schemux_pins_total", "Clients that began to keep a backend for themselves.",

@@ -143,8 +143,24 @@ void Session::on_missed() {
     perform({});
 }
 
-void Session::look_at_pin() {
-    if (!closed()) perform(relay_->look_at_pin());
+void Session::on_deadline() {
+    const core::Deadline due = relay_->deadline();
+    if (closed() || due.when > worker_.context().now) return;
+    switch (due.what) {
+        case core::Overdue::nothing:
+            return;
+        case core::Overdue::backend:
+            return worker_.refuse_waiter(*this);
+        case core::Overdue::query:
+            relay_->counters().query_timeouts.add();
+            return on_cancel();
+        case core::Overdue::notice:
+        case core::Overdue::pin:
+        case core::Overdue::transaction:
+        case core::Overdue::idle_in_transaction:
+        case core::Overdue::client:
+            return perform(relay_->on_overdue(due.what));
+    }
 }
 
 void Session::on_backend_drained() {
@@ -179,11 +195,13 @@ void Session::perform(Step step) {
         switch (step.next) {
             case Next::proceed:
                 worker_.tell_channels(*this);
+                worker_.watch_deadline(*this);
                 apply_backpressure();
                 return;
             case Next::acquire: {
                 BackendConnection* granted = worker_.acquire(*this);
                 if (granted == nullptr) {
+                    worker_.watch_deadline(*this);
                     apply_backpressure();
                     return;
                 }

@@ -2,6 +2,7 @@
 // and decides nothing itself.
 #pragma once
 
+#include "core/deadline_queue.h"
 #include "core/relay.h"
 #include "core/shared_pool.h"
 #include "daemon/stream_engine.h"
@@ -39,8 +40,8 @@ class Session final : public StreamHandler {
     void on_subscribed(std::uint64_t number, bool late);
     void on_notification(std::string_view message);
     void on_missed();
-    /// Ends a client that keeps its backend for too long.
-    void look_at_pin();
+    /// Its time has come, if it was not put off meanwhile.
+    void on_deadline();
     const std::string& service_name() const { return relay_->service().name; }
     /// Its client went and its backend is still busy: that is ended now.
     void abandon();
@@ -64,9 +65,10 @@ class Session final : public StreamHandler {
     bool closed() const { return stream_ == nullptr; }
 
     core::TicketHandle ticket;
-    bool listed_as_waiting = false;  ///< the worker's deadline list has it
-    bool listed_as_behind = false;   ///< the worker's list of those with unread answers has it
-    int broken_promises = 0;         ///< backends that ended before this wait's lease began
+    core::DeadlineQueue::Entry deadline;
+    bool listed_for_pin = false;    ///< the worker's list of those that wait for their pin has it
+    bool listed_as_behind = false;  ///< the worker's list of those with unread answers has it
+    int broken_promises = 0;        ///< backends that ended before this wait's lease began
     std::uint32_t last_backend_pid = 0;
 
   private:

@@ -108,6 +108,20 @@ bool keeps_backend(config::PoolMode pool, config::ServiceMode service) {
     return false;
 }
 
+core::TimeLimits time_limits(const config::Pool& pool, const config::ServicePool& service) {
+    const auto own_or = [](std::chrono::milliseconds own, std::chrono::milliseconds other) {
+        return own.count() > 0 ? own : other;
+    };
+    core::TimeLimits limits;
+    limits.query = own_or(service.query_timeout, pool.query_timeout);
+    limits.transaction = own_or(service.transaction_timeout, pool.transaction_timeout);
+    limits.idle_in_transaction =
+        own_or(service.idle_in_transaction_timeout, pool.idle_in_transaction_timeout);
+    limits.client_idle = pool.client_idle_timeout;
+    limits.wait_notice = pool.wait_notice;
+    return limits;
+}
+
 core::SharePolicy share_policy(const config::ServicePool& from) {
     core::SharePolicy policy;
     policy.weight = from.weight;
@@ -151,6 +165,7 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.pin_timeout = from.pin_timeout;
     service.acquire_timeout = from.pool.acquire_timeout.count() > 0 ? from.pool.acquire_timeout
                                                                     : settings.pool.acquire_timeout;
+    service.time_limits = time_limits(settings.pool, from.pool);
     service.max_query_bytes = settings.limits.max_query_bytes;
     service.index = index.index_of(from.name);
     return service;

@@ -15,6 +15,8 @@ namespace {
 
 constexpr auto tick_length = std::chrono::milliseconds(100);
 constexpr std::uint32_t ticks_per_second = 10;
+/// Until who is late is looked at again: a query may not end with its first cancel.
+constexpr auto retry_length = std::chrono::milliseconds(1'000);
 constexpr std::uint64_t version_bits = 48;  ///< of unnamed statements; the rest names the worker
 
 }  // namespace
@@ -170,6 +172,7 @@ void Worker::note_closed(Session& session, std::string_view why) {
 void Worker::forget(Session& session) {
     if (sessions_.find(session.id()) != &session) return;
     shared_.cancels.remove(session.relay().identity().pid);
+    deadlines_.disarm(session.deadline);
     // Or it has ended them and gone in one turn.
     const bool ended = session.relay().take_channels_moved().has_value();
     if (ended || !session.relay().channels().empty())
@@ -205,7 +208,7 @@ void Worker::schedule_tick() {
 
 void Worker::tick() {
     context_.now = std::chrono::steady_clock::now();
-    expire_waiting();
+    look_at_deadlines();
     look_at_pins();
     charge_uses();
     if (++ticks_ % ticks_per_second == 0) {
@@ -214,44 +217,50 @@ void Worker::tick() {
         recycle_idle();
         look_at_lingering();
         look_at_unread();
-        sessions_.for_each([](Session& session) { session.look_at_pin(); });
     }
     // A ticket that arrived while a backend was on its way elsewhere finds it here at the latest.
     dispatch_idle();
     settle();
 }
 
-/// Each session is listed once, however often it waits between two looks at the list.
+/// An entry that is early costs a look in vain; one that is late would cost the client its time.
 void Worker::watch_deadline(Session& session) {
-    if (std::exchange(session.listed_as_waiting, true)) return;
-    waiting_.push_back(session.id());
+    const core::TimePoint when = session.relay().deadline().when;
+    if (when < session.deadline.when()) deadlines_.arm(session.deadline, session.id(), when);
 }
 
-void Worker::expire_waiting() {
-    // First the list, then the answers: a session that was refused may wait again at once.
-    std::vector<core::SessionId> expired;
-    std::erase_if(waiting_, [&](core::SessionId id) {
-        Session* waiter = session(id);
-        if (waiter == nullptr) return true;
-        const core::Relay& relay = waiter->relay();
-        const bool waits = waiter->waiting();
-        const bool late = context_.now - relay.waiting_since() >= relay.service().acquire_timeout;
-        if (waits && !late) return false;
-        waiter->listed_as_waiting = false;
-        if (waits) expired.push_back(id);
-        return true;
-    });
-    for (const core::SessionId id : expired) {
-        if (Session* waiter = session(id)) refuse_waiter(*waiter);
+/// First all of them, then what becomes of them: a session that was refused may wait again at once.
+void Worker::look_at_deadlines() {
+    due_.clear();
+    deadlines_.take_due(context_.now, due_);
+    for (const core::SessionId id : due_) {
+        Session* late = session(id);
+        if (late == nullptr) continue;
+        late->on_deadline();
+        late = session(id);
+        if (late == nullptr) continue;
+        // What goes on in spite of it is looked at again, but not at once.
+        if (late->relay().deadline().when <= context_.now) {
+            deadlines_.arm(late->deadline, id, context_.now + retry_length);
+        } else {
+            watch_deadline(*late);
+        }
     }
+}
+
+void Worker::watch_pin(Session& session) {
+    if (std::exchange(session.listed_for_pin, true)) return;
+    waiting_for_pins_.push_back(session.id());
 }
 
 /// Those who wait for their pin, and for a backend only behind that.
 void Worker::look_at_pins() {
-    const std::vector<core::SessionId> waiting = waiting_;
+    const auto waiting = std::exchange(waiting_for_pins_, {});
     for (const core::SessionId id : waiting) {
         Session* waiter = session(id);
-        if (waiter == nullptr || !waiter->waiting() || !waiter->relay().awaits_pin()) continue;
+        if (waiter == nullptr) continue;
+        waiter->listed_for_pin = false;
+        if (!waiter->waiting() || !waiter->relay().awaits_pin()) continue;
         if (BackendConnection* backend = acquire(*waiter)) waiter->on_granted(*backend);
     }
 }

@@ -6,6 +6,7 @@
 
 #include "core/audit.h"
 #include "core/counters.h"
+#include "core/deadline_queue.h"
 #include "core/listener.h"
 #include "core/relay.h"
 #include "daemon/backend_connection.h"
@@ -116,6 +117,9 @@ class Worker {
     /// What it listens on has changed: the shared listener is told.
     void tell_channels(Session& session);
     void stop_waiting(Session& session);
+    void refuse_waiter(Session& waiter);
+    /// To be called whenever a session may have come under a new deadline.
+    void watch_deadline(Session& session);
     void forget(Session& session);
     /// `why`: for the log, empty where there is nothing to tell.
     void note_closed(Session& session, std::string_view why);
@@ -139,11 +143,10 @@ class Worker {
   private:
     void tick();
     void schedule_tick();
-    void watch_deadline(Session& session);
-    void expire_waiting();
+    void look_at_deadlines();
+    void watch_pin(Session& session);
     void look_at_pins();
     void look_at_unread();
-    void refuse_waiter(Session& waiter);
     core::ServiceCounters& counters_for(std::size_t service_index);
     void run(std::function<void()> work);
 
@@ -197,7 +200,9 @@ class Worker {
     std::vector<std::pair<core::SessionId, BackendConnection*>> grants_;
     std::vector<std::pair<core::SessionId, BackendConnection*>> granting_;
     std::vector<std::pair<core::SessionId, core::Refusal>> refusals_;
-    std::vector<core::SessionId> waiting_;
+    core::DeadlineQueue deadlines_;
+    std::vector<core::SessionId> due_;
+    std::vector<core::SessionId> waiting_for_pins_;
     std::vector<core::SessionId> behind_;
     std::vector<std::unique_ptr<Session>> dead_sessions_;
     std::vector<std::unique_ptr<BackendConnection>> dead_backends_;

@@ -54,16 +54,14 @@ void Worker::adopt(std::unique_ptr<BackendConnection> owned, std::optional<core:
 
 BackendConnection* Worker::acquire(Session& session) {
     if (!session.relay().may_acquire()) {
-        watch_deadline(session);
+        watch_pin(session);
         return nullptr;
     }
     core::Share& share = *session.relay().service().share;
     if (!idle_.empty() && shared_.pool.begin_use(number_, share)) {
         if (BackendConnection* backend = take_idle(session)) {
             backend->use = core::Use(share, context_.now, core::Nanoseconds(0));
-            if (begin_lease(*backend, session)) return backend;
-            watch_deadline(session);
-            return nullptr;
+            return begin_lease(*backend, session) ? backend : nullptr;
         }
         shared_.pool.end_use(number_, share);
     }
@@ -76,7 +74,6 @@ BackendConnection* Worker::acquire(Session& session) {
 
 /// False: it will be refused at the end of this turn.
 bool Worker::enqueue(Session& session) {
-    watch_deadline(session);
     const core::Service& service = session.relay().service();
     core::Ticket ticket;
     ticket.worker = number_;

@@ -13,6 +13,7 @@ using core::CloseReason;
 namespace {
 
 constexpr std::string_view tag_begin = "tag";
+constexpr std::string_view told_to_wait = "waiting for a connection to PostgreSQL";
 constexpr std::string_view over_budget = "too many clients of the service keep a backend";
 constexpr std::size_t terminate_bytes = 5;
 
@@ -87,6 +88,7 @@ void Client::on_message(std::string_view whole) {
         return;
     }
     check_tag(whole);
+    if (whole.front() == 'N' && whole.find(told_to_wait) != whole.npos) return;
     // What a direct connection does not say: from here on nothing is compared.
     disturbed_ = disturbed_ || (whole.front() == 'E' && whole.find(over_budget) != whole.npos);
     received_ += comparable(whole);
@@ -193,8 +195,14 @@ void Client::on_closed(CloseReason reason) {
         case CloseReason::settings_lost:
         case CloseReason::pin_refused:
         case CloseReason::pin_expired:
+        case CloseReason::idle_in_transaction:
+        case CloseReason::client_idle:
         case CloseReason::notifications_lost:
             demand(last_word_ && partial_.empty(), "who is closed is told why");
+            return;
+        case CloseReason::transaction_timeout:
+            demand(last_word_ || !partial_.empty(), "who is closed is told why");
+            cancel_asked_ = true;
             return;
         case CloseReason::none:
         case CloseReason::backend_desync:
@@ -243,7 +251,8 @@ void Client::check_parting() const {
         const auto found = runs_.find(statement);
         const unsigned done = found == runs_.end() ? 0 : found->second;
         if (done >= wanted) continue;
-        throw Broken("what came before a Terminate has run: " + statement);
+        throw Broken("what came before a Terminate of client " + std::to_string(number_) +
+                     " has run: " + statement);
     }
 }
 

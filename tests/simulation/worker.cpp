@@ -101,7 +101,7 @@ void Worker::tick() {
         ++ticks_;
         if (ticks_ % ticks_per_second == 0) recycle_idle();
     }
-    expire_waiting();
+    look_at_deadlines();
     look_at_pins();
     for (const auto& backend : backends_)
         backend->use.charge(context_.now);
@@ -111,36 +111,49 @@ void Worker::tick() {
 }
 
 void Worker::look_at_pins() {
-    const std::vector<core::SessionId> waiting = waiting_;
+    const auto waiting = std::exchange(waiting_for_pins_, {});
     for (const core::SessionId id : waiting) {
         Session* waiter = session(id);
-        if (waiter == nullptr || !waiter->waiting() || !waiter->relay().awaits_pin()) continue;
+        if (waiter == nullptr) continue;
+        waiter->listed_for_pin = false;
+        if (!waiter->waiting() || !waiter->relay().awaits_pin()) continue;
         if (Backend* backend = acquire(*waiter)) waiter->on_granted(*backend);
     }
 }
 
-void Worker::expire_waiting() {
-    std::vector<core::SessionId> expired;
-    std::erase_if(waiting_, [&](core::SessionId id) {
-        Session* waiter = session(id);
-        if (waiter == nullptr) return true;
-        const core::Relay& relay = waiter->relay();
-        const bool waits = waiter->waiting();
-        const bool late = context_.now - relay.waiting_since() >= relay.service().acquire_timeout;
-        if (waits && !late) return false;
-        waiter->listed_as_waiting = false;
-        if (waits) expired.push_back(id);
-        return true;
-    });
-    for (const core::SessionId id : expired) {
-        Session* waiter = session(id);
-        if (waiter == nullptr) continue;
-        stop_waiting(*waiter);
-        waiter->on_acquire_failed(
-            waiter->relay().awaits_pin()
-                ? waiter->relay().pin_refusal()
-                : protocol::make_error("53300", "no connection to PostgreSQL became free in time"));
+void Worker::look_at_deadlines() {
+    for (std::size_t at = 0; at < sessions_.size(); ++at) {
+        Session& session = *sessions_[at];
+        if (session.forgotten || session.closed()) continue;
+        const core::Deadline deadline = session.relay().deadline();
+        if (deadline.when > context_.now) continue;
+        switch (deadline.what) {
+            case core::Overdue::nothing:
+                break;
+            case core::Overdue::backend:
+                refuse_waiter(session);
+                break;
+            case core::Overdue::query:
+                session.client().on_cancel_asked();
+                session.on_cancel();
+                break;
+            case core::Overdue::notice:
+            case core::Overdue::pin:
+            case core::Overdue::transaction:
+            case core::Overdue::idle_in_transaction:
+            case core::Overdue::client:
+                session.on_overdue(deadline.what);
+                break;
+        }
     }
+}
+
+void Worker::refuse_waiter(Session& waiter) {
+    stop_waiting(waiter);
+    waiter.on_acquire_failed(
+        waiter.relay().awaits_pin()
+            ? waiter.relay().pin_refusal()
+            : protocol::make_error("53300", "no connection to PostgreSQL became free in time"));
 }
 
 void Worker::run_refusals() {

@@ -57,6 +57,7 @@ class Session {
     void on_cancel();
     void on_cancel_end(bool again);
     void on_drain();
+    void on_overdue(core::Overdue what) { perform(relay_->on_overdue(what)); }
     void on_backend_drained();
 
     core::Relay& relay() { return *relay_; }
@@ -71,7 +72,7 @@ class Session {
 
     core::TicketHandle ticket;
     bool queued = false;  ///< its ticket is in the pool's queue, as far as we know
-    bool listed_as_waiting = false;
+    bool listed_for_pin = false;
     bool forgotten = false;
     int broken_promises = 0;
 
@@ -194,7 +195,8 @@ class Worker {
     void refuse_promised(core::SessionId id);
     bool enqueue(Session& session);
     void publish_idle();
-    void expire_waiting();
+    void look_at_deadlines();
+    void refuse_waiter(Session& waiter);
     void look_at_pins();
     void recycle_idle();
     bool worn_out(const Backend& backend) const { return backend.epoch != shared_.epoch; }
@@ -211,7 +213,7 @@ class Worker {
     std::vector<std::pair<core::SessionId, Backend*>> grants_;
     std::vector<std::pair<core::SessionId, Backend*>> granting_;
     std::vector<std::pair<core::SessionId, core::Refusal>> refusals_;
-    std::vector<core::SessionId> waiting_;
+    std::vector<core::SessionId> waiting_for_pins_;
     bool settling_ = false;
     bool seeks_idle_ = false;
     bool draining_ = false;

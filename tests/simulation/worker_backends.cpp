@@ -97,24 +97,18 @@ bool Worker::enqueue(Session& session) {
 }
 
 Backend* Worker::acquire(Session& session) {
-    const auto watch = [&] {
-        if (!std::exchange(session.listed_as_waiting, true)) waiting_.push_back(session.id());
-    };
     if (!session.relay().may_acquire()) {
-        watch();
+        if (!std::exchange(session.listed_for_pin, true)) waiting_for_pins_.push_back(session.id());
         return nullptr;
     }
     core::Share& share = *session.relay().service().share;
     if (!idle_.empty() && shared_.pool.begin_use(number_, share)) {
         if (Backend* backend = take_idle(session.relay().label())) {
             backend->use = core::Use(share, context_.now, core::Nanoseconds(0));
-            if (begin_lease(*backend, session)) return backend;
-            watch();
-            return nullptr;
+            return begin_lease(*backend, session) ? backend : nullptr;
         }
         shared_.pool.end_use(number_, share);
     }
-    watch();
     if (!enqueue(session)) return nullptr;
     if (shared_.pool.may_grow()) shared_.connector_woken = true;
     seek_idle();

@@ -36,6 +36,19 @@ core::SharePolicy make_share(Choice& choice) {
     return policy;
 }
 
+core::TimeLimits make_limits(Choice& choice) {
+    const auto some = [&choice](unsigned percent) {
+        return std::chrono::milliseconds(choice.chance(percent) ? choice.between(50, 3'000) : 0);
+    };
+    core::TimeLimits limits;
+    limits.query = some(40);
+    limits.transaction = some(30);
+    limits.idle_in_transaction = some(40);
+    limits.client_idle = some(30);
+    limits.wait_notice = some(50);
+    return limits;
+}
+
 core::Service make_service(Choice& choice, std::size_t index) {
     core::Service service;
     service.name = "service" + std::to_string(index);
@@ -44,6 +57,7 @@ core::Service make_service(Choice& choice, std::size_t index) {
     service.literals = static_cast<core::LiteralTemplates>(choice.below(3));
     service.acquire_timeout = std::chrono::milliseconds(2'000);
     service.max_query_bytes = query_bytes_max;
+    if (choice.chance(30)) service.time_limits = make_limits(choice);
     return service;
 }
 

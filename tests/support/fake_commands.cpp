@@ -78,10 +78,10 @@ Failed FakePostgres::run(const std::string& given, FakePortal* portal, std::size
     }
     const std::string text = found == nullptr ? given : *found;
     const Words words = words_of(text);
+    if (status_ == 'E' && !ends_transaction(words)) return aborted_transaction();
     if (begins_cancelled(portal == nullptr ? text : text + '|' + portal->parameters)) {
         return Failure{"57014", "canceling statement due to user request"};
     }
-    if (status_ == 'E' && !ends_transaction(words)) return aborted_transaction();
     // A statement of a simple query runs in the unnamed portal.
     if (portal == nullptr) portals_.erase("");
     if (found == nullptr) return missing_statement(unquoted(wanted[1]));
