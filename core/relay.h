@@ -452,7 +452,7 @@ class Relay {
     // relay_deadlines.cpp
     Deadline deadline_of_lease() const;
     TimePoint quiet_since() const { return std::max(heard_at_, query_began_); }
-    Step end_late(protocol::ErrorFields error, CloseReason reason);
+    Step end_late(const protocol::ErrorFields& error, CloseReason reason);
 
     TimePoint waiting_since_{};
     bool wait_noticed_ = false;

@@ -99,14 +99,14 @@ Step Relay::on_overdue(Overdue what) {
                 "terminating connection because it kept a backend for too long", Severity::fatal);
             error.detail = "It has " + std::string(words_for(pinned_.first())) + ".";
             error.hint = limit_hint("pin_timeout", *service_, service_->pin_timeout);
-            return end_late(std::move(error), CloseReason::pin_expired);
+            return end_late(error, CloseReason::pin_expired);
         }
         case Overdue::transaction: {
             ErrorFields error =
                 make_error(sqlstate::transaction_timeout,
                            "terminating connection due to transaction timeout", Severity::fatal);
             error.hint = limit_hint("pool.transaction_timeout", *service_, limits.transaction);
-            return end_late(std::move(error), CloseReason::transaction_timeout);
+            return end_late(error, CloseReason::transaction_timeout);
         }
         case Overdue::idle_in_transaction: {
             ErrorFields error = make_error(
@@ -114,21 +114,21 @@ Step Relay::on_overdue(Overdue what) {
                 "terminating connection due to idle-in-transaction timeout", Severity::fatal);
             error.hint = limit_hint("pool.idle_in_transaction_timeout", *service_,
                                     limits.idle_in_transaction);
-            return end_late(std::move(error), CloseReason::idle_in_transaction);
+            return end_late(error, CloseReason::idle_in_transaction);
         }
         case Overdue::client: {
             ErrorFields error =
                 make_error(sqlstate::idle_session_timeout,
                            "terminating connection due to idle-session timeout", Severity::fatal);
             error.hint = limit_hint("pool.client_idle_timeout", *service_, limits.client_idle);
-            return end_late(std::move(error), CloseReason::client_idle);
+            return end_late(error, CloseReason::client_idle);
         }
     }
     return {};
 }
 
 /// In the middle of a message nothing can be told.
-Step Relay::end_late(ErrorFields error, CloseReason reason) {
+Step Relay::end_late(const ErrorFields& error, CloseReason reason) {
     if (!amid_answer()) emit_error(error);
     count_error(error.sqlstate);
     counters_.clients_timed_out.add();

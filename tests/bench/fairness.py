@@ -39,7 +39,7 @@ def schemux_config(bed, port, pool, light):
 listen:
   - {{ address: 127.0.0.1, port: {port} }}
 backend:
-  dsn: "host=127.0.0.1 port={bed.postgres_port} dbname={testbed.PLAIN} user={testbed.USER} sslmode=disable"
+  dsn: "{bed.conninfo(bed.postgres_port, testbed.PLAIN)}"
 pool: {{ max_connections: {pool}, acquire_timeout: 60s }}
 auth: {{ method: trust }}
 services:
@@ -161,7 +161,8 @@ class Asker:
     def __init__(self, port, service):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=TURN_TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        body = struct.pack("!I", 3 << 16) + f"user\0{testbed.USER}\0database\0{service}\0\0".encode()
+        pairs = f"user\0{testbed.USER}\0database\0{service}\0\0"
+        body = struct.pack("!I", 3 << 16) + pairs.encode()
         self.socket.sendall(struct.pack("!I", len(body) + 4) + body)
         self.wait()
 
@@ -180,7 +181,7 @@ class Asker:
 
 
 def measure_turns(system):
-    """Milliseconds for a query of one service alone, and of two in turns; None: it waits for ever."""
+    """Milliseconds for a query of one service alone, and of two in turns; None: it waits too long."""
     first = second = None
     try:
         first = Asker(system.port, "greedy")
@@ -204,7 +205,8 @@ def measure_turns(system):
 
 def report_light(bed, systems, seconds, plot_path):
     print(f"\nA light service ({LIGHT_CLIENTS} clients, {LIGHT_RATE} SELECT 1 a second) beside a "
-          f"greedy one ({GREEDY_CLIENTS} clients, about {LEASE * 1e3:.0f} ms each); the bound is {POOL} connections")
+          f"greedy one ({GREEDY_CLIENTS} clients, about {LEASE * 1e3:.0f} ms each); "
+          f"the bound is {POOL} connections")
     print(f"  {'system':<28}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'greedy/s':>10}"
           f"{'connections':>13}{'in use':>9}")
     series = {}
@@ -240,8 +242,8 @@ def main():
         if options.pgbouncer:
             systems["PgBouncer, one bound"] = start_pgbouncer(bed, options.pgbouncer, "pgb", POOL)
             ones["PgBouncer"] = start_pgbouncer(bed, options.pgbouncer, "pgb-one", 1)
-            ones["PgBouncer, forced user"] = start_pgbouncer(bed, options.pgbouncer, "pgb-forced", 1,
-                                                             forced=True)
+            ones["PgBouncer, forced user"] = start_pgbouncer(
+                bed, options.pgbouncer, "pgb-forced", 1, forced=True)
         report_light(bed, systems, options.seconds, options.plot)
         print("\nThe part of the backends' time of a service with 5 ms leases and "
               f"{GREEDY_CLIENTS} clients, beside one with 20 ms and {2 * POOL} (fair: 50 %)")

@@ -1,7 +1,7 @@
 // SQL text: the lexer, the template rewriter, the classification of effects.
 // Input: two bytes of options, then the text. What must hold is said at each check.
-#include "core/name_references.h"
 #include "core/channel_speller.h"
+#include "core/name_references.h"
 #include "core/statement_effects.h"
 #include "core/template_rewriter.h"
 #include "core/template_syntax.h"
