@@ -181,7 +181,7 @@ class Asker:
 
 
 def measure_turns(system):
-    """Milliseconds for a query of one service alone, and of two in turns; None: it waits too long."""
+    """Milliseconds for a query of one service alone and of two in turns; None: in vain."""
     first = second = None
     try:
         first = Asker(system.port, "greedy")
