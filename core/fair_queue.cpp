@@ -28,10 +28,12 @@ void FairQueue::know(Share& share) {
     shares_.push_back(&share);
 }
 
-void FairQueue::configure(Share& share, const SharePolicy& policy) {
-    know(share);
-    share.policy_ = policy;
-    if (share.policy_.weight == 0) share.policy_.weight = 1;
+void FairQueue::configure(const std::vector<std::pair<Share*, SharePolicy>>& shares) {
+    for (const auto& [share, policy] : shares) {
+        know(*share);
+        share->policy_ = policy;
+        if (policy.weight == 0) share->policy_.weight = 1;
+    }
     guaranteed_.clear();
     limited_ = reserving_ = false;
     for (Share* one : shares_) {

@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace schemux::core {
@@ -70,7 +71,7 @@ class FairQueue {
 
     /// Whether another backend may be used by this share now.
     bool admits(const Share& share) const;
-    void configure(Share& share, const SharePolicy& policy);
+    void configure(const std::vector<std::pair<Share*, SharePolicy>>& shares);
     /// Caps or reserves have changed, or the uses of a share: looks whose tickets are ready.
     void reconsider();
     void reconsider_after_use(Share& share);

@@ -59,8 +59,7 @@ void SharedPool::refresh() {
 void SharedPool::configure(const std::vector<std::pair<Share*, SharePolicy>>& shares) {
     const std::lock_guard lock(mutex_);
     queue_.set_free_slots(free_slots());
-    for (const auto& [share, policy] : shares)
-        queue_.configure(*share, policy);
+    queue_.configure(shares);
     limited_.store(queue_.limited(), std::memory_order_relaxed);
     publish();
 }

@@ -34,7 +34,7 @@ def percentile(values, part):
     return values[int(part * (len(values) - 1))] if values else float("nan")
 
 
-def schemux_config(bed, port, pool, light):
+def schemux_config(bed, port, pool, light, workers):
     return f"""\
 listen:
   - {{ address: 127.0.0.1, port: {port} }}
@@ -42,6 +42,7 @@ backend:
   dsn: "{bed.conninfo(bed.postgres_port, testbed.PLAIN)}"
 pool: {{ max_connections: {pool}, acquire_timeout: 60s }}
 auth: {{ method: trust }}
+workers: {workers}
 services:
   - {{ name: greedy }}
   - {{ name: light{light} }}
@@ -49,9 +50,9 @@ services:
 """
 
 
-def start_schemux(bed, path, name, pool, light=""):
+def start_schemux(bed, path, name, pool, light="", workers=1):
     port = testbed.free_port()
-    config = bed.write(name + ".yaml", schemux_config(bed, port, pool, light))
+    config = bed.write(name + ".yaml", schemux_config(bed, port, pool, light, workers))
     program = bed.adopt_program(path, name + ".bin")
     return bed.start(name, [program, "serve", "--config", config], port)
 
@@ -234,6 +235,7 @@ def main():
         print(bed.machine([[options.pgbouncer, "--version"]] if options.pgbouncer else []))
         systems = {
             "schemux": start_schemux(bed, options.schemux, "plain", POOL),
+            "schemux, 4 workers": start_schemux(bed, options.schemux, "workers", POOL, workers=4),
             "schemux, guarantee: 2": start_schemux(bed, options.schemux, "guarantee", POOL,
                                                    ", pool: { guarantee: 2 }"),
             "schemux, and reserve": start_schemux(bed, options.schemux, "reserve", POOL,
