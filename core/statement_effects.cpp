@@ -100,6 +100,7 @@ class Classifier {
     StatementEffects effects_;
     StatementCursor cursor_;
     NameReferences* names_;
+    std::size_t ended_names_ = 0;  // of those found: their statements have ended
     SettingReferences* settings_;
 };
 
@@ -345,11 +346,13 @@ void Classifier::refer(NameUse use, const protocol::Token& token) {
     names_->found.push_back(std::move(reference));
 }
 
-/// A statement ends here: how far a PREPARE in it went.
+/// A statement ends here: how far a PREPARE in it went, or several, one in the other.
 void Classifier::end_prepare() {
-    if (names_ == nullptr || names_->found.empty()) return;
-    NameReference& last = names_->found.back();
-    if (last.use == NameUse::prepare && last.end == 0) last.end = cursor_.token().begin;
+    if (names_ == nullptr) return;
+    for (; ended_names_ < names_->found.size(); ++ended_names_) {
+        NameReference& name = names_->found[ended_names_];
+        if (name.use == NameUse::prepare) name.end = cursor_.token().begin;
+    }
 }
 
 Next Classifier::declare() {

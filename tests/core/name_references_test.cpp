@@ -41,6 +41,11 @@ TEST(NameReferences, EachStatementThatNamesOne) {
     EXPECT_EQ(names_in("CREATE TABLE t (x) WITH (fillfactor=10) AS EXECUTE a"), "e:a:a");
 }
 
+TEST(NameReferences, OneInTheOtherHasTheSameEnd) {
+    EXPECT_EQ(names_in("PREPARE a AS PREPARE b AS EXECUTE c; SELECT 1"),
+              "p:a:a:a AS PREPARE b AS EXECUTE c p:b:b:b AS EXECUTE c e:c:c");
+}
+
 TEST(NameReferences, AllOfThemAtOnce) {
     EXPECT_EQ(names_in("DEALLOCATE ALL"), "a::ALL");
     EXPECT_EQ(names_in("deallocate prepare all"), "a::all");

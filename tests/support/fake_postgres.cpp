@@ -214,10 +214,17 @@ Failed FakePostgres::on_describe(std::string_view body, std::string& out) {
         if (refused) return aborted_transaction();
         text = &found->second.text;
     }
-    const std::string* const runs = executed_by(*text);
-    out += runs != nullptr && returns_rows(words_of(*runs)) ? script::row_description()
-                                                            : script::no_data();
+    out += describes_rows(*text) ? script::row_description() : script::no_data();
     return {};
+}
+
+/// Of an EXECUTE by what it names now; of one that names an EXECUTE nothing is told (E4).
+bool FakePostgres::describes_rows(const std::string& text) const {
+    const std::string* const runs = executed_by(text);
+    if (runs == nullptr) return false;
+    const Words words = words_of(*runs);
+    const bool nested = !words.empty() && words[0] == "execute";
+    return !nested && returns_rows(words);
 }
 
 Failed FakePostgres::on_execute(std::string_view body, std::string& out) {

@@ -116,6 +116,7 @@ class FakePostgres {
     Failed run_prepare(const Words& words, const std::string& text);
     /// What an EXECUTE runs, or the text itself; null if there is no such statement.
     const std::string* executed_by(const std::string& text) const;
+    bool describes_rows(const std::string& text) const;
     void run_settings(const Words& words);
     void run_set(const Words& words);
     void set(const std::string& name, const std::string& value);
