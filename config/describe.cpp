@@ -74,6 +74,8 @@ std::string describe_service_pool(const ServicePool& pool) {
     std::string text;
     if (pool.mode == ServiceMode::transaction) text += "; transaction mode";
     if (pool.mode == ServiceMode::session) text += "; session mode";
+    if (pool.mode == ServiceMode::statement) text += "; statement mode";
+    if (pool.paused) text += "; paused";
     if (pool.weight != ServicePool{}.weight) text += "; weight " + std::to_string(pool.weight);
     if (pool.guarantee > 0)
         text +=
@@ -114,6 +116,7 @@ std::string describe_service(const Service& service) {
     if (service.session_features.listen == FeaturePolicy::share) text += "; shares a listener";
     const std::string rejected = features_with(service.session_features, FeaturePolicy::reject);
     if (!rejected.empty()) text += "; rejects " + rejected;
+    if (service.max_clients > 0) text += "; at most " + count(service.max_clients, "client");
     text += describe_service_pool(service.pool);
     return text + "; users: " + (service.users.empty() ? "all" : join(service.users));
 }
@@ -213,6 +216,7 @@ std::string describe(const Settings& settings) {
                          format_duration(pool.acquire_timeout) + ", connect_timeout " +
                          format_duration(pool.connect_timeout) + ", idle_timeout " +
                          or_never(pool.idle_timeout) + ", lifetime " + or_never(pool.lifetime));
+    if (pool.paused) text += line("", "paused");
     text +=
         line("auth", value_at(settings, "auth.method") + "; users: " + user_names(settings.auth));
     text += line("limits", count(settings.limits.max_clients, "client") + ", queries up to " +

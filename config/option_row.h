@@ -14,6 +14,12 @@ namespace schemux::config {
 using FieldOf = Field (*)(const Scope&);
 using Names = std::vector<std::string_view>;
 
+// Durations are in milliseconds, sizes in bytes.
+inline constexpr std::uint64_t second = 1'000;
+inline constexpr std::uint64_t hour = 3'600 * second;
+inline constexpr std::uint64_t kib = 1'024;
+inline constexpr std::uint64_t mib = 1'024 * kib;
+
 /// Readable rows: `row(path, type, sentence).by_default("1s").range(1, 2).on_reload(…).at(…)`.
 struct Row {
     Option option;

@@ -8,14 +8,10 @@ namespace schemux::config {
 
 namespace {
 
-constexpr std::uint64_t second = 1'000;
-constexpr std::uint64_t hour = 3'600 * second;
-constexpr std::uint64_t kib = 1024;
-constexpr std::uint64_t mib = 1024 * kib;
-
 constexpr std::uint64_t max_listeners = 64;
 constexpr std::uint64_t max_users = 10'000;
 constexpr std::uint64_t max_auth_methods = 4;
+constexpr std::uint64_t max_clients = 1'000'000;
 
 Scope open_listener(const Scope& scope) {
     return {.settings = scope.settings, .listener = &scope.settings->listen.emplace_back()};
@@ -99,6 +95,12 @@ void add_backend(std::vector<Option>& rows) {
                 .range(1, max_auth_methods)
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->backend.require_auth; }),
+            row("backend.on_connect", OptionType::text,
+                "SQL that each new connection runs first, as to LOAD a library; what it sets or "
+                "leaves in the session is discarded: settings go to options in the dsn.")
+                .optional("\"LOAD 'auto_explain'\"")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->backend.on_connect; }),
             reserved("backend.tls", "TLS towards PostgreSQL; until then sslmode in the dsn."),
             reserved("backend.control_connections",
                      "Connections beside the pool for the prober, listener and audit."),
@@ -148,6 +150,12 @@ void add_auth(std::vector<Option>& rows) {
                 .on_reload(Reload::new_connections)
                 .secret()
                 .at([](const Scope& s) -> Field { return &s.user->scram_verifier; }),
+            row("auth.users[].max_clients", OptionType::integer,
+                "Most frontends of the user at a time. 0: limits.max_clients_per_user.")
+                .by_default("0")
+                .range(0, max_clients)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.user->max_clients; }),
             reserved("auth.rules", "Different methods by address, user and service."),
             reserved("auth.query", "Looks users up in the backend's database."),
         });
@@ -182,8 +190,25 @@ void add_process(std::vector<Option>& rows) {
                 .at([](const Scope& s) -> Field { return &s.settings->limits.max_query_bytes; }),
             row("limits.max_clients", OptionType::integer, "Most frontends at a time.")
                 .by_default("10000")
-                .range(1, 1'000'000)
+                .range(1, max_clients)
                 .at([](const Scope& s) -> Field { return &s.settings->limits.max_clients; }),
+            row("limits.max_clients_per_user", OptionType::integer,
+                "Most frontends of one user at a time. 0: any number.")
+                .by_default("0")
+                .range(0, max_clients)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field {
+                    return &s.settings->limits.max_clients_per_user;
+                }),
+            row("limits.max_clients_per_address", OptionType::integer,
+                "Most frontends from one IP address at a time, those that log in included. 0: any "
+                "number.")
+                .by_default("0")
+                .range(0, max_clients)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field {
+                    return &s.settings->limits.max_clients_per_address;
+                }),
             row("limits.login_timeout", OptionType::duration,
                 "Longest time from accept to the end of the login.")
                 .by_default("10s")

@@ -6,11 +6,6 @@ namespace schemux::config {
 
 namespace {
 
-constexpr std::uint64_t second = 1'000;
-constexpr std::uint64_t hour = 3'600 * second;
-constexpr std::uint64_t kib = 1024;
-constexpr std::uint64_t mib = 1024 * kib;
-
 void add_pool(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
@@ -29,7 +24,7 @@ void add_pool(std::vector<Option>& rows) {
                 .at([](const Scope& s) -> Field { return &s.settings->pool.min_connections; }),
             row("pool.mode", OptionType::choice, "When a frontend gives its backend back.")
                 .by_default("transaction")
-                .choices({"transaction", "session"}, {"statement"})
+                .choices({"transaction", "session", "statement"})
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->pool.mode; }),
             row("pool.acquire_timeout", OptionType::duration,
@@ -60,6 +55,23 @@ void add_pool(std::vector<Option>& rows) {
                 .by_default("0")
                 .range(0, 24 * hour)
                 .at([](const Scope& s) -> Field { return &s.settings->pool.client_stall_timeout; }),
+        });
+}
+
+void add_pool_care(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("pool.health_check_after", OptionType::duration,
+                "A backend that rested for longer has to answer before a frontend gets it; 0 is "
+                "never.")
+                .by_default("30s")
+                .range(0, 24 * hour)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.health_check_after; }),
+            row("pool.paused", OptionType::boolean,
+                "Nobody is given a backend, and those that come free are closed: frontends wait.")
+                .by_default("false")
+                .at([](const Scope& s) -> Field { return &s.settings->pool.paused; }),
             row("pool.audit_sample", OptionType::integer,
                 "One release of so many is followed by an audit: a backend with state that nobody "
                 "saw come is closed; 0 is none.")
@@ -105,44 +117,36 @@ void add_pool_statements(std::vector<Option>& rows) {
         });
 }
 
+template <std::chrono::milliseconds Pool::*member>
+Option time_limit(std::string_view path, std::string_view sentence) {
+    return row(path, OptionType::duration, sentence)
+        .by_default("0")
+        .range(0, 24 * hour)
+        .on_reload(Reload::new_connections)
+        .at([](const Scope& s) -> Field { return &(s.settings->pool.*member); });
+}
+
 void add_time_limits(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
-            row("pool.query_timeout", OptionType::duration,
-                "Longest time for one query: then it is cancelled (57014). 0: any.")
-                .by_default("0")
-                .range(0, 24 * hour)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->pool.query_timeout; }),
-            row("pool.transaction_timeout", OptionType::duration,
-                "Longest time for one transaction: then its frontend is ended (25P04). 0: any.")
-                .by_default("0")
-                .range(0, 24 * hour)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->pool.transaction_timeout; }),
-            row("pool.idle_in_transaction_timeout", OptionType::duration,
-                "Longest idle time in a transaction: then its frontend is ended (25P03). 0: any.")
-                .by_default("0")
-                .range(0, 24 * hour)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field {
-                    return &s.settings->pool.idle_in_transaction_timeout;
-                }),
-            row("pool.client_idle_timeout", OptionType::duration,
+            time_limit<&Pool::query_timeout>(
+                "pool.query_timeout",
+                "Longest time for one query: then it is cancelled (57014). 0: any."),
+            time_limit<&Pool::transaction_timeout>(
+                "pool.transaction_timeout",
+                "Longest time for one transaction: then its frontend is ended (25P04). 0: any."),
+            time_limit<&Pool::idle_in_transaction_timeout>(
+                "pool.idle_in_transaction_timeout",
+                "Longest idle time in a transaction: then its frontend is ended (25P03). 0: any."),
+            time_limit<&Pool::client_idle_timeout>(
+                "pool.client_idle_timeout",
                 "Longest idle time of a frontend outside of transactions: then it is ended "
-                "(57P05). 0: any.")
-                .by_default("0")
-                .range(0, 24 * hour)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->pool.client_idle_timeout; }),
-            row("pool.wait_notice", OptionType::duration,
+                "(57P05). 0: any."),
+            time_limit<&Pool::wait_notice>(
+                "pool.wait_notice",
                 "A frontend that waits for a backend is told so with a NOTICE after this time. 0: "
-                "never.")
-                .by_default("0")
-                .range(0, 24 * hour)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->pool.wait_notice; }),
+                "never."),
         });
 }
 
@@ -150,6 +154,7 @@ void add_time_limits(std::vector<Option>& rows) {
 
 void add_pool_rows(std::vector<Option>& rows) {
     add_pool(rows);
+    add_pool_care(rows);
     add_time_limits(rows);
     add_pool_statements(rows);
 }

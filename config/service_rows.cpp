@@ -6,13 +6,12 @@ namespace schemux::config {
 
 namespace {
 
-constexpr std::uint64_t second = 1'000;
-constexpr std::uint64_t hour = 3'600 * second;
 constexpr std::uint64_t max_services = 10'000;
 constexpr std::uint64_t max_weight = 10'000;
 constexpr std::uint64_t max_backends = 10'000;
 constexpr std::uint64_t max_queue = 1'000'000;
 constexpr std::uint64_t max_names = 1'000;
+constexpr std::uint64_t max_clients = 1'000'000;
 
 Scope open_service(const Scope& scope) {
     return {.settings = scope.settings, .service = &scope.settings->services.emplace_back()};
@@ -42,6 +41,12 @@ void add_services(std::vector<Option>& rows) {
                 .range(1, max_names)
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->users; }),
+            row("services[].max_clients", OptionType::integer,
+                "Most frontends of the service at a time. 0: any number.")
+                .by_default("0")
+                .range(0, max_clients)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->max_clients; }),
             row("services[].search_path", OptionType::text_list,
                 "Schemas of search_path, unquoted; without it the service's schema, then public.")
                 .optional("[app, public]")
@@ -145,6 +150,15 @@ void add_session_features(std::vector<Option>& rows) {
         });
 }
 
+template <std::chrono::milliseconds ServicePool::*member>
+Option time_limit(std::string_view path, std::string_view sentence) {
+    return row(path, OptionType::duration, sentence)
+        .by_default("0")
+        .range(0, 24 * hour)
+        .on_reload(Reload::new_connections)
+        .at([](const Scope& s) -> Field { return &(s.service->pool.*member); });
+}
+
 void add_service_pool(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
@@ -175,6 +189,10 @@ void add_service_pool(std::vector<Option>& rows) {
                 .by_default("0")
                 .range(0, max_queue)
                 .at([](const Scope& s) -> Field { return &s.service->pool.queue; }),
+            row("services[].pool.paused", OptionType::boolean,
+                "Its clients are given no backend: they wait.")
+                .by_default("false")
+                .at([](const Scope& s) -> Field { return &s.service->pool.paused; }),
             row("services[].pool.acquire_timeout", OptionType::duration,
                 "Longest wait for a backend; a client that would wait longer at the pace of the "
                 "last ones is refused at once. 0: pool.acquire_timeout.")
@@ -185,29 +203,18 @@ void add_service_pool(std::vector<Option>& rows) {
             row("services[].pool.mode", OptionType::choice,
                 "When its clients give their backend back; inherit: as pool.mode says.")
                 .by_default("inherit")
-                .choices({"inherit", "transaction", "session"}, {"statement"})
+                .choices({"inherit", "transaction", "session", "statement"})
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->pool.mode; }),
-            row("services[].pool.query_timeout", OptionType::duration,
-                "Longest time for one query. 0: pool.query_timeout.")
-                .by_default("0")
-                .range(0, 24 * hour)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.service->pool.query_timeout; }),
-            row("services[].pool.transaction_timeout", OptionType::duration,
-                "Longest time for one transaction. 0: pool.transaction_timeout.")
-                .by_default("0")
-                .range(0, 24 * hour)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.service->pool.transaction_timeout; }),
-            row("services[].pool.idle_in_transaction_timeout", OptionType::duration,
-                "Longest idle time in a transaction. 0: pool.idle_in_transaction_timeout.")
-                .by_default("0")
-                .range(0, 24 * hour)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field {
-                    return &s.service->pool.idle_in_transaction_timeout;
-                }),
+            time_limit<&ServicePool::query_timeout>(
+                "services[].pool.query_timeout",
+                "Longest time for one query. 0: pool.query_timeout."),
+            time_limit<&ServicePool::transaction_timeout>(
+                "services[].pool.transaction_timeout",
+                "Longest time for one transaction. 0: pool.transaction_timeout."),
+            time_limit<&ServicePool::idle_in_transaction_timeout>(
+                "services[].pool.idle_in_transaction_timeout",
+                "Longest idle time in a transaction. 0: pool.idle_in_transaction_timeout."),
         });
 }
 

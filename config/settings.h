@@ -12,7 +12,7 @@
 namespace schemux::config {
 
 // The order of enum values is the order of the choices in the option table.
-enum class PoolMode : std::uint8_t { transaction, session };
+enum class PoolMode : std::uint8_t { transaction, session, statement };
 enum class AuthMethod : std::uint8_t { trust, scram_sha_256 };
 enum class ChannelScope : std::uint8_t { database, service };
 enum class LiteralScope : std::uint8_t { off, relation, all };
@@ -46,6 +46,7 @@ struct Backend {
     std::string password_file{};  ///< empty: the dsn says it all
     /// How PostgreSQL may let us log in; empty: as is safe on the way to it.
     std::vector<std::string> require_auth{};
+    std::string on_connect{};  ///< SQL that each new connection runs first
 };
 
 struct Pool {
@@ -54,9 +55,10 @@ struct Pool {
     PoolMode mode = PoolMode::transaction;
     std::chrono::milliseconds acquire_timeout = std::chrono::seconds(10);
     std::chrono::milliseconds connect_timeout = std::chrono::seconds(5);
-    std::chrono::milliseconds idle_timeout = std::chrono::minutes(10);  ///< 0: never
-    std::chrono::milliseconds lifetime = std::chrono::hours(1);         ///< 0: never
-    std::chrono::milliseconds client_stall_timeout{0};                  ///< 0: never
+    std::chrono::milliseconds idle_timeout = std::chrono::minutes(10);        ///< 0: never
+    std::chrono::milliseconds lifetime = std::chrono::hours(1);               ///< 0: never
+    std::chrono::milliseconds client_stall_timeout{0};                        ///< 0: never
+    std::chrono::milliseconds health_check_after = std::chrono::seconds(30);  ///< 0: never
     std::uint32_t pin_budget = 0;        ///< of all services; 0: three quarters of max_connections
     std::uint32_t audit_sample = 1'000;  ///< one release of so many; 0: none
     std::uint32_t statements_per_backend = 400;
@@ -67,6 +69,7 @@ struct Pool {
     std::chrono::milliseconds idle_in_transaction_timeout{0};
     std::chrono::milliseconds client_idle_timeout{0};
     std::chrono::milliseconds wait_notice{0};
+    bool paused = false;           ///< nobody is served: clients wait
     bool rotate_backends = false;  ///< for tests: no frontend has a backend twice in a row
 };
 
@@ -76,6 +79,7 @@ struct User {
     std::string password{};       ///< from ${NAME}, one hopes; a verifier is taken too
     std::string password_file{};  ///< the same as its first line
     std::string scram_verifier{};
+    std::uint32_t max_clients = 0;  ///< 0: limits.max_clients_per_user
 };
 
 struct Auth {
@@ -103,7 +107,7 @@ struct SessionFeatures {
     friend bool operator==(const SessionFeatures&, const SessionFeatures&) = default;
 };
 
-enum class ServiceMode : std::uint8_t { inherit, transaction, session };
+enum class ServiceMode : std::uint8_t { inherit, transaction, session, statement };
 
 /// A service's part of the pool.
 struct ServicePool {
@@ -114,6 +118,7 @@ struct ServicePool {
     std::uint32_t queue = 0;                       ///< 0: however many there are
     std::chrono::milliseconds acquire_timeout{0};  ///< 0: pool.acquire_timeout
     ServiceMode mode = ServiceMode::inherit;
+    bool paused = false;  ///< its clients wait
     // 0: as in `pool`.
     std::chrono::milliseconds query_timeout{0};
     std::chrono::milliseconds transaction_timeout{0};
@@ -135,6 +140,7 @@ struct Service {
     StateCare state = StateCare::fast;
     Placeholder placeholder = Placeholder::allow;
     SessionFeatures session_features{};
+    std::uint32_t max_clients = 0;  ///< 0: as many as there may be
     ServicePool pool{};
     std::uint32_t pin_budget = 0;  ///< 0: half of the pool
     OverPinBudget over_pin_budget = OverPinBudget::wait;
@@ -149,6 +155,8 @@ struct Log {
 struct Limits {
     std::uint64_t max_query_bytes = 1024 * 1024;
     std::uint32_t max_clients = 10'000;
+    std::uint32_t max_clients_per_user = 0;     ///< 0: any number
+    std::uint32_t max_clients_per_address = 0;  ///< 0: any number
     std::chrono::milliseconds login_timeout = std::chrono::seconds(10);
 };
 

@@ -48,6 +48,7 @@ struct Backend {
     bool saw_set = false;  ///< texts may have been analysed under others than the label's settings
     bool added_statements = false;  ///< a named statement was sent in this lease
     bool dying = false;             ///< it said FATAL, or is to be closed at release
+    bool refused_to_write = false;  ///< it may be no primary any more
 
     StreamPosition stream;
     std::string held;  ///< a message that is not complete yet

@@ -145,6 +145,8 @@ std::optional<BackendStartup::Action> BackendStartup::on_message(Message message
     }
     if (type == BackendMessage::authentication) return on_authentication(message.body);
     if (type == BackendMessage::negotiate_protocol_version) return on_negotiation(message.body);
+    if (state_ == State::runs_on_connect || state_ == State::discards)
+        return on_result(type, message.body);
     if (state_ != State::expects_ready) return violation("message before authentication");
     if (type == BackendMessage::parameter_status) return on_parameter(message.body);
     if (type == BackendMessage::backend_key_data) return on_key(message.body);
@@ -308,13 +310,38 @@ std::optional<BackendStartup::Action> BackendStartup::on_negotiation(std::string
 }
 
 std::optional<BackendStartup::Action> BackendStartup::on_ready(std::string_view body) {
-    if (body.size() != 1 ||
-        protocol::transaction_status(body[0]) != protocol::TransactionStatus::idle)
-        return violation("not idle when ready");
-    if (handled_ != buffer_.size()) return violation("bytes behind the first ReadyForQuery");
+    const auto status = body.size() == 1 ? protocol::transaction_status(body[0]) : std::nullopt;
+    if (status && *status != protocol::TransactionStatus::idle && state_ == State::runs_on_connect)
+        return fail(sqlstate::active_sql_transaction,
+                    "backend.on_connect leaves a transaction open");
+    if (status != protocol::TransactionStatus::idle) return violation("not idle when ready");
+    if (handled_ != buffer_.size()) return violation("bytes behind ReadyForQuery");
+    if (state_ == State::expects_ready && !login_.on_connect.empty())
+        return run(login_.on_connect, State::runs_on_connect);
+    if (state_ == State::runs_on_connect) return run("DISCARD ALL", State::discards);
     state_ = State::done;
     buffer_ = std::string();
     return Done{};
+}
+
+BackendStartup::Action BackendStartup::run(std::string_view sql, State next) {
+    Send action;
+    protocol::append_query(action.bytes, sql);
+    state_ = next;
+    return action;
+}
+
+std::optional<BackendStartup::Action> BackendStartup::on_result(BackendMessage type,
+                                                                std::string_view body) {
+    if (type == BackendMessage::ready_for_query) return on_ready(body);
+    if (type == BackendMessage::parameter_status) return on_parameter(body);
+    static constexpr std::array of_no_interest{
+        BackendMessage::row_description, BackendMessage::data_row, BackendMessage::command_complete,
+        BackendMessage::empty_query_response, BackendMessage::notification_response};
+    const bool known =
+        std::find(of_no_interest.begin(), of_no_interest.end(), type) != of_no_interest.end();
+    if (!known) return violation("unexpected answer to backend.on_connect");
+    return {};
 }
 
 BackendStartup::Action BackendStartup::on_error(std::string_view body) {
@@ -326,8 +353,10 @@ BackendStartup::Action BackendStartup::on_error(std::string_view body) {
     const bool refused =
         (code == sqlstate::feature_not_supported || code == sqlstate::protocol_violation) &&
         may_refuse_version();
-    Action action = fail(code, view->message.empty() ? "server refused the login without a message"
-                                                     : cut(view->message));
+    const std::string where = state_ == State::runs_on_connect ? "backend.on_connect failed: " : "";
+    Action action =
+        fail(code, view->message.empty() ? where + "server refused the login without a message"
+                                         : where + cut(view->message));
     auto& failed = std::get<Failed>(action);
     failed.error.detail = cut(view->detail);
     failed.error.hint = cut(view->hint);

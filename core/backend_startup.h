@@ -1,12 +1,14 @@
 // The login to one PostgreSQL backend, sans-I/O: from the StartupMessage to the first
-// ReadyForQuery. The server is not trusted: every message has its turn, every length and count a
-// bound, and a SCRAM login ends only after the server has proved that it knows the password too.
-// It must not know sockets, clocks, threads or randomness: keys are derived by the caller (slowly,
-// elsewhere, or from a cache), the nonce comes from the caller.
+// ReadyForQuery, or to that of the SQL that is to run first. The server is not trusted: every
+// message has its turn, every length and count a bound, and a SCRAM login ends only after the
+// server has proved that it knows the password too. It must not know sockets, clocks, threads or
+// randomness: keys are derived by the caller (slowly, elsewhere, or from a cache), the nonce comes
+// from the caller.
 #pragma once
 
 #include "protocol/authentication.h"
 #include "protocol/error_response.h"
+#include "protocol/message_type.h"
 #include "protocol/messages.h"
 #include "protocol/scram_sha_256.h"
 #include "protocol/startup_packet.h"
@@ -45,6 +47,7 @@ struct BackendLogin {
     AcceptedMethods methods;
     std::string scram_nonce;  ///< random and new for each login, see protocol::ScramClient
     std::uint16_t protocol_minor = 0;
+    std::string on_connect;  ///< SQL that runs first; what it leaves in the session is discarded
 };
 
 /// What a CancelRequest for this backend must carry; empty when the server gave no key.
@@ -99,6 +102,8 @@ class BackendStartup {
         expects_sasl_final,
         expects_ok,  ///< password or its md5 sent, or the server's signature verified
         expects_ready,
+        runs_on_connect,
+        discards,  ///< what that left in the session
         done,
         failed,
     };
@@ -124,6 +129,8 @@ class BackendStartup {
     std::optional<Action> on_key(std::string_view body);
     std::optional<Action> on_negotiation(std::string_view body);
     std::optional<Action> on_ready(std::string_view body);
+    std::optional<Action> on_result(protocol::BackendMessage type, std::string_view body);
+    Action run(std::string_view sql, State next);
     Action on_error(std::string_view body);
 
     BackendLogin login_;

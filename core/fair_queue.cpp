@@ -28,9 +28,11 @@ void FairQueue::know(Share& share) {
     shares_.push_back(&share);
 }
 
-void FairQueue::configure(const std::vector<std::pair<Share*, SharePolicy>>& shares) {
+void FairQueue::configure(const std::vector<std::pair<Share*, SharePolicy>>& shares,
+                          Nanoseconds now) {
     for (const auto& [share, policy] : shares) {
         know(*share);
+        set_paused(*share, policy.paused, now);
         share->policy_ = policy;
         if (policy.weight == 0) share->policy_.weight = 1;
     }
@@ -39,14 +41,22 @@ void FairQueue::configure(const std::vector<std::pair<Share*, SharePolicy>>& sha
     for (Share* one : shares_) {
         if (one->policy_.guarantee > 0) guaranteed_.push_back(one);
         reserving_ = reserving_ || (one->policy_.reserve && one->policy_.guarantee > 0);
-        limited_ = limited_ || one->policy_.cap != SharePolicy::unlimited;
+        limited_ = limited_ || one->policy_.cap != SharePolicy::unlimited || one->policy_.paused;
     }
     limited_ = limited_ || reserving_;
     reconsider();
 }
 
+void FairQueue::set_paused(Share& share, bool paused, Nanoseconds now) {
+    if (share.paused() == paused) return;
+    if (!paused) share.resumed_.store(now.count(), std::memory_order_relaxed);
+    share.paused_.store(paused, std::memory_order_relaxed);
+    share.pops_in_a_row_ = 0;  // the pause says nothing of its pace
+}
+
 bool FairQueue::admits(const Share& share) const {
     if (!limited_) return true;
+    if (share.policy_.paused) return false;
     const std::uint32_t uses = share.uses();
     if (uses >= share.policy_.cap) return false;
     std::uint32_t kept = 0;

@@ -5,8 +5,8 @@
 //   virtual time  the start tag of who is first; a service that begins to wait starts there
 //   finish tag    moves on by backend time / weight: the estimate when a ticket is served, and what
 //                 the lease really took, when it is over or goes on
-// Nobody is in debt for what it had while nobody waited. Not work-conserving only for what caps and
-// reserves keep back: then a service's tickets are held, and not ready.
+// Nobody is in debt for what it had while nobody waited. Not work-conserving only for what caps,
+// reserves and pauses keep back: then a service's tickets are held, and not ready.
 // A backend rather goes to a waiter of the service that had it, if only that one has its label and
 // is near the front; nobody is passed so more than limits::bypass_max times.
 //
@@ -71,7 +71,7 @@ class FairQueue {
 
     /// Whether another backend may be used by this share now.
     bool admits(const Share& share) const;
-    void configure(const std::vector<std::pair<Share*, SharePolicy>>& shares);
+    void configure(const std::vector<std::pair<Share*, SharePolicy>>& shares, Nanoseconds now);
     /// Caps or reserves have changed, or the uses of a share: looks whose tickets are ready.
     void reconsider();
     void reconsider_after_use(Share& share);
@@ -79,7 +79,7 @@ class FairQueue {
     std::uint32_t waiting() const { return waiting_; }
     /// Those who may be given a backend as soon as there is one.
     std::uint32_t ready() const { return ready_; }
-    /// Whether any share has a cap or a reserve.
+    /// Whether any share has a cap or a reserve, or is paused.
     bool limited() const { return limited_; }
 
   private:
@@ -93,6 +93,7 @@ class FairQueue {
     };
     static constexpr std::uint32_t none = Share::none;
 
+    static void set_paused(Share& share, bool paused, Nanoseconds now);
     void reconsider(Share& share);
     void know(Share& share);
     void settle(Share& share);

@@ -80,6 +80,9 @@ inline constexpr std::size_t label_window = 8;
 /// So many idle backends are looked at for a fitting label.
 inline constexpr std::size_t idle_window = 16;
 
+/// Hours that a client of a paused service waits at most, however often it may wait on.
+inline constexpr int paused_wait_hours_max = 1;
+
 /// Connections to PostgreSQL being opened at once.
 inline constexpr int parallel_connects_max = 4;
 

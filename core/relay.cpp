@@ -37,6 +37,8 @@ std::string_view name_of(CloseReason reason) {
             return "settings_lost";
         case CloseReason::pin_refused:
             return "pin_refused";
+        case CloseReason::transaction_refused:
+            return "transaction_refused";
         case CloseReason::notifications_lost:
             return "notifications_lost";
         case CloseReason::pin_expired:
@@ -73,7 +75,7 @@ Step Relay::start(const Settings* known_welcome) {
 
 Step Relay::begin_waiting() {
     phase_ = RelayPhase::waiting;
-    waiting_since_ = worker_.now;
+    waiting_since_ = patient_since_ = worker_.now;
     wait_noticed_ = false;
     counters_.clients_waiting.add();
     return {Next::acquire, CloseReason::none};
@@ -126,8 +128,8 @@ Step Relay::on_granted(Backend& backend) {
     backend.saw_set = false;
     backend.added_statements = false;
     // Nobody watches what a session leaves behind in its backend.
-    backend.taint.full_reset =
-        backend.taint.full_reset || service_->keeps_backend || service_->state == StateCare::strict;
+    backend.taint.full_reset = backend.taint.full_reset || service_->keeps_backend() ||
+                               service_->state == StateCare::strict;
     note_placeholders();
     label_lost_ = settings_foreseen_ = reading_moved_ = pin_wanted_ = false;
     heard_before_ = Heard::no;
@@ -372,7 +374,6 @@ Step Relay::on_backend_lost() {
 
 CancelOutcome Relay::on_cancel(Step& step) {
     step = {};
-    counters_.cancels.add();
     if (phase_ == RelayPhase::waiting && !was_starting_) {
         step = on_acquire_failed(
             make_error(sqlstate::query_canceled, "canceling statement due to user request"));

@@ -124,6 +124,8 @@ class Relay {
     /// It waits in vain for that.
     protocol::ErrorFields pin_refusal() const;
     TimePoint waiting_since() const { return waiting_since_; }
+    /// Nobody is served now, on purpose: its time to wait begins again at `from`.
+    void wait_on(TimePoint from) { patient_since_ = from; }
     /// By when something must have happened; it moves with every call.
     Deadline deadline() const;
     /// It has not: tells the client, or ends it. Of a backend and a query the caller takes care.
@@ -304,6 +306,7 @@ class Relay {
     Take on_features(const MessageInHand& message);
     void on_features_told(bool failed);
     void pin(FeatureSet now);
+    void end_transaction_refused();
     void unpin();
     void give_pin();
     void count_pins(FeatureSet before, FeatureSet now);
@@ -335,6 +338,11 @@ class Relay {
     bool answer_resets(std::string_view text);
     bool failed_unheard() const;
     void tell_withheld();
+
+    // relay_deadlines.cpp
+    Deadline deadline_of_lease() const;
+    TimePoint quiet_since() const { return std::max(heard_at_, query_began_); }
+    Step end_late(const protocol::ErrorFields& error, CloseReason reason);
 
     // relay_diagnostics.cpp
     void emit_error(const protocol::ErrorFields& error);
@@ -449,12 +457,8 @@ class Relay {
     EncodingClass encoding_ = EncodingClass::utf8;
     bool standard_strings_ = true;
 
-    // relay_deadlines.cpp
-    Deadline deadline_of_lease() const;
-    TimePoint quiet_since() const { return std::max(heard_at_, query_began_); }
-    Step end_late(const protocol::ErrorFields& error, CloseReason reason);
-
     TimePoint waiting_since_{};
+    TimePoint patient_since_{};  ///< what acquire_timeout counts from
     bool wait_noticed_ = false;
     TimePoint heard_at_{};           ///< when the client said something
     TimePoint transaction_began_{};  ///< of one that an answer has told of

@@ -250,6 +250,7 @@ Take Relay::on_error(const MessageInHand& message) {
     const bool own_prepare = head != nullptr && head->statement && head->statement->names.empty();
     if (error->sqlstate == sqlstate::duplicate_prepared_statement && own_prepare)
         backend_->taint.full_reset = true;
+    if (error->sqlstate == sqlstate::read_only_sql_transaction) backend_->refused_to_write = true;
     const bool cancelled = error->sqlstate == sqlstate::query_canceled;
     if (restoring_ > 0 && restoring_ < limits::restores_max && cancelled) label_lost_ = true;
     // A SET may have been refused: then only PostgreSQL knows which of them are the session's.
@@ -359,6 +360,10 @@ Take Relay::on_ready(const MessageInHand& message) {
     if (!label_lost_) reset_.clear();
     if (*status == protocol::TransactionStatus::failed) channels_.roll_back();
     if (restored || answer == Answer::forward) tell_withheld();
+    if (service_->mode == PoolMode::statement && *status != protocol::TransactionStatus::idle) {
+        end_transaction_refused();
+        return Take::consumed;
+    }
     if ((restored || answer == Answer::forward) && withhold_ready()) return Take::consumed;
     return pass(message, restored ? Answer::forward : answer);
 }

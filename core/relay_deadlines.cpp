@@ -42,7 +42,7 @@ Deadline Relay::deadline() const {
         case RelayPhase::waiting:
             if (!wait_noticed_ && !was_starting_)
                 earliest.add(Overdue::notice, waiting_since_, service_->time_limits.wait_notice);
-            earliest.add(Overdue::backend, waiting_since_, service_->acquire_timeout);
+            earliest.add(Overdue::backend, patient_since_, service_->acquire_timeout);
             break;
         case RelayPhase::idle:
             earliest.add(Overdue::client, quiet_since(), service_->time_limits.client_idle);

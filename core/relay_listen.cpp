@@ -52,7 +52,7 @@ void append_for_client(std::string& out, std::string_view notification, std::uin
 /// Notifications come in UTF-8, and nobody can tell them in another encoding.
 bool Relay::shares_listen() const {
     return service_->session_features.policy(SessionFeature::listen) == FeaturePolicy::share &&
-           !service_->keeps_backend && encoding_ == EncodingClass::utf8;
+           !service_->keeps_backend() && encoding_ == EncodingClass::utf8;
 }
 
 FeatureSet Relay::pinning() const {

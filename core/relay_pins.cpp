@@ -41,17 +41,28 @@ protocol::ErrorFields too_many_pinned(SessionFeature feature, const Service& ser
     return error;
 }
 
+protocol::ErrorFields no_transactions(const Service& service, Severity severity) {
+    protocol::ErrorFields error =
+        make_error(sqlstate::feature_not_supported,
+                   "transactions are not allowed in statement mode", severity);
+    error.hint =
+        "pool.mode of \"" + service.name + "\" is statement; transaction lets it begin one.";
+    return error;
+}
+
 }  // namespace
 
 /// Why a text must not be sent; or nothing. What it shows that it needs is reserved.
 std::optional<protocol::ErrorFields> Relay::forbidden(const StatementEffects& effects) {
+    if (service_->mode == PoolMode::statement && effects.begins_transaction)
+        return no_transactions(*service_, Severity::error);
     if (effects.none() && !effects.names_statements) return {};
     FeatureSet used = features_of(effects);
     if (effects.names_statements) used.add(FeatureSet::of(SessionFeature::prepare));
     const FeatureSet rejected = used.common(service_->session_features.rejected());
     if (rejected.any()) return not_allowed(rejected.first(), service_->name);
     const FeatureSet pinning = used.common(this->pinning());
-    if (!pinning.any() || service_->keeps_backend || reserve_pin()) return {};
+    if (!pinning.any() || service_->keeps_backend() || reserve_pin()) return {};
     return too_many_pinned(pinning.first(), *service_, Severity::error);
 }
 
@@ -60,7 +71,7 @@ std::optional<protocol::ErrorFields> Relay::forbidden(const StatementEffects& ef
 bool Relay::waits_for_pin(const StatementEffects& effects) {
     const FeatureSet pinning = features_of(effects).common(this->pinning());
     pin_wanted_ = false;
-    if (!pinning.any() || service_->keeps_backend || reserve_pin()) return false;
+    if (!pinning.any() || service_->keeps_backend() || reserve_pin()) return false;
     if (service_->over_pin_budget == OverPinBudget::error || !work_is_over()) return false;
     pin_wanted_ = true;
     wanted_for_ = pinning.first();
@@ -76,6 +87,11 @@ protocol::ErrorFields Relay::pin_refusal() const {
     return too_many_pinned(wanted_for_, *service_, Severity::error);
 }
 
+/// One was begun by what no text showed.
+void Relay::end_transaction_refused() {
+    lose_session(no_transactions(*service_, Severity::fatal), CloseReason::transaction_refused);
+}
+
 bool Relay::reserve_pin() {
     if (pin_reserved_) return true;
     if (!service_->pins->take(service_->pin_budget)) return false;
@@ -88,7 +104,7 @@ bool Relay::reserve_pin() {
 void Relay::note_features(const StatementEffects& effects) {
     const FeatureSet pinning = this->pinning();
     note_channels(effects);
-    if (service_->keeps_backend || !pinning.any()) return;
+    if (service_->keeps_backend() || !pinning.any()) return;
     if (effects.has(Effect::opaque)) suspect_features();
     suspected_.add(features_of(effects).common(pinning));
     if (!effects.drops && !effects.has(Effect::release)) return;
@@ -99,7 +115,7 @@ void Relay::note_features(const StatementEffects& effects) {
 
 /// Something ran that may have done anything.
 void Relay::suspect_features() {
-    if (service_->keeps_backend) return;
+    if (service_->keeps_backend()) return;
     suspected_.add(pinning().common(askable_features()));
     if (shares_listen()) suspected_.add(FeatureSet::of(SessionFeature::listen));
 }

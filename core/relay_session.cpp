@@ -30,7 +30,7 @@ bool precedes_as_setting(std::string_view left, std::string_view right) {
 
 /// Behind its transactions, too.
 bool Relay::keeps_backend() const {
-    return service_->keeps_backend || pinned_.any();
+    return service_->keeps_backend() || pinned_.any();
 }
 
 /// It keeps its backend, but nothing of it is under way.

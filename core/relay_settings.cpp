@@ -140,7 +140,7 @@ bool Relay::must_wait_for_reading(std::string_view text) const {
 /// The lease would end, and nobody knows what settings the client has.
 bool Relay::must_ask_for_settings() const {
     return moved_.any() && phase_ == RelayPhase::leased && !terminated_ &&
-           !service_->keeps_backend && !last_word_ && work_is_over();
+           !service_->keeps_backend() && !last_word_ && work_is_over();
 }
 
 void Relay::ask_for_settings() {

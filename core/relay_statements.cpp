@@ -122,7 +122,7 @@ void Relay::identify(Statement& statement) {
     // names are looked up there: such a statement is shared with nobody, not even with this
     // client's next one of the same text.
     const bool shareable = !statement.effects.frozen_literal && !backend_->saw_set &&
-                           !service_->keeps_backend && statement.names.empty() &&
+                           !service_->keeps_backend() && statement.names.empty() &&
                            !reads_otherwise(statement);
     if (!shareable) return identify_alone(statement);
     statement.identified_under = label_version_;

@@ -19,6 +19,7 @@ enum class CloseReason : std::uint8_t {
     shutdown,             ///< schemux is stopping
     settings_lost,        ///< nobody could tell what settings its session has, or what else
     pin_refused,          ///< too many clients keep a backend
+    transaction_refused,  ///< it began one in statement mode, unseen
     pin_expired,          ///< it kept a backend for too long
     notifications_lost,   ///< they could not be kept for it any longer, or not be told
     transaction_timeout,  ///< its transaction took too long

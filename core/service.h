@@ -17,6 +17,13 @@
 namespace schemux::core {
 
 /// What becomes of a client that needs a backend for itself when too many have one.
+/// When a client gives its backend back.
+enum class PoolMode : std::uint8_t {
+    transaction,
+    session,    ///< when it goes
+    statement,  ///< as transaction, but it may begin none
+};
+
 enum class OverPinBudget : std::uint8_t { wait, error };
 
 /// What is done at the end of a lease against state that nobody saw come.
@@ -41,11 +48,12 @@ struct Service {
     std::string search_path;  ///< raw text, as set_config takes it
     std::vector<std::string> allow_schemas;
     std::vector<std::string> users;  ///< who may log in; empty: everybody
+    std::uint32_t max_clients = 0;   ///< at a time; 0: any number
     bool braces = true;
     bool angles = true;
     LiteralTemplates literals = LiteralTemplates::off;
     std::string channel_prefix;  ///< of all its channels, on the server (channel_speller.h)
-    bool keeps_backend = false;  ///< session mode: a client has its backend until it goes
+    PoolMode mode = PoolMode::transaction;
     std::chrono::milliseconds acquire_timeout{10'000};
     std::shared_ptr<Share> share = std::make_shared<Share>();  ///< of the pool
     TimeLimits time_limits;
@@ -60,6 +68,8 @@ struct Service {
     OverPinBudget over_pin_budget = OverPinBudget::error;
     std::chrono::milliseconds pin_timeout{0};  ///< 0: it keeps it as long as it likes
     std::size_t index = 0;  ///< of its counters; stable for the life of the process
+
+    bool keeps_backend() const { return mode == PoolMode::session; }
 
     bool admits(std::string_view user) const {
         if (users.empty()) return true;

@@ -21,12 +21,16 @@ struct SharePolicy {
     std::uint32_t cap = unlimited;    ///< never more than so many
     std::uint32_t queue = unlimited;  ///< tickets that may wait
     bool reserve = false;             ///< the guarantee is kept free for it, and not lent
+    bool paused = false;              ///< nobody of it is served: its clients wait
 };
 
 class Share {
   public:
     /// Backends that its clients hold, or were promised.
     std::uint32_t uses() const { return uses_.load(std::memory_order_relaxed); }
+    bool paused() const { return paused_.load(std::memory_order_relaxed); }
+    /// When it was last paused no more.
+    Nanoseconds resumed() const { return Nanoseconds(resumed_.load(std::memory_order_relaxed)); }
     /// About how long one of its leases takes.
     Nanoseconds estimate() const { return Nanoseconds(estimate_.load(std::memory_order_relaxed)); }
 
@@ -57,6 +61,8 @@ class Share {
     std::atomic<std::int64_t> charged_{0};  ///< ns that `finish_` does not have yet
     std::atomic<std::int64_t> estimate_{estimate_first};
     std::atomic<std::int64_t> had_{0};
+    std::atomic<std::int64_t> resumed_{0};
+    std::atomic<bool> paused_{false};
 
     // Under the pool's lock.
     SharePolicy policy_;

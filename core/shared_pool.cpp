@@ -56,10 +56,11 @@ void SharedPool::refresh() {
     publish();
 }
 
-void SharedPool::configure(const std::vector<std::pair<Share*, SharePolicy>>& shares) {
+void SharedPool::configure(const std::vector<std::pair<Share*, SharePolicy>>& shares,
+                           Nanoseconds now) {
     const std::lock_guard lock(mutex_);
     queue_.set_free_slots(free_slots());
-    queue_.configure(shares);
+    queue_.configure(shares, now);
     limited_.store(queue_.limited(), std::memory_order_relaxed);
     publish();
 }

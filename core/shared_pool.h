@@ -39,7 +39,7 @@ class SharedPool {
     bool begin_use(std::uint32_t worker, Share& share);
     void end_use(std::uint32_t worker, Share& share);
     /// What the services are entitled to. All of them are told at each reload.
-    void configure(const std::vector<std::pair<Share*, SharePolicy>>& shares);
+    void configure(const std::vector<std::pair<Share*, SharePolicy>>& shares, Nanoseconds now);
 
     /// Looks again whose tickets caps and reserves hold back; for now and then.
     void refresh();

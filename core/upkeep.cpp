@@ -74,6 +74,12 @@ Upkeep Upkeep::audit(Backend& backend, std::string& out) {
     return upkeep;
 }
 
+/// An empty cycle of the extended protocol costs PostgreSQL the least.
+Upkeep Upkeep::check(std::string& out) {
+    protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
+    return Upkeep(UpkeepGoal::check);
+}
+
 UpkeepState Upkeep::on_bytes(std::string_view bytes, Backend& backend, Carry& carry,
                              BufferPool& pool) {
     const std::string_view in = carry.begin(bytes, backend.held, pool);
@@ -104,7 +110,8 @@ Take Upkeep::visit(const MessageInHand& message, Backend& backend) {
         const bool possible =
             type == BackendMessage::row_description || type == BackendMessage::data_row ||
             type == BackendMessage::command_complete || type == BackendMessage::ready_for_query;
-        const auto stage = stage_after(Request::query, stage_, type);
+        const Request request = goal_ == UpkeepGoal::check ? Request::sync : Request::query;
+        const auto stage = stage_after(request, stage_, type);
         if (!possible || !stage) return fail("an answer out of turn");
         if (type != BackendMessage::ready_for_query) stage_ = *stage;
     }
@@ -176,7 +183,7 @@ Take Upkeep::on_ready(char status, Backend& backend) {
         state_ = UpkeepState::failed;
         return Take::consumed;
     }
-    if (goal_ == UpkeepGoal::audit) {
+    if (goal_ == UpkeepGoal::audit || goal_ == UpkeepGoal::check) {
         state_ = UpkeepState::done;
         return Take::consumed;
     }

@@ -1,8 +1,8 @@
 // What is done to a backend while no client has it: putting it under another label before a lease,
-// resetting it after one that may have left something behind, and looking whether one did. Each is
-// one Query of ours, whose answer is read here to the end; a client's bytes never share it. It
-// fails closed: a backend whose reset failed is closed. And what a backend may say while it rests.
-// It must not know who waits for the backend.
+// resetting it after one that may have left something behind, looking whether one did, or whether
+// it answers. Each is one Query (or Sync) of ours, whose answer is read here to the end; a client's
+// bytes never share it. It fails closed: a backend whose reset failed is closed. And what a backend
+// may say while it rests. It must not know who waits for the backend.
 #pragma once
 
 #include "core/audit.h"
@@ -22,6 +22,7 @@ enum class UpkeepGoal : std::uint8_t {
     relabel,  ///< the settings of the client that gets the backend next
     reset,    ///< back to a session without anybody's state
     audit,    ///< look whether it has any
+    check,    ///< whether it answers at all, before it is given to who would have to find out
 };
 
 enum class UpkeepState : std::uint8_t {
@@ -37,6 +38,7 @@ class Upkeep {
     static Upkeep relabel(Backend& backend, const Label& target, std::string& out);
     static Upkeep reset(Backend& backend, std::string& out);
     static Upkeep audit(Backend& backend, std::string& out);
+    static Upkeep check(std::string& out);
 
     /// True when `reset` has work to do for a backend that comes back from a lease.
     static bool reset_needed(const Backend& backend);
@@ -45,6 +47,8 @@ class Upkeep {
 
     UpkeepState state() const { return state_; }
     UpkeepGoal goal() const { return goal_; }
+    /// It is for the client that gets the backend next.
+    bool before_lease() const { return goal_ == UpkeepGoal::relabel || goal_ == UpkeepGoal::check; }
     /// A reset of the whole session, and not only of what currval() gives.
     bool full() const { return full_; }
     /// What an audit that is done has found: whoever gets the backend next would have that.

@@ -28,6 +28,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 namespace schemux::daemon {
@@ -56,11 +57,29 @@ protocol::ErrorFields fatal(std::string_view code, std::string message) {
     return protocol::make_error(code, std::move(message), protocol::Severity::fatal);
 }
 
-core::FrontendLogin::Refuse too_many_clients() {
+core::FrontendLogin::Refuse too_many_clients(bool of_address) {
     core::FrontendLogin::Refuse refuse;
-    refuse.error = fatal(sqlstate::too_many_connections, "sorry, too many clients already");
+    refuse.error =
+        fatal(sqlstate::too_many_connections, of_address ? "too many connections from this address"
+                                                         : "sorry, too many clients already");
+    if (of_address) refuse.error.hint = "limits.max_clients_per_address sets how many.";
     protocol::append_error(refuse.bytes, refuse.error);
     return refuse;
+}
+
+/// What is counted as one address; empty for a unix socket.
+std::string host_bytes(const sockaddr_storage& from) {
+    if (from.ss_family == AF_INET) {
+        sockaddr_in v4{};
+        std::memcpy(&v4, &from, sizeof v4);
+        return {reinterpret_cast<const char*>(&v4.sin_addr), sizeof v4.sin_addr};
+    }
+    if (from.ss_family == AF_INET6) {
+        sockaddr_in6 v6{};
+        std::memcpy(&v6, &from, sizeof v6);
+        return {reinterpret_cast<const char*>(&v6.sin6_addr), sizeof v6.sin6_addr};
+    }
+    return {};
 }
 
 /// As PostgreSQL, which reads the first packet before it says that it is full: a cancel is heard.
@@ -173,10 +192,13 @@ asio::awaitable<void> Acceptor::accept_loop(std::shared_ptr<Listening> listening
                                                   redirect_error(use_awaitable, error));
         if (error) co_return;
         for (int count = 0; count < accepts_in_a_row; ++count) {
-            const int fd = ::accept4(listening->descriptor.native_handle(), nullptr, nullptr,
-                                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+            sockaddr_storage from{};
+            socklen_t length = sizeof from;
+            const int fd =
+                ::accept4(listening->descriptor.native_handle(), reinterpret_cast<sockaddr*>(&from),
+                          &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
             if (fd >= 0) {
-                hand_to_worker(fd, listening->family);
+                hand_to_worker(fd, listening->family, host_bytes(from));
                 continue;
             }
             if (errno == EAGAIN || errno == EWOULDBLOCK) break;
@@ -191,14 +213,28 @@ asio::awaitable<void> Acceptor::accept_loop(std::shared_ptr<Listening> listening
     }
 }
 
-void Acceptor::hand_to_worker(int fd, int family) {
+/// Takes its places among all clients and among those of its address, if there is room.
+Acceptor::Room Acceptor::enter(const std::string& host, ClientPlaces& places) {
+    const std::shared_ptr<const Policy> policy = shared_.policy.get();
+    if (!host.empty()) {
+        auto place =
+            shared_.client_counts.enter(CountedBy::address, host, policy->max_clients_per_address);
+        if (!place) return Room::none_for_address;
+        places.push_back(std::move(*place));
+    }
+    if (shared_.connections.fetch_add(1) < policy->max_clients) return Room::enough;
+    shared_.connections.fetch_sub(1);
+    return Room::none;
+}
+
+void Acceptor::hand_to_worker(int fd, int family, const std::string& host) {
     accepted_.fetch_add(1, std::memory_order_relaxed);
-    const bool beyond = shared_.connections.fetch_add(1) >= shared_.policy.get()->max_clients;
-    if (beyond) shared_.connections.fetch_sub(1);
-    if (beyond && beyond_.fetch_add(1) >= beyond_max) {
+    ClientPlaces places;
+    const Room room = enter(host, places);
+    if (room != Room::enough && beyond_.fetch_add(1) >= beyond_max) {
         beyond_.fetch_sub(1);
         refused_.fetch_add(1, std::memory_order_relaxed);
-        const std::string bytes = too_many_clients().bytes;
+        const std::string bytes = too_many_clients(room == Room::none_for_address).bytes;
         [[maybe_unused]] const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
         ::close(fd);
         return;
@@ -209,7 +245,8 @@ void Acceptor::hand_to_worker(int fd, int family) {
         [](const Worker* a, const Worker* b) { return a->session_count() < b->session_count(); });
     logging_in_.fetch_add(1, std::memory_order_relaxed);
     Protocol::socket socket(least.io(), Protocol(family, family == AF_UNIX ? 0 : IPPROTO_TCP), fd);
-    asio::co_spawn(least.io(), log_in(std::move(socket), least, beyond), asio::detached);
+    asio::co_spawn(least.io(), log_in(std::move(socket), least, room, std::move(places)),
+                   asio::detached);
 }
 
 namespace {
@@ -221,9 +258,36 @@ void log_refusal(const protocol::ErrorFields& error) {
                       {{"sqlstate", error.sqlstate}, {"error", error.message}});
 }
 
+protocol::ErrorFields too_many(std::string_view what, const std::string& name, std::string hint) {
+    auto error = fatal(sqlstate::too_many_connections,
+                       "too many connections for " + std::string(what) + " \"" + name + '"');
+    error.hint = std::move(hint);
+    return error;
+}
+
+/// Takes its places among the clients of its user and of its service, or says which is full.
+std::optional<protocol::ErrorFields> take_places(const Policy& policy, ClientCounts& counts,
+                                                 const std::string& user, NewSession& session) {
+    const auto own = policy.max_clients_of_user.find(user);
+    const std::uint32_t of_user =
+        own == policy.max_clients_of_user.end() ? policy.max_clients_per_user : own->second;
+    auto by_user = counts.enter(CountedBy::user, user, of_user);
+    if (!by_user)
+        return too_many("role", user,
+                        "limits.max_clients_per_user, or max_clients of the user, sets how many.");
+    const core::Service& service = *session.service;
+    auto by_service = counts.enter(CountedBy::service, service.name, service.max_clients);
+    if (!by_service)
+        return too_many("database", service.name,
+                        "services[].max_clients of the service sets how many.");
+    session.places.push_back(std::move(*by_user));
+    session.places.push_back(std::move(*by_service));
+    return {};
+}
+
 /// What the client may use, or why not. After authentication: names are not told to strangers.
 std::variant<NewSession, protocol::ErrorFields> admit(
-    const Policy& policy, const core::FrontendLogin::Accepted& accepted) {
+    const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted) {
     const protocol::StartupParameters& asked = accepted.parameters;
     if (!policy.users.empty() && !policy.users.contains(asked.user)) {
         return fatal(sqlstate::invalid_authorization_specification,
@@ -241,6 +305,7 @@ std::variant<NewSession, protocol::ErrorFields> admit(
         return fatal(sqlstate::insufficient_privilege,
                      "permission denied for database \"" + asked.database + "\"");
     }
+    if (auto full = take_places(policy, counts, asked.user, session)) return std::move(*full);
     core::Settings settings;
     settings.emplace_back("search_path", session.service->search_path);
     settings.insert(settings.end(), asked.settings.begin(), asked.settings.end());
@@ -255,12 +320,15 @@ std::variant<NewSession, protocol::ErrorFields> admit(
 
 /// Acts on one step of a login. `rest`: what the client sent behind the packet.
 Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const Policy& policy,
-                               Protocol::socket& socket, std::string_view rest, Worker& worker) {
+                               Protocol::socket& socket, std::string_view rest, Worker& worker,
+                               ClientPlaces& places) {
     using Login = core::FrontendLogin;
     const auto accept = [&](const Login::Accepted& accepted) -> Answer {
-        auto outcome = admit(policy, accepted);
+        auto outcome = admit(policy, shared_.client_counts, accepted);
         if (auto* session = std::get_if<NewSession>(&outcome)) {
             session->first_bytes = rest;
+            std::move(places.begin(), places.end(), std::back_inserter(session->places));
+            places.clear();
             session->fd = socket.release();
             worker.open_session(std::move(*session));
             return {{}, LoginState::admitted};
@@ -339,7 +407,9 @@ asio::awaitable<void> Acceptor::cancel(core::FrontendLogin::Cancel request, Work
     co_await acted->async_wait(redirect_error(use_awaitable, ignored));
 }
 
-asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker, bool beyond) {
+asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker, Room room,
+                                       ClientPlaces places) {
+    const bool beyond = room != Room::enough;
     LoginState state = LoginState::needs_bytes;
     struct Counted {
         Acceptor& acceptor;
@@ -372,13 +442,13 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
             rest.remove_prefix(step.consumed);
             if (beyond && !heard_beyond(step.action)) {
                 refused_.fetch_add(1, std::memory_order_relaxed);
-                step.action = too_many_clients();
+                step.action = too_many_clients(room == Room::none_for_address);
             }
             if (const auto* request = std::get_if<core::FrontendLogin::Cancel>(&step.action))
                 co_await cancel(*request, worker);
             if (std::holds_alternative<core::FrontendLogin::NeedVerifier>(step.action))
                 step.action = co_await prove(login, *policy, worker);
-            const Answer answer = act(step.action, *policy, *socket, rest, worker);
+            const Answer answer = act(step.action, *policy, *socket, rest, worker, places);
             state = answer.state;
             // Before the next packet: who is admitted takes the socket along.
             if (answer.bytes.empty()) continue;

@@ -45,6 +45,8 @@ class Acceptor {
   private:
     using Protocol = boost::asio::generic::stream_protocol;
     struct Listening;
+    /// Where there is none, it may only ask for a cancel.
+    enum class Room : std::uint8_t { enough, none, none_for_address };
     enum class LoginState : std::uint8_t { needs_bytes, goes_on, admitted, over };
     /// What one step of a login sends, and where the login stands then.
     struct Answer {
@@ -53,13 +55,16 @@ class Acceptor {
     };
 
     boost::asio::awaitable<void> accept_loop(std::shared_ptr<Listening> listening);
-    boost::asio::awaitable<void> log_in(Protocol::socket accepted, Worker& worker, bool beyond);
+    boost::asio::awaitable<void> log_in(Protocol::socket accepted, Worker& worker, Room room,
+                                        ClientPlaces places);
     boost::asio::awaitable<void> cancel(core::FrontendLogin::Cancel request, Worker& worker);
     boost::asio::awaitable<core::FrontendLogin::Action> prove(core::FrontendLogin& login,
                                                               const Policy& policy, Worker& worker);
     Answer act(const core::FrontendLogin::Action& action, const Policy& policy,
-               Protocol::socket& socket, std::string_view rest, Worker& worker);
-    void hand_to_worker(int fd, int family);
+               Protocol::socket& socket, std::string_view rest, Worker& worker,
+               ClientPlaces& places);
+    Room enter(const std::string& host, ClientPlaces& places);
+    void hand_to_worker(int fd, int family, const std::string& host);
 
     boost::asio::io_context& io_;
     SharedState& shared_;

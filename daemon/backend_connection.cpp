@@ -21,6 +21,7 @@ BackendConnection::BackendConnection(Worker& worker, BackendConnection&& other, 
       pending_fd(fd),
       lifetime_jitter_percent(other.lifetime_jitter_percent),
       epoch(other.epoch),
+      last_share(other.last_share),
       worker_(&worker) {}
 
 void BackendConnection::on_bytes(std::string_view bytes) {

@@ -30,10 +30,11 @@ enum class BackendPhase : std::uint8_t { upkeep, idle, leased, parked, closing }
 struct NewBackend {
     int fd = -1;
     SocketAddress address;  ///< where a CancelRequest for it must go
+    std::string host;       ///< the same for people
     core::Settings parameters;
     std::uint32_t pid = 0;
     std::string secret;
-    std::uint64_t epoch = 0;  ///< of the dsn it was opened for
+    std::uint64_t epoch = 0;  ///< SharedState::backend_epoch when its connect began
 };
 
 class BackendConnection final : public StreamHandler {

@@ -11,6 +11,8 @@
 #include "protocol/sqlstate.h"
 #include "protocol/startup_packet.h"
 
+#include <unistd.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
@@ -34,6 +36,8 @@ constexpr auto backoff_first = std::chrono::milliseconds(100);
 /// One attempt at a time: a server that is back must be found within two seconds.
 constexpr auto backoff_longest = std::chrono::milliseconds(1'000);
 constexpr auto cancel_timeout = std::chrono::seconds(5);
+/// Between two questions whether a server is still the primary.
+constexpr auto doubt_interval = std::chrono::seconds(1);
 constexpr std::size_t cached_keys_max = 64;
 
 protocol::ErrorFields connection_error(std::string message) {
@@ -84,11 +88,16 @@ bool suits(TargetSessionAttrs wanted, const core::Settings& parameters, bool mus
 Connector::Connector(asio::io_context& io, SharedState& shared, BackendAccess access)
     : io_(io), shared_(shared), access_(std::move(access)), backoff_(io) {}
 
-void Connector::set_access(BackendAccess access, std::uint64_t epoch) {
+void Connector::set_access(BackendAccess access) {
     access_ = std::move(access);
     keys_.clear();
     old_servers_.clear();
-    if (epoch != std::exchange(epoch_, epoch) && listener_ != nullptr) listener_->move();
+}
+
+void Connector::renew() {
+    shared_.backend_epoch.fetch_add(1);
+    server_.reset();
+    if (listener_ != nullptr) listener_->move();
 }
 
 void Connector::stop() {
@@ -130,6 +139,7 @@ asio::awaitable<void> Connector::connect_one() {
         shared_.pool.set_outage(false);
         shared_.last_failure.set("");
         shared_.pool.connect_succeeded();
+        note_server(*backend);
         deliver(std::move(*backend));
     } else {
         counters_.failed.add();
@@ -137,6 +147,55 @@ asio::awaitable<void> Connector::connect_one() {
         on_failure(std::get<Failure>(attempt));
     }
     start_connects();
+}
+
+bool Connector::wants_primary() const {
+    const TargetSessionAttrs wanted = access_.target.target_session_attrs;
+    return wanted == TargetSessionAttrs::read_write || wanted == TargetSessionAttrs::primary;
+}
+
+/// There is one primary: what is connected to another server is of no use any more.
+void Connector::note_server(NewBackend& backend) {
+    const bool moved = server_ && !(*server_ == backend.address) && wants_primary();
+    if (moved) {
+        counters_.servers_moved.add();
+        log_event(LogLevel::warning, "primary_moved", {{"host", backend.host}});
+        renew();
+        backend.epoch = shared_.backend_epoch.load();
+    }
+    server_ = backend.address;
+}
+
+void Connector::doubt_server(const SocketAddress& address) {
+    asio::post(io_, [this, address] {
+        const auto now = std::chrono::steady_clock::now();
+        if (stopped_ || asking_ || !wants_primary() || now - doubted_ < doubt_interval) return;
+        doubted_ = now;
+        asking_ = true;
+        asio::co_spawn(io_, ask_server(address), asio::detached);
+    });
+}
+
+/// A client may have made its own transaction read only; the server is asked with a connection of
+/// its own, beyond the pool.
+asio::awaitable<void> Connector::ask_server(SocketAddress address) {
+    counters_.servers_doubted.add();
+    std::string why_none;
+    const std::vector<Candidate> all = co_await candidates(why_none);
+    for (const Candidate& candidate : all) {
+        if (!(candidate.address == address)) continue;
+        const Attempt attempt = co_await try_candidate(candidate, false);
+        if (const auto* backend = std::get_if<NewBackend>(&attempt)) {
+            ::close(backend->fd);
+        } else if (std::get<Failure>(attempt).unsuitable) {
+            counters_.servers_moved.add();
+            log_event(LogLevel::warning, "primary_lost", {{"host", candidate.host.to_string()}});
+            renew();
+            start_connects();
+        }
+        break;
+    }
+    asking_ = false;
 }
 
 void Connector::deliver(NewBackend&& backend) {
@@ -190,12 +249,15 @@ asio::awaitable<std::vector<Connector::Candidate>> Connector::candidates(std::st
             all.push_back({address, host});
         }
     }
+    // Where the last one went: a host that is away costs time, and one pool has one server.
+    std::stable_partition(all.begin(), all.end(),
+                          [this](const Candidate& one) { return server_ == one.address; });
     co_return all;
 }
 
 asio::awaitable<Connector::Attempt> Connector::try_candidates() {
     std::string why_none = "no host to connect to";
-    const std::uint64_t epoch = epoch_;
+    const std::uint64_t epoch = shared_.backend_epoch.load();
     const std::vector<Candidate> all = co_await candidates(why_none);
     Attempt last = Failure{connection_error(why_none), true};
     const bool two_passes =
@@ -250,7 +312,8 @@ asio::awaitable<Connector::Attempt> Connector::try_version(Candidate candidate,
                              (deadline.passed() ? "timeout expired" : error.message())),
             true};
     }
-    set_data_socket_options(socket->native_handle(), candidate.address.family());
+    set_data_socket_options(socket->native_handle(), candidate.address.family(),
+                            access_.target.keep_alive);
     auto outcome = co_await log_in(*socket, candidate, minor);
     if (auto* failure = std::get_if<Failure>(&outcome)) {
         if (deadline.passed())
@@ -259,11 +322,14 @@ asio::awaitable<Connector::Attempt> Connector::try_version(Candidate candidate,
     }
     const auto& startup = std::get<core::BackendStartup>(outcome);
     if (!suits(access_.target.target_session_attrs, startup.parameters(), must_be_standby)) {
-        co_return Failure{connection_error(where + " does not suit target_session_attrs"), true};
+        Failure failure{connection_error(where + " does not suit target_session_attrs")};
+        failure.unsuitable = true;
+        co_return failure;
     }
     socket->native_non_blocking(true, error);
     NewBackend backend;
     backend.address = candidate.address;
+    backend.host = where;
     backend.parameters = startup.parameters();
     backend.pid = startup.key().pid;
     backend.secret = startup.key().secret;
@@ -284,6 +350,7 @@ asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connecto
     const std::string password = candidate.host.password;
     if (!password.empty()) login.password = password;
     login.scram_nonce = protocol::make_scram_nonce();
+    login.on_connect = access_.on_connect;
     core::BackendStartup startup(std::move(login));
     core::BackendStartup::Action action = startup.start();
     std::array<char, 4096> buffer{};

@@ -31,12 +31,15 @@ struct BackendAccess {
     BackendTarget target;
     std::chrono::milliseconds connect_timeout{};
     std::optional<core::AcceptedMethods> methods;  ///< none: as is safe on the way to the host
+    std::string on_connect;                        ///< SQL that each new backend runs first
 };
 
 struct ConnectorCounters {
     core::Counter opened;
     core::Counter failed;
     core::Counter cancels_sent;
+    core::Counter servers_doubted;  ///< times that a server was asked whether it is still primary
+    core::Counter servers_moved;
     core::DurationHistogram connect;
 };
 
@@ -49,6 +52,7 @@ class Connector final : public ControlPlane {
         protocol::ErrorFields error;
         bool transient = true;
         bool version_refused = false;
+        bool unsuitable = false;  ///< by target_session_attrs
     };
     using Attempt = std::variant<NewBackend, Failure>;
 
@@ -56,7 +60,9 @@ class Connector final : public ControlPlane {
 
     void set_workers(std::vector<Worker*> workers) { workers_ = std::move(workers); }
     /// Where connections go from now on; on the control thread.
-    void set_access(BackendAccess access, std::uint64_t epoch);
+    void set_access(BackendAccess access);
+    /// No backend that there is serves anybody once more; on the control thread.
+    void renew();
     void set_listener(SharedListener& listener) { listener_ = &listener; }
     /// A session beyond the pool; on the control thread.
     boost::asio::awaitable<Attempt> try_candidates();
@@ -64,6 +70,7 @@ class Connector final : public ControlPlane {
     void stop();
 
     void wake_connector() override;
+    void doubt_server(const SocketAddress& address) override;
     void listen(const core::Subscriber& who, std::vector<std::string> channels,
                 std::uint64_t number) override;
     void send_cancel(const SocketAddress& address, std::uint32_t pid, std::string secret,
@@ -79,6 +86,9 @@ class Connector final : public ControlPlane {
 
     void start_connects();
     boost::asio::awaitable<void> connect_one();
+    boost::asio::awaitable<void> ask_server(SocketAddress address);
+    void note_server(NewBackend& backend);
+    bool wants_primary() const;
     boost::asio::awaitable<Attempt> try_candidate(Candidate candidate, bool must_be_standby);
     boost::asio::awaitable<Attempt> try_version(Candidate candidate, bool must_be_standby,
                                                 std::uint16_t minor);
@@ -105,7 +115,10 @@ class Connector final : public ControlPlane {
     bool backing_off_ = false;
     unsigned failures_in_a_row_ = 0;
     std::size_t next_worker_ = 0;
-    std::uint64_t epoch_ = 0;
+    std::optional<SocketAddress>
+        server_;  ///< that the last connect went to: the next tries it first
+    std::chrono::steady_clock::time_point doubted_{};
+    bool asking_ = false;
     core::Settings last_parameters_;
     std::set<std::string> old_servers_;  ///< that said that protocol 3.0 is all they know
     std::map<std::pair<std::string, std::uint32_t>, protocol::ScramKeys> keys_;

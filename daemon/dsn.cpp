@@ -222,6 +222,26 @@ std::optional<TargetSessionAttrs> parse_attrs(std::string_view name) {
     return std::nullopt;
 }
 
+std::optional<DsnError> read_number(const Values& values, const char* keyword, int& out) {
+    const std::string text = value_or_empty(values, keyword);
+    if (text.empty()) return {};
+    const auto result = std::from_chars(text.data(), text.data() + text.size(), out);
+    if (result.ec == std::errc() && result.ptr == text.data() + text.size()) return {};
+    return DsnError{"invalid integer value \"" + text + "\" for connection option \"" + keyword +
+                    '"'};
+}
+
+std::optional<DsnError> read_keep_alive(const Values& values, KeepAlive& keep_alive) {
+    int on = 1;
+    auto error = read_number(values, "keepalives", on);
+    if (!error) error = read_number(values, "keepalives_idle", keep_alive.idle_s);
+    if (!error) error = read_number(values, "keepalives_interval", keep_alive.interval_s);
+    if (!error) error = read_number(values, "keepalives_count", keep_alive.count);
+    if (!error) error = read_number(values, "tcp_user_timeout", keep_alive.user_timeout_ms);
+    keep_alive.on = on != 0;
+    return error;
+}
+
 std::optional<DsnError> read_plain_values(const Values& values, BackendTarget& target) {
     target.dbname = value_or_empty(values, "dbname");
     target.user = value_or_empty(values, "user");
@@ -276,6 +296,7 @@ std::variant<BackendTarget, DsnError> resolve_dsn(const std::string& dsn,
     BackendTarget target;
     auto error = read_plain_values(values, target);
     if (!error) error = resolve_hosts(parameters, values, target.hosts);
+    if (!error) error = read_keep_alive(values, target.keep_alive);
     if (!error) error = check_security(values, target);
     if (error) return std::move(*error);
     return target;

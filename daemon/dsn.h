@@ -3,10 +3,13 @@
 // its sockets are never used. Knows nothing of pools or of the protocol.
 #pragma once
 
+#include "daemon/socket_options.h"
+
 #include <sys/socket.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -48,7 +51,8 @@ struct BackendTarget {
     SslMode sslmode = SslMode::prefer;  ///< none of them encrypts yet
     TargetSessionAttrs target_session_attrs = TargetSessionAttrs::any;
     std::optional<std::uint32_t> connect_timeout_s;  ///< for each host; absent: wait for ever
-    std::vector<std::string> warnings;               ///< to be logged once; no secrets in them
+    KeepAlive keep_alive;               ///< keepalives, keepalives_idle …, where given
+    std::vector<std::string> warnings;  ///< to be logged once; no secrets in them
 };
 
 struct DsnError {
@@ -70,6 +74,10 @@ struct SocketAddress {
 
     int family() const { return storage.ss_family; }
     const sockaddr* get() const;
+    friend bool operator==(const SocketAddress& left, const SocketAddress& right) {
+        return left.length == right.length &&
+               std::memcmp(&left.storage, &right.storage, left.length) == 0;
+    }
 };
 
 /// A unix socket or a loopback address: the way there does not leave the machine.

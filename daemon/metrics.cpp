@@ -326,13 +326,6 @@ void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
                          MetricType::Gauge, shared_.pool.maximum()));
     out.push_back(single("schemux_pool_waiting", "Tickets in the wait queue.", MetricType::Gauge,
                          shared_.pool.waiting()));
-    const ConnectorCounters& connector = connector_.counters();
-    out.push_back(single("schemux_backend_connections_opened_total",
-                         "Connections to PostgreSQL opened.", MetricType::Counter,
-                         static_cast<double>(connector.opened.value())));
-    out.push_back(single("schemux_backend_connect_failures_total",
-                         "Connections to PostgreSQL that could not be opened.", MetricType::Counter,
-                         static_cast<double>(connector.failed.value())));
     out.push_back(single("schemux_backend_connections_closed_total",
                          "Connections to PostgreSQL closed.", MetricType::Counter,
                          sum(&WorkerCounters::backends_closed)));
@@ -348,9 +341,27 @@ void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
     out.push_back(single("schemux_desync_total",
                          "Backends closed for answering what nobody asked; must stay 0.",
                          MetricType::Counter, sum(&WorkerCounters::desyncs)));
+}
+
+void Metrics::collect_control(std::vector<MetricFamily>& out) const {
+    const ConnectorCounters& connector = connector_.counters();
+    out.push_back(single("schemux_backend_connections_opened_total",
+                         "Connections to PostgreSQL opened.", MetricType::Counter,
+                         static_cast<double>(connector.opened.value())));
+    out.push_back(single("schemux_backend_connect_failures_total",
+                         "Connections to PostgreSQL that could not be opened.", MetricType::Counter,
+                         static_cast<double>(connector.failed.value())));
     out.push_back(single("schemux_backend_cancel_requests_total",
                          "Cancel requests sent to PostgreSQL.", MetricType::Counter,
                          static_cast<double>(connector.cancels_sent.value())));
+    out.push_back(single("schemux_primary_checks_total",
+                         "Times that a server was asked whether it is still the primary.",
+                         MetricType::Counter,
+                         static_cast<double>(connector.servers_doubted.value())));
+    out.push_back(single("schemux_primary_moves_total",
+                         "Times that the primary was found to be another server, or none.",
+                         MetricType::Counter,
+                         static_cast<double>(connector.servers_moved.value())));
     out.push_back(single("schemux_listener_connections",
                          "1 while the session is connected that listens for all.",
                          MetricType::Gauge, static_cast<double>(listener_.connections().value())));
@@ -372,8 +383,8 @@ void Metrics::collect_process(std::vector<MetricFamily>& out) const {
     out.push_back(single("schemux_client_connections_accepted_total", "Connections accepted.",
                          MetricType::Counter, static_cast<double>(acceptor_.accepted())));
     out.push_back(single("schemux_client_connections_refused_total",
-                         "Connections refused at limits.max_clients.", MetricType::Counter,
-                         static_cast<double>(acceptor_.refused())));
+                         "Connections refused at limits.max_clients or max_clients_per_address.",
+                         MetricType::Counter, static_cast<double>(acceptor_.refused())));
     out.push_back(single("schemux_logins_in_progress", "Clients that have not logged in yet.",
                          MetricType::Gauge, acceptor_.logging_in()));
     out.push_back(single("schemux_config_last_reload_successful",
@@ -404,6 +415,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
     std::vector<MetricFamily> out;
     collect_services(out);
     collect_pool(out);
+    collect_control(out);
     collect_process(out);
     return out;
 }

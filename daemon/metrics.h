@@ -39,6 +39,7 @@ class Metrics final : public prometheus::Collectable {
   private:
     void collect_services(std::vector<prometheus::MetricFamily>& out) const;
     void collect_pool(std::vector<prometheus::MetricFamily>& out) const;
+    void collect_control(std::vector<prometheus::MetricFamily>& out) const;
     void collect_process(std::vector<prometheus::MetricFamily>& out) const;
 
     const SharedState& shared_;

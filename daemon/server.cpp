@@ -33,9 +33,8 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
       notifier_(Notifier::from_environment()),
       timer_(io_) {
     credentials_ = std::make_shared<Credentials>(std::move(loaded.secrets));
-    shared_.policy.set(make_policy(settings_, services_, backend_epoch_, credentials_));
-    share_out(shared_.pool, settings_, services_);
-    shared_.pool.set_minimum(settings_.pool.min_connections);
+    shared_.policy.set(make_policy(settings_, services_, credentials_));
+    apply_pool();
     for (const std::string& warning : loaded.target.warnings) {
         log_event(LogLevel::warning, "dsn_warning", warning, {});
     }
@@ -71,6 +70,7 @@ std::optional<std::string> Server::start() {
     SignalCallbacks callbacks;
     callbacks.on_stop = [this](int, unsigned times) { on_stop(times); };
     callbacks.on_reload = [this] { on_reload(); };
+    callbacks.on_pause = [this](bool pause) { on_pause(pause); };
     signals_ = std::make_unique<SignalHandler>(io_, std::move(callbacks));
     for (const auto& worker : workers_)
         worker->start();
@@ -172,6 +172,32 @@ void Server::finish() {
     io_.stop();
 }
 
+bool Server::paused() const {
+    return paused_ || settings_.pool.paused;
+}
+
+/// What the configuration says of the pool, and whether it is paused.
+void Server::apply_pool() {
+    shared_.pool.set_maximum(settings_.pool.max_connections);
+    shared_.pool.set_minimum(paused() ? 0 : settings_.pool.min_connections);
+    share_out(shared_.pool, settings_, services_, paused());
+}
+
+void Server::on_pause(bool pause) {
+    if (std::exchange(paused_, pause) == pause) return;
+    if (pause) {
+        log_event(LogLevel::warning, "paused", "no client is given a backend until SIGUSR2", {});
+    } else {
+        log_event(LogLevel::info, "resumed", "clients are given backends again",
+                  {{"paused_by_configuration", settings_.pool.paused}});
+    }
+    apply_pool();
+    if (pause) connector_->renew();
+    connector_->wake_connector();
+    for (const auto& worker : workers_)
+        worker->post_give_up_idle();
+}
+
 void Server::on_reload() {
     notifier_.reloading();
     std::optional<Loaded> loaded = reload_ ? reload_() : std::nullopt;
@@ -190,18 +216,17 @@ void Server::on_reload() {
         log_event(LogLevel::warning, "restart_needed", change, {});
     }
     reload_state_.last_success = std::chrono::system_clock::now();
-    shared_.pool.set_maximum(fresh.pool.max_connections);
-    shared_.pool.set_minimum(fresh.pool.min_connections);
     const bool other_backend = fresh.backend.dsn != settings_.backend.dsn ||
                                fresh.backend.password_file != settings_.backend.password_file;
-    if (other_backend) ++backend_epoch_;
-    connector_->set_access(make_backend_access(fresh, std::move(loaded->target)), backend_epoch_);
+    const bool pauses = fresh.pool.paused && !settings_.pool.paused;
+    connector_->set_access(make_backend_access(fresh, std::move(loaded->target)));
+    if (other_backend || pauses) connector_->renew();
     credentials_ = std::make_shared<Credentials>(std::move(loaded->secrets), credentials_.get());
-    shared_.policy.set(make_policy(fresh, services_, backend_epoch_, credentials_));
+    shared_.policy.set(make_policy(fresh, services_, credentials_));
     acceptor_->derive_keys_ahead(credentials_);
-    share_out(shared_.pool, fresh, services_);
     set_log_level(make_log_level(fresh.log.level));
     settings_ = std::move(fresh);
+    apply_pool();
     connector_->wake_connector();
     for (const auto& worker : workers_)
         worker->post_give_up_idle();

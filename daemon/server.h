@@ -44,6 +44,9 @@ class Server {
   private:
     void on_stop(unsigned times);
     void on_reload();
+    void on_pause(bool pause);
+    bool paused() const;
+    void apply_pool();
     void check_drained();
     void finish();
     std::optional<std::string> listen();
@@ -67,7 +70,7 @@ class Server {
     Notifier notifier_;
     boost::asio::steady_timer timer_;
     std::chrono::steady_clock::time_point drain_deadline_{};
-    std::uint64_t backend_epoch_ = 0;
+    bool paused_ = false;  ///< by SIGUSR1
     unsigned stops_ = 0;
 };
 

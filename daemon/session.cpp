@@ -99,19 +99,20 @@ void Session::on_backend_lost() {
     perform(relay_->on_backend_lost());
 }
 
-void Session::on_cancel() {
+bool Session::on_cancel() {
     Step step;
     switch (relay_->on_cancel(step)) {
         case core::CancelOutcome::nothing:
-            return;
+            return false;
         case core::CancelOutcome::forward:
             worker_.cancel_backend(*backend_);
-            return;
+            return true;
         case core::CancelOutcome::answered:
             worker_.stop_waiting(*this);
             perform(step);
-            return;
+            return false;
     }
+    return false;
 }
 
 void Session::on_cancel_end(bool again) {
@@ -152,8 +153,8 @@ void Session::on_deadline() {
         case core::Overdue::backend:
             return worker_.refuse_waiter(*this);
         case core::Overdue::query:
-            relay_->counters().query_timeouts.add();
-            return on_cancel();
+            if (on_cancel()) relay_->counters().query_timeouts.add();
+            return;
         case core::Overdue::notice:
         case core::Overdue::pin:
         case core::Overdue::transaction:

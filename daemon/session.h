@@ -5,6 +5,7 @@
 #include "core/deadline_queue.h"
 #include "core/relay.h"
 #include "core/shared_pool.h"
+#include "daemon/client_counts.h"
 #include "daemon/stream_engine.h"
 
 #include <memory>
@@ -32,7 +33,8 @@ class Session final : public StreamHandler {
     void on_granted(BackendConnection& backend);
     void on_acquire_failed(protocol::ErrorFields error);
     void on_backend_lost();
-    void on_cancel();
+    /// True: its backend gets a CancelRequest.
+    bool on_cancel();
     /// The cancel of its backend is over; `again`: another was asked for meanwhile.
     void on_cancel_end(bool again);
     void on_drain();
@@ -65,6 +67,7 @@ class Session final : public StreamHandler {
     bool closed() const { return stream_ == nullptr; }
 
     core::TicketHandle ticket;
+    ClientPlaces places;
     core::DeadlineQueue::Entry deadline;
     bool listed_for_pin = false;    ///< the worker's list of those that wait for their pin has it
     bool listed_as_behind = false;  ///< the worker's list of those with unread answers has it

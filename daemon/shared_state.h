@@ -9,6 +9,7 @@
 #include "core/prepared_statements.h"
 #include "core/service.h"
 #include "core/shared_pool.h"
+#include "daemon/client_counts.h"
 #include "daemon/credentials.h"
 #include "protocol/keyed_digest.h"
 #include "protocol/startup_packet.h"
@@ -16,6 +17,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -35,15 +37,18 @@ struct Policy {
     std::set<std::string, std::less<>> users;  ///< empty: any name may log in, under trust
     std::shared_ptr<Credentials> credentials = std::make_shared<Credentials>();
     std::chrono::milliseconds login_timeout{10'000};
-    std::chrono::milliseconds idle_timeout{600'000};    ///< 0: never
-    std::chrono::milliseconds lifetime{3'600'000};      ///< 0: never
-    std::chrono::milliseconds client_stall_timeout{0};  ///< 0: never
+    std::chrono::milliseconds idle_timeout{600'000};       ///< 0: never
+    std::chrono::milliseconds lifetime{3'600'000};         ///< 0: never
+    std::chrono::milliseconds client_stall_timeout{0};     ///< 0: never
+    std::chrono::milliseconds health_check_after{30'000};  ///< 0: never
     std::uint32_t audit_sample = 0;  ///< one release of so many is followed by an audit; 0: none
     std::uint32_t max_clients = 10'000;
+    std::uint32_t max_clients_per_user = 0;                                 ///< 0: any number
+    std::uint32_t max_clients_per_address = 0;                              ///< 0: any number
+    std::map<std::string, std::uint32_t, std::less<>> max_clients_of_user;  ///< where it differs
     std::uint32_t min_connections = 0;
     core::BackendStatements::Bounds statements_per_backend;
-    bool rotate_backends = false;     ///< for tests: no session has a backend twice in a row
-    std::uint64_t backend_epoch = 0;  ///< counts the dsns: backends of an older one are closed
+    bool rotate_backends = false;  ///< for tests: no session has a backend twice in a row
 };
 
 class PolicyHolder {
@@ -167,9 +172,13 @@ struct SharedState {
     WelcomeCache welcomes;
     CancelRegistry cancels;
     LastFailure last_failure;
+    ClientCounts client_counts;
     const MockSecret mock_secret;
     /// Client connections from accept to their end, for limits.max_clients.
     std::atomic<std::uint32_t> connections{0};
+    /// Counts what makes all backends unfit that there are: another dsn, another primary, a pause.
+    /// Those of an older one are closed at their release.
+    std::atomic<std::uint64_t> backend_epoch{0};
 };
 
 }  // namespace schemux::daemon

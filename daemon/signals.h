@@ -1,5 +1,6 @@
-// SIGTERM, SIGINT and SIGHUP as callbacks on the control thread; SIGPIPE ignored, since a closed
-// socket is an error value of send(). Knows nothing of what stopping or reloading means.
+// SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 as callbacks on the control thread; SIGPIPE ignored,
+// since a closed socket is an error value of send(). Knows nothing of what stopping or reloading
+// means.
 #pragma once
 
 #include <functional>
@@ -14,7 +15,8 @@ namespace schemux::daemon {
 struct SignalCallbacks {
     /// SIGTERM or SIGINT; `times` counts them from 1: the second asks to stop at once.
     std::function<void(int signal_number, unsigned times)> on_stop;
-    std::function<void()> on_reload;  ///< SIGHUP
+    std::function<void()> on_reload;           ///< SIGHUP
+    std::function<void(bool pause)> on_pause;  ///< SIGUSR1, and false with SIGUSR2
 };
 
 class SignalHandler {

@@ -96,16 +96,30 @@ core::SessionFeatures session_features(const config::SessionFeatures& from) {
     return features;
 }
 
-bool keeps_backend(config::PoolMode pool, config::ServiceMode service) {
+core::PoolMode pool_mode(config::PoolMode mode) {
+    switch (mode) {
+        case config::PoolMode::transaction:
+            return core::PoolMode::transaction;
+        case config::PoolMode::session:
+            return core::PoolMode::session;
+        case config::PoolMode::statement:
+            return core::PoolMode::statement;
+    }
+    return core::PoolMode::transaction;
+}
+
+core::PoolMode service_mode(config::PoolMode pool, config::ServiceMode service) {
     switch (service) {
         case config::ServiceMode::inherit:
-            return pool == config::PoolMode::session;
+            return pool_mode(pool);
         case config::ServiceMode::transaction:
-            return false;
+            return core::PoolMode::transaction;
         case config::ServiceMode::session:
-            return true;
+            return core::PoolMode::session;
+        case config::ServiceMode::statement:
+            return core::PoolMode::statement;
     }
-    return false;
+    return core::PoolMode::transaction;
 }
 
 core::TimeLimits time_limits(const config::Pool& pool, const config::ServicePool& service) {
@@ -127,6 +141,7 @@ core::SharePolicy share_policy(const config::ServicePool& from) {
     policy.weight = from.weight;
     policy.guarantee = from.guarantee;
     policy.reserve = from.reserve;
+    policy.paused = from.paused;
     if (from.max > 0) policy.cap = from.max;
     if (from.queue > 0) policy.queue = from.queue;
     return policy;
@@ -145,7 +160,8 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.literals = literal_templates(from.literals);
     if (from.channels == config::ChannelScope::service)
         service.channel_prefix = core::channel_prefix(from.name);
-    service.keeps_backend = keeps_backend(settings.pool.mode, from.pool.mode);
+    service.mode = service_mode(settings.pool.mode, from.pool.mode);
+    service.max_clients = from.max_clients;
     service.share = index.share_of(from.name);
     service.state = state_care(from.state);
     service.close_placeholders = from.placeholder == config::Placeholder::close_backend;
@@ -174,42 +190,50 @@ core::Service make_service(const config::Settings& settings, const config::Servi
 }  // namespace
 
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          std::uint64_t backend_epoch,
                                           std::shared_ptr<Credentials> credentials) {
     auto policy = std::make_shared<Policy>();
     for (const config::Service& service : settings.services) {
         policy->services.add(make_service(settings, service, index));
     }
-    for (const config::User& user : settings.auth.users)
+    for (const config::User& user : settings.auth.users) {
         policy->users.insert(user.name);
+        if (user.max_clients > 0) policy->max_clients_of_user[user.name] = user.max_clients;
+    }
+    policy->max_clients_per_user = settings.limits.max_clients_per_user;
+    policy->max_clients_per_address = settings.limits.max_clients_per_address;
     policy->authentication = client_authentication(settings.auth.method);
     policy->credentials = std::move(credentials);
     policy->login_timeout = settings.limits.login_timeout;
     policy->idle_timeout = settings.pool.idle_timeout;
     policy->lifetime = settings.pool.lifetime;
     policy->client_stall_timeout = settings.pool.client_stall_timeout;
+    policy->health_check_after = settings.pool.health_check_after;
     policy->audit_sample = settings.pool.audit_sample;
     policy->max_clients = settings.limits.max_clients;
     policy->min_connections = settings.pool.min_connections;
     policy->statements_per_backend = {settings.pool.statements_per_backend,
                                       settings.pool.statement_memory_per_backend};
     policy->rotate_backends = settings.pool.rotate_backends;
-    policy->backend_epoch = backend_epoch;
     return policy;
 }
 
-void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index) {
+void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
+               bool paused) {
     std::map<core::Share*, core::SharePolicy> policies;
     // What a service had that is no more holds for nobody.
     for (const std::string& name : index.names())
         policies[index.share_of(name).get()] = {};
     for (const config::Service& service : settings.services)
         policies[index.share_of(service.name).get()] = share_policy(service.pool);
-    pool.configure({policies.begin(), policies.end()});
+    for (auto& [share, policy] : policies)
+        policy.paused = policy.paused || paused;
+    pool.configure({policies.begin(), policies.end()},
+                   std::chrono::steady_clock::now().time_since_epoch());
 }
 
 BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target) {
-    BackendAccess access{std::move(target), settings.pool.connect_timeout, {}};
+    BackendAccess access{
+        std::move(target), settings.pool.connect_timeout, {}, settings.backend.on_connect};
     const std::vector<std::string>& names = settings.backend.require_auth;
     if (names.empty()) return access;
     const auto listed = [&names](std::string_view name) {

@@ -13,10 +13,10 @@
 namespace schemux::daemon {
 
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          std::uint64_t backend_epoch,
                                           std::shared_ptr<Credentials> credentials);
-/// Tells the pool what each service is entitled to.
-void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index);
+/// Tells the pool what each service is entitled to; nothing while all are paused.
+void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
+               bool paused);
 BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target);
 LogOptions make_log_options(const config::Log& log);
 LogLevel make_log_level(config::LogLevel level);

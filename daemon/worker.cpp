@@ -17,6 +17,7 @@ constexpr auto tick_length = std::chrono::milliseconds(100);
 constexpr std::uint32_t ticks_per_second = 10;
 /// Until who is late is looked at again: a query may not end with its first cancel.
 constexpr auto retry_length = std::chrono::milliseconds(1'000);
+constexpr auto paused_wait_max = std::chrono::hours(core::limits::paused_wait_hours_max);
 constexpr std::uint64_t version_bits = 48;  ///< of unnamed statements; the rest names the worker
 
 }  // namespace
@@ -71,7 +72,10 @@ void Worker::post_failure(const core::Ticket& ticket, protocol::ErrorFields erro
 
 void Worker::post_cancel(core::SessionId id, std::function<void()> acted) {
     run([this, id, acted = std::move(acted)] {
-        if (Session* target = session(id)) target->on_cancel();
+        if (Session* target = session(id)) {
+            target->relay().counters().cancels.add();
+            target->on_cancel();
+        }
         acted();
     });
 }
@@ -147,6 +151,7 @@ void Worker::open_session(NewSession&& from) {
     counters.logins.add();
     session_count_.fetch_add(1, std::memory_order_relaxed);
     auto session = std::make_unique<Session>(*this, id, std::move(relay));
+    session->places = std::move(from.places);
     Session& opened = *session;
     sessions_.set(id, std::move(session));
     context_.to_frontend.generate([&](std::string& out) { out.append(from.reply); });
@@ -332,7 +337,21 @@ void Worker::refuse_at_once(Session& waiter, core::Refusal why) {
     waiter.on_acquire_failed(std::move(error));
 }
 
+/// Whose service was paused has its whole time again from then on.
+bool Worker::waits_on(Session& waiter) {
+    const core::Share& share = *waiter.relay().service().share;
+    const core::TimePoint resumed{
+        std::chrono::duration_cast<core::TimePoint::duration>(share.resumed())};
+    const auto limit = waiter.relay().service().acquire_timeout;
+    if (context_.now - waiter.relay().waiting_since() > paused_wait_max) return false;
+    const bool lately = share.resumed().count() > 0 && context_.now - resumed < limit;
+    if (!share.paused() && !lately) return false;
+    waiter.relay().wait_on(share.paused() ? context_.now : resumed);
+    return true;
+}
+
 void Worker::refuse_waiter(Session& waiter) {
+    if (!waiter.relay().awaits_pin() && waits_on(waiter)) return;
     stop_waiting(waiter);
     if (waiter.relay().awaits_pin()) return waiter.on_acquire_failed(waiter.relay().pin_refusal());
     protocol::ErrorFields error;

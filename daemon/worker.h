@@ -10,6 +10,7 @@
 #include "core/listener.h"
 #include "core/relay.h"
 #include "daemon/backend_connection.h"
+#include "daemon/client_counts.h"
 #include "daemon/epoll_engine.h"
 #include "daemon/session.h"
 #include "daemon/shared_state.h"
@@ -46,6 +47,8 @@ class ControlPlane {
     virtual ~ControlPlane() = default;
     /// Somebody waits, or a slot came free: see whether a connect is due.
     virtual void wake_connector() = 0;
+    /// It refused to write: it may be no primary any more.
+    virtual void doubt_server(const SocketAddress& address) = 0;
     /// `who` listens on these channels from now on (core/listener.h).
     virtual void listen(const core::Subscriber& who, std::vector<std::string> channels,
                         std::uint64_t number) = 0;
@@ -74,6 +77,7 @@ struct NewSession {
     std::string reply;        ///< to be sent first: AuthenticationOk and what goes before it
     std::string first_bytes;  ///< what the client sent behind its startup packet
     bool long_key = false;    ///< it speaks protocol 3.2
+    ClientPlaces places;      ///< where it counts as a client
 };
 
 class Worker {
@@ -181,6 +185,11 @@ class Worker {
     void recycle_idle();
     void look_at_lingering();
     bool worn_out(const BackendConnection& backend) const;
+    bool outdated(const BackendConnection& backend) const;
+    bool is_doubtful(const BackendConnection& backend) const;
+    static bool upkeep_is_late(BackendConnection& backend);
+    void close_silent(core::TimePoint since);
+    bool waits_on(Session& waiter);
 
     const std::uint32_t number_;
     SharedState& shared_;

@@ -25,7 +25,7 @@ constexpr auto trusted_rest = std::chrono::seconds(1);
 void Worker::post_backend(NewBackend&& backend, std::optional<core::Ticket> ticket) {
     run([this, fresh = std::make_shared<NewBackend>(std::move(backend)), ticket] {
         auto connection = std::make_unique<BackendConnection>(*this, std::move(*fresh));
-        connection->state.opened = context_.now;
+        connection->state.opened = connection->state.idle_since = context_.now;
         connection->state.statements.set_bounds(policy_->statements_per_backend);
         adopt(std::move(connection), ticket);
     });
@@ -127,16 +127,35 @@ BackendConnection* Worker::take_idle(const Session& session) {
             close_backend(backend, "gone_while_idle");
             continue;
         }
+        if (outdated(backend)) {
+            close_backend(backend, "recycled");
+            continue;
+        }
         return &backend;
     }
     return nullptr;
 }
 
-/// True: leased now. False: its settings are being changed first, and the grant comes later.
+/// It rested for so long that the way there may be gone without a word.
+bool Worker::is_doubtful(const BackendConnection& backend) const {
+    const auto limit = policy_->health_check_after;
+    return limit.count() > 0 && context_.now - backend.state.idle_since > limit;
+}
+
+/// True: leased now. False: it is checked or its settings are changed first, and the grant comes
+/// later.
 bool Worker::begin_lease(BackendConnection& backend, Session& session) {
     backend.session = session.id();
     backend.has_session = true;
     const core::Label& label = session.relay().label();
+    if (is_doubtful(backend)) {
+        std::string sync;
+        Upkeep upkeep = Upkeep::check(sync);
+        backend.state.idle_since = context_.now;
+        context_.to_backend.generate([&](std::string& out) { out.append(sync); });
+        start_upkeep(backend, std::move(upkeep));
+        return false;
+    }
     if (!(backend.state.label == label)) {
         session.relay().counters().label_switches.add();
         std::string sql;
@@ -214,6 +233,8 @@ void Worker::hand_over(BackendConnection& backend, const core::Ticket& ticket) {
 void Worker::release(BackendConnection& backend) {
     if (backend.phase == BackendPhase::leased) counters_.backends_leased.subtract();
     backend.phase = BackendPhase::parked;
+    if (std::exchange(backend.state.refused_to_write, false))
+        control_.doubt_server(backend.address);
     // It says more than anybody waits for, or nothing any more.
     if (backend.state.dying) return close_backend(backend, "server_closed");
     // A cancel that is still under way could hit the next client's query.
@@ -281,6 +302,7 @@ void Worker::make_available(BackendConnection& backend) {
         close_backend(backend, "unsent");
         return;
     }
+    backend.state.idle_since = context_.now;
     if (shared_.pool.contended()) {
         if (const auto ticket = next_ticket(backend)) {
             ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
@@ -288,7 +310,6 @@ void Worker::make_available(BackendConnection& backend) {
         }
     }
     backend.phase = BackendPhase::idle;
-    backend.state.idle_since = context_.now;
     idle_.push_back(&backend);
     publish_idle();
     if (shared_.pool.contended()) dispatch_idle();

@@ -8,11 +8,11 @@
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace schemux::daemon {
-
-using core::UpkeepGoal;
 
 namespace {
 
@@ -20,6 +20,8 @@ namespace {
 constexpr int closing_ticks_max = 10;
 /// Seconds that a reset or a change of settings may take; temporary tables to drop take their time.
 constexpr int upkeep_ticks_max = 30;
+/// Seconds that a backend may need to show that it is there.
+constexpr int check_ticks_max = 3;
 /// Seconds until what runs behind a Terminate is cancelled: a pool has to serve others.
 constexpr int linger_ticks_max = 60;
 /// Seconds that a backend may need to come to rest, cancelled each second, before it is closed.
@@ -138,11 +140,11 @@ void Worker::on_backend_end(BackendConnection& backend) {
     const BackendPhase phase = backend.phase;
     Session* holder = backend.has_session ? session(backend.session) : nullptr;
     if (phase == BackendPhase::upkeep) {
-        const bool relabel = backend.upkeep->goal() == UpkeepGoal::relabel;
+        const bool before_lease = backend.upkeep->before_lease();
         close_backend(backend, "server_closed");
         free_slot(backend);
         // No byte of the client's was sent: another backend serves it as well.
-        if (relabel && holder != nullptr) requeue(holder->id());
+        if (before_lease && holder != nullptr) requeue(holder->id());
         return;
     }
     if (phase != BackendPhase::closing) close_backend(backend, "server_closed");
@@ -194,21 +196,40 @@ void Worker::remove_idle(BackendConnection& backend) {
     publish_idle();
 }
 
+bool Worker::outdated(const BackendConnection& backend) const {
+    return backend.epoch != shared_.backend_epoch.load(std::memory_order_relaxed);
+}
+
 bool Worker::worn_out(const BackendConnection& backend) const {
-    // Opened for a dsn that a reload has replaced.
-    if (backend.epoch != policy_->backend_epoch) return true;
+    if (outdated(backend)) return true;
     if (policy_->lifetime.count() == 0) return false;
     // Spread by up to a tenth, so that connections opened together do not end together.
     const auto lifetime = policy_->lifetime * (100 - backend.lifetime_jitter_percent) / 100;
     return context_.now - backend.state.opened > lifetime;
 }
 
+bool Worker::upkeep_is_late(BackendConnection& backend) {
+    const bool check = backend.upkeep->goal() == core::UpkeepGoal::check;
+    return ++backend.phase_ticks > (check ? check_ticks_max : upkeep_ticks_max);
+}
+
 /// It does not answer: nobody knows what became of it.
 void Worker::give_up_upkeep(BackendConnection& backend) {
     if (backend.phase != BackendPhase::upkeep) return;
     counters_.upkeep_failures.add();
-    close_backend(backend, "upkeep_timeout");
+    const bool check = backend.upkeep->goal() == core::UpkeepGoal::check;
+    close_backend(backend, check ? "unreachable" : "upkeep_timeout");
+    if (check) close_silent(backend.state.idle_since);
     if (backend.has_session) requeue(backend.session);
+}
+
+/// Where one could not be reached, the others that were silent as long need not be tried in turn.
+void Worker::close_silent(core::TimePoint since) {
+    std::vector<BackendConnection*> silent;
+    std::copy_if(idle_.begin(), idle_.end(), std::back_inserter(silent),
+                 [since](const auto* backend) { return backend->state.idle_since < since; });
+    for (BackendConnection* backend : silent)
+        close_backend(*backend, "unreachable");
 }
 
 /// Closes what is too old or has rested too long, and cuts off servers that do not end.
@@ -224,9 +245,8 @@ void Worker::recycle_idle() {
     for (BackendConnection* backend : ending)
         close_backend(*backend, "recycled");
     backends_.for_each([this, &stuck](BackendConnection& backend) {
-        if (backend.phase == BackendPhase::upkeep && ++backend.phase_ticks > upkeep_ticks_max) {
+        if (backend.phase == BackendPhase::upkeep && upkeep_is_late(backend))
             stuck.push_back(&backend);
-        }
         if (backend.phase != BackendPhase::closing) return;
         if (++backend.phase_ticks > closing_ticks_max) free_slot(backend);
     });

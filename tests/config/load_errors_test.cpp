@@ -134,15 +134,6 @@ const std::vector<BadFile> key_cases{
      base + "listen:\n  - { address: 127.0.0.1, tls: { mode: require } }\n",
      {"f.yaml:5:27: listen[0].tls: reserved for a later version; this version does not act on "
       "it"}},
-    {"ReservedServiceMode",
-     "backend: { dsn: x=y }\nauth: { method: trust }\n"
-     "services: [ { name: a, pool: { mode: statement } } ]\n",
-     {"f.yaml:3:38: services[0].pool.mode: reserved for a later version; this version has: "
-      "inherit, transaction, session; found 'statement'"}},
-    {"ReservedMode",
-     base + "pool: { mode: statement }\n",
-     {"f.yaml:4:15: pool.mode: reserved for a later version; this version has: "
-      "transaction, session; found 'statement'"}},
     {"ReservedMethod",
      "backend: { dsn: x=y }\nauth: { method: cert }\nservices: [ { name: a } ]\n",
      {"f.yaml:2:17: auth.method: reserved for a later version; this version "

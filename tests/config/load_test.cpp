@@ -47,62 +47,15 @@ auth: { method: trust }
 services:
   - name: one
     pool: { weight: 2, guarantee: 3, reserve: true, max: 4, queue: 5, acquire_timeout: 6s,
-            mode: session }
+            mode: session, paused: true }
 )");
-    const ServicePool wanted{2, 3, true, 4, 5, std::chrono::seconds(6), ServiceMode::session};
+    const ServicePool wanted{2, 3, true, 4, 5, std::chrono::seconds(6), ServiceMode::session, true};
     EXPECT_EQ(settings.services.back().pool, wanted);
 }
 
-TEST(Load, SetsEveryKey) {
-    const Settings settings = load_good(R"(
-listen:
-  - { address: "::1", port: 7001 }
-  - { unix_socket_dir: /run/x, port: 7002 }
-http: { address: 127.0.0.2, port: 7003 }
-backend: { dsn: "postgresql://u@h/d", password_file: /etc/pw }
-pool: { max_connections: 7, min_connections: 2, mode: transaction, acquire_timeout: 250ms,
-        connect_timeout: 2s, idle_timeout: 3m, lifetime: 2h,
-        statements_per_backend: 9, statement_memory_per_backend: 1MiB, rotate_backends: true }
-auth: { method: trust, users: [ { name: alice }, { name: bob } ] }
-services:
-  - name: one
-    schema: First
-    users: [ alice, bob ]
-    search_path: [ First, public ]
-    allow_schemas: [ other ]
-    templates: { braces: false, angles: false }
-    literals: all
-    channels: service
-    session_features: { temp_table: pin, listen: reject }
-    pin_budget: 3
-  - { name: two, search_path: [] }
-workers: 64
-log: { format: json, level: debug }
-limits: { max_query_bytes: 64KiB, max_clients: 50, login_timeout: 1s }
-drain_timeout: 0
-)");
-    ASSERT_EQ(settings.listen.size(), 2U);
-    EXPECT_EQ(settings.listen[0].address, "::1");
-    EXPECT_EQ(settings.listen[0].port, 7001);
-    EXPECT_EQ(settings.listen[1].unix_socket_dir, "/run/x");
-    ASSERT_TRUE(settings.http.has_value());
-    EXPECT_EQ(settings.http->address, "127.0.0.2");
-    EXPECT_EQ(settings.http->port, 7003);
-    EXPECT_EQ(settings.backend.dsn, "postgresql://u@h/d");
-    EXPECT_EQ(settings.backend.password_file, "/etc/pw");
-    EXPECT_EQ(settings.pool.max_connections, 7U);
-    EXPECT_EQ(settings.pool.min_connections, 2U);
-    EXPECT_EQ(settings.pool.acquire_timeout, std::chrono::milliseconds(250));
-    EXPECT_EQ(settings.pool.connect_timeout, std::chrono::seconds(2));
-    EXPECT_EQ(settings.pool.idle_timeout, std::chrono::minutes(3));
-    EXPECT_EQ(settings.pool.lifetime, std::chrono::hours(2));
-    EXPECT_EQ(settings.pool.statements_per_backend, 9U);
-    EXPECT_EQ(settings.pool.statement_memory_per_backend, 1048576U);
-    EXPECT_TRUE(settings.pool.rotate_backends);
-    ASSERT_EQ(settings.auth.users.size(), 2U);
-    EXPECT_EQ(settings.auth.users[1].name, "bob");
-    ASSERT_EQ(settings.services.size(), 2U);
-    const Service& one = settings.services[0];
+void expect_every_key_of_services(const std::vector<Service>& services) {
+    ASSERT_EQ(services.size(), 2U);
+    const Service& one = services[0];
     EXPECT_EQ(one.schema, "First");
     EXPECT_EQ(one.users, (Lines{"alice", "bob"}));
     EXPECT_EQ(one.search_path, (Lines{"First", "public"}));
@@ -114,12 +67,74 @@ drain_timeout: 0
     EXPECT_EQ(one.session_features.temp_table, FeaturePolicy::pin);
     EXPECT_EQ(one.session_features.listen, FeaturePolicy::reject);
     EXPECT_EQ(one.pin_budget, 3U);
-    EXPECT_EQ(settings.services[1].search_path, Lines{});
+    EXPECT_EQ(one.max_clients, 9U);
+    EXPECT_EQ(services[1].search_path, Lines{});
+}
+
+TEST(Load, SetsEveryKey) {
+    const Settings settings = load_good(R"(
+listen:
+  - { address: "::1", port: 7001 }
+  - { unix_socket_dir: /run/x, port: 7002 }
+http: { address: 127.0.0.2, port: 7003 }
+backend: { dsn: "postgresql://u@h/d", password_file: /etc/pw, on_connect: "SELECT 1" }
+pool: { max_connections: 7, min_connections: 2, mode: statement, acquire_timeout: 250ms,
+        health_check_after: 4s, paused: true,
+        connect_timeout: 2s, idle_timeout: 3m, lifetime: 2h,
+        statements_per_backend: 9, statement_memory_per_backend: 1MiB, rotate_backends: true }
+auth: { method: trust, users: [ { name: alice }, { name: bob, max_clients: 6 } ] }
+services:
+  - name: one
+    schema: First
+    users: [ alice, bob ]
+    search_path: [ First, public ]
+    allow_schemas: [ other ]
+    templates: { braces: false, angles: false }
+    literals: all
+    channels: service
+    session_features: { temp_table: pin, listen: reject }
+    pin_budget: 3
+    max_clients: 9
+  - { name: two, search_path: [] }
+workers: 64
+log: { format: json, level: debug }
+limits: { max_query_bytes: 64KiB, max_clients: 50, max_clients_per_user: 8,
+          max_clients_per_address: 7, login_timeout: 1s }
+drain_timeout: 0
+)");
+    ASSERT_EQ(settings.listen.size(), 2U);
+    EXPECT_EQ(settings.listen[0].address, "::1");
+    EXPECT_EQ(settings.listen[0].port, 7001);
+    EXPECT_EQ(settings.listen[1].unix_socket_dir, "/run/x");
+    ASSERT_TRUE(settings.http.has_value());
+    EXPECT_EQ(settings.http->address, "127.0.0.2");
+    EXPECT_EQ(settings.http->port, 7003);
+    EXPECT_EQ(settings.backend.dsn, "postgresql://u@h/d");
+    EXPECT_EQ(settings.backend.password_file, "/etc/pw");
+    EXPECT_EQ(settings.backend.on_connect, "SELECT 1");
+    EXPECT_EQ(settings.pool.mode, PoolMode::statement);
+    EXPECT_EQ(settings.pool.health_check_after, std::chrono::seconds(4));
+    EXPECT_TRUE(settings.pool.paused);
+    EXPECT_EQ(settings.pool.max_connections, 7U);
+    EXPECT_EQ(settings.pool.min_connections, 2U);
+    EXPECT_EQ(settings.pool.acquire_timeout, std::chrono::milliseconds(250));
+    EXPECT_EQ(settings.pool.connect_timeout, std::chrono::seconds(2));
+    EXPECT_EQ(settings.pool.idle_timeout, std::chrono::minutes(3));
+    EXPECT_EQ(settings.pool.lifetime, std::chrono::hours(2));
+    EXPECT_EQ(settings.pool.statements_per_backend, 9U);
+    EXPECT_EQ(settings.pool.statement_memory_per_backend, 1048576U);
+    EXPECT_TRUE(settings.pool.rotate_backends);
+    ASSERT_EQ(settings.auth.users.size(), 2U);
+    EXPECT_EQ(settings.auth.users[1].name, "bob");
+    EXPECT_EQ(settings.auth.users[1].max_clients, 6U);
+    expect_every_key_of_services(settings.services);
     EXPECT_EQ(settings.workers, 64U);
     EXPECT_EQ(settings.log.format, LogFormat::json);
     EXPECT_EQ(settings.log.level, LogLevel::debug);
     EXPECT_EQ(settings.limits.max_query_bytes, 65536U);
     EXPECT_EQ(settings.limits.max_clients, 50U);
+    EXPECT_EQ(settings.limits.max_clients_per_user, 8U);
+    EXPECT_EQ(settings.limits.max_clients_per_address, 7U);
     EXPECT_EQ(settings.limits.login_timeout, std::chrono::seconds(1));
     EXPECT_EQ(settings.drain_timeout, std::chrono::seconds(0));
 }

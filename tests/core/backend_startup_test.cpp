@@ -416,5 +416,66 @@ TEST(BackendStartup, MalformedAuthenticationIsRefused) {
     }
 }
 
+BackendLogin login_running(std::string sql) {
+    BackendLogin login = login_with(std::nullopt);
+    login.on_connect = std::move(sql);
+    return login;
+}
+
+std::string query(std::string_view sql) {
+    std::string out;
+    protocol::append_query(out, sql);
+    return out;
+}
+
+/// A result of every kind of message that there may be, and a parameter that changes.
+const std::string result = message('T', "\0\0"s) + message('D', "\0\0"s) +
+                           message('C', "SELECT 1\0"s) + parameter("TimeZone", "UTC") +
+                           message('I', "") + ready();
+
+TEST(BackendStartup, OnConnectRunsBehindTheLoginAndLeavesNothing) {
+    testing::for_each_split(result, [](const Parts& parts) {
+        Driver driver(login_running("LOAD 'x'"));
+        driver.sent();
+        driver.feed(ok() + tail);
+        EXPECT_EQ(driver.sent(), query("LOAD 'x'"));
+        for (const std::string_view part : parts)
+            driver.feed(part);
+        EXPECT_EQ(driver.sent(), query("DISCARD ALL"));
+        EXPECT_FALSE(driver.outcome().done);
+        driver.feed(message('C', "DISCARD ALL\0"s) + parameter("TimeZone", "Europe/Berlin") +
+                    ready());
+        EXPECT_TRUE(driver.outcome().done);
+        EXPECT_EQ(driver.outcome().parameters.back().second, "Europe/Berlin");
+    });
+}
+
+TEST(BackendStartup, OnConnectThatFailsIsTheServersError) {
+    Driver driver(login_running("LOAD 'y'"));
+    driver.feed(ok() + tail);
+    driver.feed(error("58P01", "could not access file"));
+    const Outcome outcome = driver.outcome();
+    EXPECT_EQ(outcome.error.sqlstate, "58P01");
+    EXPECT_EQ(outcome.error.message, "backend.on_connect failed: could not access file");
+    EXPECT_FALSE(outcome.transient);
+}
+
+TEST(BackendStartup, OnConnectMustEndItsTransaction) {
+    Driver driver(login_running("BEGIN"));
+    driver.feed(ok() + tail);
+    driver.feed(message('C', "BEGIN\0"s) + ready(TransactionStatus::in_transaction));
+    EXPECT_EQ(driver.outcome().error.sqlstate, "25001");
+}
+
+TEST(BackendStartup, OnConnectIsAnsweredByNothingElse) {
+    for (const std::string& odd : {message('G', "\0\0\0"s), message('H', "\0\0\0"s),
+                                   message('1', ""), ready() + ready(), key()}) {
+        Driver driver(login_running("SELECT 1"));
+        driver.feed(ok() + tail);
+        driver.feed(odd);
+        EXPECT_TRUE(driver.outcome().violated()) << odd[0];
+    }
+}
+
 }  // namespace
 }  // namespace schemux::core

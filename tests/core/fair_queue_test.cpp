@@ -17,7 +17,7 @@ class FairQueueTest : public testing::Test {
   protected:
     Share& share(char name) { return shares_.at(static_cast<std::size_t>(name - 'a')); }
     void configure(char name, const SharePolicy& policy) {
-        pool_.configure({{&share(name), policy}});
+        pool_.configure({{&share(name), policy}}, Nanoseconds(now_));
     }
 
     FairQueue::Pushed push(char service, Nanoseconds patience = 0ns, std::uint64_t label = 0) {
@@ -174,6 +174,41 @@ TEST_F(FairQueueTest, HeldTicketsCanBeWithdrawnAndDrained) {
     EXPECT_EQ(pool_.waiting(), 0U);
     end('a', 1ms);
     EXPECT_EQ(begin(), '-');
+}
+
+TEST_F(FairQueueTest, WhoIsPausedWaitsAndLosesNoPlace) {
+    configure('a', {.guarantee = 1});
+    push_all("a");
+    configure('a', {.guarantee = 1, .paused = true});
+    EXPECT_TRUE(share('a').paused());
+    EXPECT_FALSE(pool_.contended());
+    EXPECT_FALSE(pool_.begin_use(0, share('a')));
+    push_all("ab");
+    EXPECT_EQ(begin(), 'b');
+    EXPECT_EQ(begin(), '-');
+    EXPECT_EQ(pool_.waiting(), 2U);
+    now_ += 5s;
+    configure('a', {.guarantee = 1});
+    EXPECT_EQ(share('a').resumed(), now_);
+    EXPECT_EQ(begin(), 'a');
+    EXPECT_EQ(begin(), 'a');
+    end('a', 1ms);
+    end('a', 1ms);
+    EXPECT_TRUE(pool_.begin_use(0, share('a')));
+}
+
+TEST_F(FairQueueTest, APauseSaysNothingOfThePace) {
+    for (int i = 0; i < 40; ++i)
+        push_all("a");
+    serve(40, 1ms);
+    push_all("aa");
+    serve(1, 1ms);
+    configure('a', {.paused = true});
+    now_ += 60s;
+    EXPECT_EQ(push('a', 1s).refusal, Refusal::none);
+    configure('a', {});
+    serve(1, 1ms);
+    EXPECT_EQ(push('a', 1s).refusal, Refusal::none);
 }
 
 TEST_F(FairQueueTest, AReserveIsNotLent) {

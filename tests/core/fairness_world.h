@@ -61,7 +61,7 @@ class World {
             shares_.emplace_back();
             policies.emplace_back(&shares_.back(), load.policy);
         }
-        pool_.configure(policies);
+        pool_.configure(policies, Nanoseconds(0));
         for (std::uint32_t service = 0; service < loads_.size(); ++service) {
             for (std::uint32_t i = 0; i < loads_[service].clients; ++i) {
                 clients_.push_back({service});

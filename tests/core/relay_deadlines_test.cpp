@@ -128,7 +128,7 @@ TEST(RelayDeadlines, WhoWantsNothingIsEnded) {
 
 TEST(RelayDeadlines, WhoKeepsItsBackendAndWantsNothingIsEndedToo) {
     Scene scene = limited({.client_idle = 100ms});
-    scene.service.keeps_backend = true;
+    scene.service.mode = PoolMode::session;
     Script script(scene);
     script.frontend(query("select 1"))
         .whatever_backend_got()

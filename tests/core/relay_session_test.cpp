@@ -1,4 +1,5 @@
 // Session mode: a client keeps its first backend until it goes, and its settings outlive its RESET.
+// Statement mode: it may begin no transaction.
 
 #include "core/label.h"
 #include "tests/support/relay_script.h"
@@ -13,7 +14,7 @@ const Label users = Label::of({{"search_path", "users, public"}});
 
 Scene session_scene(const Label& label = {}, std::size_t backends = 1) {
     Scene scene;
-    scene.service.keeps_backend = true;
+    scene.service.mode = PoolMode::session;
     scene.label = label;
     scene.backends = backends;
     return scene;
@@ -334,6 +335,68 @@ TEST(RelaySession, BusyClientIsToldBehindItsTransaction) {
                        ready() +
                        own_fatal("57P01", "terminating connection due to administrator command"))
         .closes(CloseReason::shutdown);
+    script.check_whole();
+}
+
+Scene statement_scene() {
+    Scene scene;
+    scene.service.mode = PoolMode::statement;
+    scene.service.name = "users";
+    return scene;
+}
+
+const std::string no_transactions = "transactions are not allowed in statement mode";
+const std::string statement_hint =
+    "pool.mode of \"users\" is statement; transaction lets it begin one.";
+
+TEST(RelayStatementMode, EachStatementHasItsBackendAlone) {
+    Script script(statement_scene());
+    script.frontend(query("select 1"))
+        .backend_gets(query("select 1"))
+        .backend(none + ready())
+        .frontend_gets(none + ready())
+        .released();
+    script.check_whole();
+}
+
+TEST(RelayStatementMode, ATransactionIsRefusedAndTheClientGoesOn) {
+    for (const char* text : {"begin", "start transaction", "select 1; begin; select 2"}) {
+        Script script(statement_scene());
+        script.frontend(query(text))
+            .backend_gets("")
+            .frontend_gets(own_error("0A000", no_transactions, "", statement_hint) + ready())
+            .released()
+            .frontend(query("select 1"))
+            .backend_gets(query("select 1"))
+            .backend(none + ready())
+            .frontend_gets(none + ready())
+            .released();
+        script.check_whole();
+    }
+}
+
+TEST(RelayStatementMode, ATransactionInTheExtendedProtocolIsRefusedToo) {
+    Script script(statement_scene());
+    script.frontend(parse("", "begin") + bind("", "") + execute() + sync())
+        .whatever_backend_got()
+        .backend(parse_complete() + error("26000", "no such statement") + ready())
+        .frontend_gets(parse_complete() + own_error("0A000", no_transactions, "", statement_hint) +
+                       ready());
+    script.check_whole();
+}
+
+TEST(RelayStatementMode, ATransactionThatNoTextShowedEndsTheClient) {
+    Scene scene = statement_scene();
+    scene.service.max_query_bytes = 16;
+    scene.service.braces = scene.service.angles = false;
+    const std::string text = query("begin; select 'too long to be looked at'");
+    Script script(scene);
+    script.frontend(text)
+        .backend_gets(text)
+        .backend(command_complete("BEGIN") + none + ready('T'))
+        .frontend_gets(command_complete("BEGIN") + none +
+                       own_fatal("0A000", no_transactions, "", statement_hint))
+        .closes(CloseReason::transaction_refused);
     script.check_whole();
 }
 

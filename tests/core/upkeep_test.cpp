@@ -204,5 +204,28 @@ TEST(Upkeep, EveryCutOfTheAnswerIsTheSame) {
     });
 }
 
+TEST(Upkeep, CheckIsASyncAndEndsWithItsAnswerAtEveryCut) {
+    testing::for_each_split(notice("late") + ready(), [](const testing::Parts& parts) {
+        Bench bench;
+        Upkeep upkeep = Upkeep::check(bench.sent);
+        EXPECT_EQ(bench.sent, sync());
+        EXPECT_TRUE(upkeep.before_lease());
+        for (const std::string_view part : parts)
+            bench.answer(upkeep, part);
+        EXPECT_EQ(upkeep.state(), UpkeepState::done);
+    });
+}
+
+TEST(Upkeep, CheckFailsWithWhateverElseComes) {
+    const std::vector<std::string> answers{command_complete("SELECT 1") + ready(), ready('T'),
+                                           error("XX000", "no") + ready(),
+                                           fatal("57P01", "terminating")};
+    for (const std::string& answer : answers) {
+        Bench bench;
+        Upkeep upkeep = Upkeep::check(bench.sent);
+        EXPECT_EQ(bench.answer(upkeep, answer), UpkeepState::failed);
+    }
+}
+
 }  // namespace
 }  // namespace schemux::core

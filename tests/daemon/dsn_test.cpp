@@ -55,7 +55,7 @@ BackendTarget resolved(const std::string& dsn, const std::optional<std::string>&
     auto result = resolve_dsn(dsn, password);
     if (const auto* error = std::get_if<DsnError>(&result)) {
         ADD_FAILURE() << error->message;
-        return BackendTarget{{HostPort{}}, {}, {}, {}, {}, {}, {}, {}};
+        return BackendTarget{{HostPort{}}, {}, {}, {}, {}, {}, {}, {}, {}};
     }
     return std::get<BackendTarget>(result);
 }
@@ -64,6 +64,16 @@ std::string error_of(const std::string& dsn) {
     const auto result = resolve_dsn(dsn);
     const auto* error = std::get_if<DsnError>(&result);
     return error == nullptr ? "(no error)" : error->message;
+}
+
+TEST_F(Dsn, KeepAliveIsAsTheDsnSays) {
+    EXPECT_EQ(resolved("host=a").keep_alive, KeepAlive{});
+    EXPECT_EQ(resolved("host=a keepalives=0 keepalives_idle=1 keepalives_interval=2 "
+                       "keepalives_count=4 tcp_user_timeout=5000")
+                  .keep_alive,
+              (KeepAlive{false, 1, 2, 4, 5000}));
+    EXPECT_EQ(error_of("host=a keepalives_idle=soon"),
+              "invalid integer value \"soon\" for connection option \"keepalives_idle\"");
 }
 
 TEST_F(Dsn, ConninfoGivesEveryField) {

@@ -16,25 +16,27 @@
 namespace schemux::daemon {
 namespace {
 
-TEST(SignalHandler, CountsStopsAndKeepsReloadsApart) {
+TEST(SignalHandler, CountsStopsAndKeepsReloadsAndPausesApart) {
     boost::asio::io_context context;
     std::vector<std::pair<int, unsigned>> stops;
     std::size_t reloads = 0;
+    std::vector<bool> pauses;
     SignalHandler handler(context,
                           {[&](int number, unsigned times) { stops.emplace_back(number, times); },
-                           [&] { ++reloads; }});
+                           [&] { ++reloads; }, [&](bool pause) { pauses.push_back(pause); }});
     // Each is delivered before the next is raised: signals of one kind may merge while pending.
     std::size_t raised = 0;
-    for (const int number : {SIGHUP, SIGTERM, SIGINT, SIGHUP}) {
+    for (const int number : {SIGHUP, SIGUSR1, SIGTERM, SIGINT, SIGUSR2, SIGHUP}) {
         std::raise(number);
         ++raised;
         // Asio's own wake-ups count as handlers, so one run is not always enough.
-        while (stops.size() + reloads < raised) {
+        while (stops.size() + reloads + pauses.size() < raised) {
             ASSERT_EQ(context.run_one_for(std::chrono::seconds(10)), 1U);
         }
     }
     EXPECT_EQ(stops, (std::vector<std::pair<int, unsigned>>{{SIGTERM, 1U}, {SIGINT, 2U}}));
     EXPECT_EQ(reloads, 2U);
+    EXPECT_EQ(pauses, (std::vector<bool>{true, false}));
     handler.cancel();
     context.run();  // returns, because nothing listens any more
 }

@@ -53,6 +53,7 @@ class Peer {
 
 class NoControl final : public ControlPlane {
   public:
+    void doubt_server(const SocketAddress&) override {}
     void wake_connector() override {}
     void listen(const core::Subscriber& /*who*/, std::vector<std::string> /*channels*/,
                 std::uint64_t /*number*/) override {}

@@ -172,7 +172,21 @@ class Postgres:
             "host all secret_app 127.0.0.1/32 scram-sha-256\n"
             "host all md5_app 127.0.0.1/32 md5\n"
             "host all clear_app 127.0.0.1/32 password\n"
-            "host all all 127.0.0.1/32 trust\n")
+            "host all all 127.0.0.1/32 trust\n"
+            "host replication postgres 127.0.0.1/32 trust\n")
+
+    def create_standby(self, primary):
+        """A copy of `primary`, which follows it until it is promoted."""
+        self.folder.mkdir()
+        if self.user is not None:
+            os.chown(self.folder, *self.user)
+        made = subprocess.run(
+            [POSTGRES_BIN / "pg_basebackup", "-D", self.data, "-R", "-X", "stream", "-c", "fast",
+             "--no-sync", "-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"],
+            cwd=self.folder, preexec_fn=_child_setup(signal.SIGKILL, self.user),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if made.returncode != 0:
+            raise ServerError(f"pg_basebackup failed: {made.stdout}")
 
     def start(self):
         settings = {

@@ -116,7 +116,8 @@ void World::build() {
         if (seed_ % seeds_per_pinning == 0) let_pin(service, choice_);
         services_.push_back(std::make_shared<const core::Service>(std::move(service)));
         const core::SharePolicy policy = make_share(choice_);
-        shared_->pool.configure({{services_.back()->share.get(), policy}});
+        shared_->pool.configure({{services_.back()->share.get(), policy}},
+                                shared_->now.time_since_epoch());
         caps_.emplace_back(services_.back().get(), policy.cap);
     }
     std::vector<Worker*> peers;
