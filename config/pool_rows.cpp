@@ -68,6 +68,17 @@ void add_pool_care(std::vector<Option>& rows) {
                 .by_default("30s")
                 .range(0, 24 * hour)
                 .at([](const Scope& s) -> Field { return &s.settings->pool.health_check_after; }),
+            row("pool.max_backend_memory", OptionType::size,
+                "A backend whose memory PostgreSQL tells to be more than this is closed when it is "
+                "free; the login needs pg_read_all_stats. 0: any.")
+                .by_default("0")
+                .range(0, std::uint64_t{1024} * 1024 * mib)
+                .at([](const Scope& s) -> Field { return &s.settings->pool.max_backend_memory; }),
+            row("pool.service_affinity", OptionType::boolean,
+                "A frontend rather gets a backend that its service has used before: PostgreSQL "
+                "keeps what it knows of each table for as long as the backend lives.")
+                .by_default("true")
+                .at([](const Scope& s) -> Field { return &s.settings->pool.service_affinity; }),
             row("pool.paused", OptionType::boolean,
                 "Nobody is given a backend, and those that come free are closed: frontends wait.")
                 .by_default("false")
@@ -113,7 +124,6 @@ void add_pool_statements(std::vector<Option>& rows) {
                 "For tests: a frontend gets another backend for each transaction if it can.")
                 .by_default("false")
                 .at([](const Scope& s) -> Field { return &s.settings->pool.rotate_backends; }),
-            reserved("pool.max_backend_memory", "Recycles a backend that grew beyond this."),
         });
 }
 

@@ -69,6 +69,8 @@ struct Pool {
     std::chrono::milliseconds idle_in_transaction_timeout{0};
     std::chrono::milliseconds client_idle_timeout{0};
     std::chrono::milliseconds wait_notice{0};
+    std::uint64_t max_backend_memory = 0;  ///< bytes; 0: any
+    bool service_affinity = true;
     bool paused = false;           ///< nobody is served: clients wait
     bool rotate_backends = false;  ///< for tests: no frontend has a backend twice in a row
 };

@@ -4,6 +4,8 @@
 #include "protocol/messages.h"
 #include "protocol/sqlstate.h"
 
+#include <charconv>
+#include <system_error>
 #include <utility>
 
 namespace schemux::core {
@@ -20,6 +22,10 @@ constexpr std::string_view full_reset_sql =
     "SELECT pg_catalog.pg_advisory_unlock_all();DISCARD PLANS;DISCARD SEQUENCES;DISCARD TEMP;"
     "SELECT pg_catalog.setseed(('x'||pg_catalog.left(pg_catalog.gen_random_uuid()"
     "::pg_catalog.text,6))::bit(24)::pg_catalog.int4/16777216.0)";
+
+/// PostgreSQL manual, pg_backend_memory_contexts (since 14).
+constexpr std::string_view measure_sql =
+    "SELECT pg_catalog.sum(total_bytes)FROM pg_catalog.pg_backend_memory_contexts";
 
 }  // namespace
 
@@ -74,6 +80,12 @@ Upkeep Upkeep::audit(Backend& backend, std::string& out) {
     return upkeep;
 }
 
+Upkeep Upkeep::measure(Backend& backend, std::string& out) {
+    backend.statements.forget_unnamed();
+    protocol::append_query(out, measure_sql);
+    return Upkeep(UpkeepGoal::measure);
+}
+
 /// An empty cycle of the extended protocol costs PostgreSQL the least.
 Upkeep Upkeep::check(std::string& out) {
     protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
@@ -115,7 +127,8 @@ Take Upkeep::visit(const MessageInHand& message, Backend& backend) {
         if (!possible || !stage) return fail("an answer out of turn");
         if (type != BackendMessage::ready_for_query) stage_ = *stage;
     }
-    const bool finding = goal_ == UpkeepGoal::audit && type == BackendMessage::data_row;
+    const bool told = goal_ == UpkeepGoal::audit || goal_ == UpkeepGoal::measure;
+    const bool finding = told && type == BackendMessage::data_row;
     const bool interesting = type == BackendMessage::ready_for_query || is_error || finding ||
                              type == BackendMessage::parameter_status;
     if (!interesting) {
@@ -127,7 +140,7 @@ Take Upkeep::visit(const MessageInHand& message, Backend& backend) {
         return Take::need_more;
     }
     if (is_error) return on_error(message);
-    if (finding) return on_finding(message);
+    if (finding) return goal_ == UpkeepGoal::audit ? on_finding(message) : on_measured(message);
     if (type == BackendMessage::parameter_status) {
         const auto status = protocol::read_parameter_status(message.body());
         if (!status || !backend.note_parameter(status->name, status->value)) {
@@ -165,6 +178,15 @@ Take Upkeep::on_finding(const MessageInHand& message) {
     return Take::consumed;
 }
 
+Take Upkeep::on_measured(const MessageInHand& message) {
+    const auto row = protocol::read_data_row(message.body());
+    if (!row || row->size() != 1 || !row->front()) return fail("an answer that nobody asked for");
+    const std::string_view text = *row->front();
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), measured_);
+    const bool whole = read.ec == std::errc() && read.ptr == text.data() + text.size();
+    return whole ? Take::consumed : fail("an answer that nobody asked for");
+}
+
 Take Upkeep::on_ready(char status, Backend& backend) {
     const auto transaction = protocol::transaction_status(status);
     if (transaction != protocol::TransactionStatus::idle) {
@@ -180,10 +202,10 @@ Take Upkeep::on_ready(char status, Backend& backend) {
         return Take::consumed;
     }
     if (refused) {
-        state_ = UpkeepState::failed;
+        state_ = goal_ == UpkeepGoal::measure ? UpkeepState::refused : UpkeepState::failed;
         return Take::consumed;
     }
-    if (goal_ == UpkeepGoal::audit || goal_ == UpkeepGoal::check) {
+    if (goal_ != UpkeepGoal::reset) {
         state_ = UpkeepState::done;
         return Take::consumed;
     }

@@ -22,13 +22,14 @@ enum class UpkeepGoal : std::uint8_t {
     relabel,  ///< the settings of the client that gets the backend next
     reset,    ///< back to a session without anybody's state
     audit,    ///< look whether it has any
+    measure,  ///< how much memory it has taken
     check,    ///< whether it answers at all, before it is given to who would have to find out
 };
 
 enum class UpkeepState : std::uint8_t {
     running,
     done,
-    refused,  ///< relabel: PostgreSQL refused a setting; the backend is as it was and usable
+    refused,  ///< PostgreSQL refused a setting, or to tell; the backend is as it was and usable
     failed,   ///< the backend must be closed
 };
 
@@ -38,6 +39,8 @@ class Upkeep {
     static Upkeep relabel(Backend& backend, const Label& target, std::string& out);
     static Upkeep reset(Backend& backend, std::string& out);
     static Upkeep audit(Backend& backend, std::string& out);
+    /// PostgreSQL tells only members of pg_read_all_stats, and superusers: others are `refused`.
+    static Upkeep measure(Backend& backend, std::string& out);
     static Upkeep check(std::string& out);
 
     /// True when `reset` has work to do for a backend that comes back from a lease.
@@ -53,6 +56,8 @@ class Upkeep {
     bool full() const { return full_; }
     /// What an audit that is done has found: whoever gets the backend next would have that.
     const std::vector<AuditFinding>& findings() const { return findings_; }
+    /// Bytes, when a measure is done.
+    std::uint64_t measured() const { return measured_; }
     /// Why it was refused.
     const protocol::ErrorFields& error() const { return error_; }
     /// When it failed since the backend broke the protocol: what it sent, as a fixed text.
@@ -66,6 +71,7 @@ class Upkeep {
     Take fail(std::string_view why);
     Take on_error(const MessageInHand& message);
     Take on_finding(const MessageInHand& message);
+    Take on_measured(const MessageInHand& message);
     Take on_ready(char status, Backend& backend);
 
     UpkeepGoal goal_;
@@ -75,6 +81,7 @@ class Upkeep {
     bool gone_ = false;
     Label target_;
     std::vector<AuditFinding> findings_;
+    std::uint64_t measured_ = 0;
     protocol::ErrorFields error_;
     std::string_view desync_;
 };

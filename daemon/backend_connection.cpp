@@ -22,6 +22,8 @@ BackendConnection::BackendConnection(Worker& worker, BackendConnection&& other, 
       lifetime_jitter_percent(other.lifetime_jitter_percent),
       epoch(other.epoch),
       last_share(other.last_share),
+      measured_at(other.measured_at),
+      services(std::move(other.services)),
       worker_(&worker) {}
 
 void BackendConnection::on_bytes(std::string_view bytes) {

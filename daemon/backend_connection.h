@@ -9,6 +9,7 @@
 #pragma once
 
 #include "core/backend.h"
+#include "core/services_seen.h"
 #include "core/share.h"
 #include "core/shared_pool.h"
 #include "core/upkeep.h"
@@ -64,6 +65,8 @@ class BackendConnection final : public StreamHandler {
     bool verified = false;              ///< its last service has an audit behind each lease
     core::Use use;                      ///< whose service has it, or was promised it
     core::Share* last_share = nullptr;  ///< whose service had it last
+    core::TimePoint measured_at{};      ///< when its memory was asked for
+    core::ServicesSeen services;        ///< whose tables it may have in its caches
     std::string last_service;           ///< the name of the one that had it before its upkeep
 
   private:

@@ -337,6 +337,9 @@ void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
                          sum(&WorkerCounters::upkeep_failures)));
     out.push_back(single("schemux_audits_total", "Backends that were looked at between two leases.",
                          MetricType::Counter, sum(&WorkerCounters::audits)));
+    out.push_back(single("schemux_backends_outgrown_total",
+                         "Backends closed since they took more than pool.max_backend_memory.",
+                         MetricType::Counter, sum(&WorkerCounters::backends_outgrown)));
     out.push_back(audit_findings(workers_));
     out.push_back(single("schemux_desync_total",
                          "Backends closed for answering what nobody asked; must stay 0.",

@@ -41,6 +41,8 @@ struct Policy {
     std::chrono::milliseconds lifetime{3'600'000};         ///< 0: never
     std::chrono::milliseconds client_stall_timeout{0};     ///< 0: never
     std::chrono::milliseconds health_check_after{30'000};  ///< 0: never
+    std::uint64_t max_backend_memory = 0;                  ///< bytes; 0: any
+    bool service_affinity = true;
     std::uint32_t audit_sample = 0;  ///< one release of so many is followed by an audit; 0: none
     std::uint32_t max_clients = 10'000;
     std::uint32_t max_clients_per_user = 0;                                 ///< 0: any number

@@ -208,6 +208,8 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     policy->lifetime = settings.pool.lifetime;
     policy->client_stall_timeout = settings.pool.client_stall_timeout;
     policy->health_check_after = settings.pool.health_check_after;
+    policy->max_backend_memory = settings.pool.max_backend_memory;
+    policy->service_affinity = settings.pool.service_affinity;
     policy->audit_sample = settings.pool.audit_sample;
     policy->max_clients = settings.limits.max_clients;
     policy->min_connections = settings.pool.min_connections;

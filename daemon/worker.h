@@ -1,7 +1,7 @@
 // One thread of the data plane: its io_context, its stream engine, its sessions and the backends
 // that are with it now. Other threads reach it through the `post_…` functions only.
-// worker.cpp: the thread, sessions, time. worker_backends.cpp: leases and upkeep.
-// worker_endings.cpp: cancels, clients that went, backends that end.
+// worker.cpp: the thread, sessions, time. worker_backends.cpp: leases. worker_upkeep.cpp: what is
+// done to backends between them. worker_endings.cpp: cancels, clients that went, backends that end.
 #pragma once
 
 #include "core/audit.h"
@@ -65,6 +65,7 @@ struct WorkerCounters {
     core::Counter audits;
     std::array<core::Counter, core::audit_kind_count> audit_findings;
     core::Counter migrations;
+    core::Counter backends_outgrown;
     core::Counter backends_leased;  ///< gauge
     core::Counter backends_upkeep;  ///< gauge
 };
@@ -157,6 +158,7 @@ class Worker {
     void adopt(std::unique_ptr<BackendConnection> owned, std::optional<core::Ticket> ticket);
     BackendConnection* take_idle(const Session& session);
     std::optional<std::size_t> choose_idle(const Session& session) const;
+    std::size_t choose_by_service(std::size_t service, std::size_t window) const;
     void remove_idle(BackendConnection& backend);
     bool begin_lease(BackendConnection& backend, Session& session);
     void make_available(BackendConnection& backend);
@@ -187,6 +189,9 @@ class Worker {
     bool worn_out(const BackendConnection& backend) const;
     bool outdated(const BackendConnection& backend) const;
     bool is_doubtful(const BackendConnection& backend) const;
+    bool measure_is_due(const BackendConnection& backend) const;
+    void measure(BackendConnection& backend);
+    void note_measured(const core::Upkeep& upkeep);
     static bool upkeep_is_late(BackendConnection& backend);
     void close_silent(core::TimePoint since);
     bool waits_on(Session& waiter);
@@ -221,6 +226,7 @@ class Worker {
     bool draining_ = false;
     std::uint32_t ticks_ = 0;
     std::uint64_t releases_ = 0;  ///< for the audit sampler
+    core::TimePoint measure_after_{};
 
     std::atomic<std::uint32_t> session_count_{0};
     WorkerCounters counters_;

@@ -1,5 +1,6 @@
-// The worker's part that owns backends: who gets one, and what is done between leases. How they
-// end, and what is done for clients that wait or have gone meanwhile: worker_endings.cpp.
+// The worker's part that owns backends: who gets one, and who gives one back. What is done to it in
+// between: worker_upkeep.cpp. How they end, and what is done for clients that wait or have gone
+// meanwhile: worker_endings.cpp.
 
 #include "daemon/log.h"
 #include "daemon/worker.h"
@@ -114,7 +115,20 @@ std::optional<std::size_t> Worker::choose_idle(const Session& session) const {
         const std::size_t place = idle_.size() - back;
         if (idle_[place]->state.label == session.relay().label()) return place;
     }
-    return idle_.size() - 1;
+    if (!policy_->service_affinity) return idle_.size() - 1;
+    return choose_by_service(session.relay().service().index, window);
+}
+
+/// One that has served the service before; or else the one that has served the fewest others.
+std::size_t Worker::choose_by_service(std::size_t service, std::size_t window) const {
+    std::size_t chosen = idle_.size() - 1;
+    for (std::size_t back = 1; back <= window; ++back) {
+        const std::size_t place = idle_.size() - back;
+        const core::ServicesSeen& seen = idle_[place]->services;
+        if (seen.has(service)) return place;
+        if (seen.count() < idle_[chosen]->services.count()) chosen = place;
+    }
+    return chosen;
 }
 
 BackendConnection* Worker::take_idle(const Session& session) {
@@ -169,6 +183,7 @@ bool Worker::begin_lease(BackendConnection& backend, Session& session) {
     backend.phase = BackendPhase::leased;
     backend.verified = session.relay().service().state == core::StateCare::verify;
     session.broken_promises = 0;
+    backend.services.add(session.relay().service().index);
     session.last_backend_pid = backend.state.pid;
     counters_.backends_leased.add();
     return true;
@@ -255,44 +270,9 @@ void Worker::release(BackendConnection& backend) {
         note_last_service(backend);
         return audit(backend);
     }
+    if (measure_is_due(backend)) return measure(backend);
     backend.has_session = false;
     make_available(backend);
-}
-
-/// Whose client had it, for what an audit may have to say.
-void Worker::note_last_service(BackendConnection& backend) {
-    const Session* holder = backend.has_session ? session(backend.session) : nullptr;
-    backend.last_service = holder == nullptr ? std::string() : holder->service_name();
-}
-
-/// Behind a full reset only the sampler has something to look for.
-bool Worker::audit_is_due(const BackendConnection& backend, bool fully_reset) {
-    if (backend.verified && !fully_reset) return true;
-    return policy_->audit_sample > 0 && ++releases_ % policy_->audit_sample == 0;
-}
-
-void Worker::audit(BackendConnection& backend) {
-    backend.has_session = false;
-    counters_.audits.add();
-    std::string sql;
-    Upkeep upkeep = Upkeep::audit(backend.state, sql);
-    context_.to_backend.generate([&](std::string& out) { out.append(sql); });
-    start_upkeep(backend, std::move(upkeep));
-}
-
-/// A backend with state that nobody saw come goes, and it is said what it had.
-bool Worker::quarantine(BackendConnection& backend, const Upkeep& upkeep) {
-    if (upkeep.findings().empty()) return false;
-    for (const core::AuditFinding& finding : upkeep.findings()) {
-        counters_.audit_findings[static_cast<std::size_t>(finding.kind)].add();
-        log_event(LogLevel::warning, "audit_finding",
-                  {{"service", backend.last_service},
-                   {"backend_pid", backend.state.pid},
-                   {"kind", core::name_of(finding.kind)},
-                   {"name", finding.name}});
-    }
-    close_backend(backend, "quarantined");
-    return true;
 }
 
 void Worker::make_available(BackendConnection& backend) {
@@ -337,59 +317,6 @@ void Worker::dispatch_idle() {
 
 void Worker::publish_idle() {
     shared_.pool.set_idle(number_, static_cast<std::uint32_t>(idle_.size()));
-}
-
-// ---- upkeep ------------------------------------------------------------------------------------
-
-void Worker::start_upkeep(BackendConnection& backend, Upkeep upkeep) {
-    backend.phase = BackendPhase::upkeep;
-    backend.phase_ticks = 0;
-    backend.upkeep = std::move(upkeep);
-    counters_.backends_upkeep.add();
-    engine_.resume(*backend.stream);
-    engine_.send(*backend.stream, context_.to_backend);
-    context_.to_backend.clear();
-}
-
-void Worker::on_upkeep_bytes(BackendConnection& backend, std::string_view bytes) {
-    const UpkeepState state =
-        backend.upkeep->on_bytes(bytes, backend.state, context_.backend_carry, context_.buffers);
-    if (state != UpkeepState::running) finish_upkeep(backend);
-}
-
-void Worker::finish_upkeep(BackendConnection& backend) {
-    const Upkeep upkeep = *std::exchange(backend.upkeep, std::nullopt);
-    counters_.backends_upkeep.subtract();
-    backend.phase = BackendPhase::parked;
-    if (upkeep.state() == UpkeepState::failed) {
-        if (!upkeep.gone()) counters_.upkeep_failures.add();
-        const bool desync = !upkeep.desync().empty();
-        if (desync) {
-            poison(backend, upkeep.desync());
-        } else {
-            close_backend(backend, upkeep.gone() ? "server_closed" : "upkeep_failed");
-        }
-        if (backend.has_session) {
-            desync ? refuse_promised(backend.session) : requeue(backend.session);
-        }
-        return;
-    }
-    Session* waiter = backend.has_session ? session(backend.session) : nullptr;
-    if (upkeep.state() == UpkeepState::refused) {
-        backend.has_session = false;
-        if (waiter != nullptr && waiter->waiting()) waiter->on_acquire_failed(upkeep.error());
-        make_available(backend);
-        return;
-    }
-    if (waiter != nullptr && waiter->waiting()) {
-        grants_.emplace_back(backend.session, &backend);
-        return;
-    }
-    backend.has_session = false;
-    if (quarantine(backend, upkeep)) return;
-    const bool was_reset = upkeep.goal() == core::UpkeepGoal::reset;
-    if (was_reset && audit_is_due(backend, upkeep.full())) return audit(backend);
-    make_available(backend);
 }
 
 }  // namespace schemux::daemon

@@ -18,10 +18,6 @@ namespace {
 
 /// Seconds until a server that does not answer a Terminate is cut off.
 constexpr int closing_ticks_max = 10;
-/// Seconds that a reset or a change of settings may take; temporary tables to drop take their time.
-constexpr int upkeep_ticks_max = 30;
-/// Seconds that a backend may need to show that it is there.
-constexpr int check_ticks_max = 3;
 /// Seconds until what runs behind a Terminate is cancelled: a pool has to serve others.
 constexpr int linger_ticks_max = 60;
 /// Seconds that a backend may need to come to rest, cancelled each second, before it is closed.
@@ -206,30 +202,6 @@ bool Worker::worn_out(const BackendConnection& backend) const {
     // Spread by up to a tenth, so that connections opened together do not end together.
     const auto lifetime = policy_->lifetime * (100 - backend.lifetime_jitter_percent) / 100;
     return context_.now - backend.state.opened > lifetime;
-}
-
-bool Worker::upkeep_is_late(BackendConnection& backend) {
-    const bool check = backend.upkeep->goal() == core::UpkeepGoal::check;
-    return ++backend.phase_ticks > (check ? check_ticks_max : upkeep_ticks_max);
-}
-
-/// It does not answer: nobody knows what became of it.
-void Worker::give_up_upkeep(BackendConnection& backend) {
-    if (backend.phase != BackendPhase::upkeep) return;
-    counters_.upkeep_failures.add();
-    const bool check = backend.upkeep->goal() == core::UpkeepGoal::check;
-    close_backend(backend, check ? "unreachable" : "upkeep_timeout");
-    if (check) close_silent(backend.state.idle_since);
-    if (backend.has_session) requeue(backend.session);
-}
-
-/// Where one could not be reached, the others that were silent as long need not be tried in turn.
-void Worker::close_silent(core::TimePoint since) {
-    std::vector<BackendConnection*> silent;
-    std::copy_if(idle_.begin(), idle_.end(), std::back_inserter(silent),
-                 [since](const auto* backend) { return backend->state.idle_since < since; });
-    for (BackendConnection* backend : silent)
-        close_backend(*backend, "unreachable");
 }
 
 /// Closes what is too old or has rested too long, and cuts off servers that do not end.

@@ -79,7 +79,7 @@ listen:
 http: { address: 127.0.0.2, port: 7003 }
 backend: { dsn: "postgresql://u@h/d", password_file: /etc/pw, on_connect: "SELECT 1" }
 pool: { max_connections: 7, min_connections: 2, mode: statement, acquire_timeout: 250ms,
-        health_check_after: 4s, paused: true,
+        health_check_after: 4s, paused: true, max_backend_memory: 3MiB, service_affinity: false,
         connect_timeout: 2s, idle_timeout: 3m, lifetime: 2h,
         statements_per_backend: 9, statement_memory_per_backend: 1MiB, rotate_backends: true }
 auth: { method: trust, users: [ { name: alice }, { name: bob, max_clients: 6 } ] }
@@ -115,6 +115,8 @@ drain_timeout: 0
     EXPECT_EQ(settings.pool.mode, PoolMode::statement);
     EXPECT_EQ(settings.pool.health_check_after, std::chrono::seconds(4));
     EXPECT_TRUE(settings.pool.paused);
+    EXPECT_EQ(settings.pool.max_backend_memory, 3145728U);
+    EXPECT_FALSE(settings.pool.service_affinity);
     EXPECT_EQ(settings.pool.max_connections, 7U);
     EXPECT_EQ(settings.pool.min_connections, 2U);
     EXPECT_EQ(settings.pool.acquire_timeout, std::chrono::milliseconds(250));

@@ -227,5 +227,37 @@ TEST(Upkeep, CheckFailsWithWhateverElseComes) {
     }
 }
 
+TEST(Upkeep, MeasureIsWhatPostgresTellsAtEveryCut) {
+    const std::string told =
+        row_description() + data_row("1234567") + command_complete("SELECT 1") + ready();
+    testing::for_each_split(told, [](const testing::Parts& parts) {
+        Bench bench;
+        have(bench.backend, unnamed_statement);
+        Upkeep upkeep = Upkeep::measure(bench.backend, bench.sent);
+        EXPECT_FALSE(bench.backend.statements.find(unnamed_statement).there);
+        for (const std::string_view part : parts)
+            bench.answer(upkeep, part);
+        EXPECT_EQ(upkeep.state(), UpkeepState::done);
+        EXPECT_EQ(upkeep.measured(), 1'234'567U);
+    });
+}
+
+TEST(Upkeep, MeasureThatIsRefusedLeavesTheBackendAsItWas) {
+    Bench bench;
+    Upkeep upkeep = Upkeep::measure(bench.backend, bench.sent);
+    EXPECT_EQ(bench.answer(upkeep, error("42501", "permission denied") + ready()),
+              UpkeepState::refused);
+    EXPECT_EQ(upkeep.error().sqlstate, "42501");
+}
+
+TEST(Upkeep, MeasureOfWhatIsNoNumberFails) {
+    for (const char* odd : {"", "12 MB", "-1", "99999999999999999999"}) {
+        Bench bench;
+        Upkeep upkeep = Upkeep::measure(bench.backend, bench.sent);
+        EXPECT_EQ(bench.answer(upkeep, row_description() + data_row(odd)), UpkeepState::failed)
+            << odd;
+    }
+}
+
 }  // namespace
 }  // namespace schemux::core

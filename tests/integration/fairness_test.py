@@ -95,6 +95,18 @@ class Fair(harness.Case):
                 self.assertLessEqual(held, 2)
         self.assertEqual(capped.errors, [])
 
+    def test_a_reload_changes_what_a_service_is_entitled_to(self):
+        schemux = self.start_schemux({"services": [{"name": "one", "pool": {"max": 1}}]})
+        first, second = self.wire("one", schemux), self.wire("one", schemux)
+        first.ask("BEGIN")
+        second.send(wire.query("SELECT 1"))
+        self.wait_until(lambda: schemux.metric("schemux_clients_waiting") == 1)
+        schemux.config["services"][0]["pool"] = {"max": 2}
+        schemux.write_config()
+        schemux.reload()
+        self.assertEqual(wire.rows_of(second.read_ready()), [["1"]])
+        first.ask("COMMIT")
+
     def test_a_full_queue_refuses_at_once(self):
         holders = [self.wire("greedy") for _ in range(4)]
         for holder in holders:

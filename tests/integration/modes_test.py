@@ -110,6 +110,61 @@ class HealthCheck(harness.Case):
             self.assertEqual(client.rows("SELECT pg_backend_pid()"), before)
 
 
+class Memory(harness.Case):
+    """No backend is as small as the bound here: each is closed when it is asked for the first time."""
+
+    config = {"pool": {"max_connections": 1, "audit_sample": 0, "max_backend_memory": "64KiB"}}
+
+    def pid(self, client):
+        return client.rows("SELECT pg_backend_pid()")[0][0]
+
+    def test_without_the_right_to_know_nothing_is_closed_and_it_is_said(self):
+        schemux = self.start_schemux(self.config)
+        client = self.wire(schemux=schemux)
+        before = self.pid(client)
+        self.wait_until(lambda: schemux.log_count("backend_memory_untold") == 1)
+        self.assertEqual([self.pid(client) for _ in range(3)], [before] * 3)
+        self.assertEqual(schemux.log_count("backend_memory_untold"), 1)
+        self.assertEqual(schemux.metric("schemux_backends_outgrown_total"), 0)
+
+    def test_what_has_grown_is_replaced(self):
+        self.postgres.run("GRANT pg_read_all_stats TO app")
+        self.addCleanup(self.postgres.run, "REVOKE pg_read_all_stats FROM app")
+        client = self.wire()
+        self.assertEqual(len({self.pid(client) for _ in range(5)}), 5)
+        self.assertGreaterEqual(self.schemux.metric("schemux_backends_outgrown_total"), 4)
+
+
+class Affinity(harness.Case):
+    config = {"pool": {"max_connections": 2, "audit_sample": 0}}
+
+    def pid(self, client):
+        return client.rows("SELECT pg_backend_pid()")[0][0]
+
+    def backends_of(self, schemux=None):
+        """pids for `orders`, before and after others had its backend and then the other one."""
+        users = self.wire("users", schemux)
+        users.ask("BEGIN")
+        orders = self.wire("orders", schemux)
+        orders.ask("BEGIN")
+        before = self.pid(orders)
+        users.ask("COMMIT")
+        orders.ask("COMMIT")
+        legacy = self.wire("legacy", schemux)
+        self.assertEqual(self.pid(legacy), before, "the last one to come back")
+        self.assertNotEqual(self.pid(users), before, "whose settings it has")
+        return before, self.pid(orders)
+
+    def test_a_service_goes_back_to_where_its_tables_are_known(self):
+        before, after = self.backends_of()
+        self.assertEqual(before, after)
+
+    def test_without_it_the_last_one_to_come_back_is_taken(self):
+        before, after = self.backends_of(self.start_schemux(
+            {"pool": {**self.config["pool"], "service_affinity": False}}))
+        self.assertNotEqual(before, after)
+
+
 if __name__ == "__main__":
     import unittest
     unittest.main()
