@@ -111,7 +111,7 @@ class HealthCheck(harness.Case):
 
 
 class Memory(harness.Case):
-    """No backend is as small as the bound here: each is closed when it is asked for the first time."""
+    """No backend is as small as the bound here: each is closed when it is first asked."""
 
     config = {"pool": {"max_connections": 1, "audit_sample": 0, "max_backend_memory": "64KiB"}}
 
