@@ -188,6 +188,13 @@ void add_process(std::vector<Option>& rows) {
                 .range(kib, 256 * mib)
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->limits.max_query_bytes; }),
+            row("limits.memory", OptionType::size,
+                "Memory that the process may have, as the kernel counts it; from 85 % on new "
+                "frontends and large texts are refused, from 95 % on those that take the most are "
+                "ended (53200). 0: any.")
+                .by_default("0")
+                .range(0, std::uint64_t{1024} * 1024 * mib)
+                .at([](const Scope& s) -> Field { return &s.settings->limits.memory; }),
             row("limits.max_clients", OptionType::integer, "Most frontends at a time.")
                 .by_default("10000")
                 .range(1, max_clients)

@@ -156,6 +156,7 @@ struct Log {
 
 struct Limits {
     std::uint64_t max_query_bytes = 1024 * 1024;
+    std::uint64_t memory = 0;  ///< bytes of the process; 0: any
     std::uint32_t max_clients = 10'000;
     std::uint32_t max_clients_per_user = 0;     ///< 0: any number
     std::uint32_t max_clients_per_address = 0;  ///< 0: any number

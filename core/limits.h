@@ -36,6 +36,11 @@ inline constexpr std::size_t description_max = 16'384;
 inline constexpr std::size_t client_statements_max = 65'536;
 inline constexpr std::size_t client_statement_bytes_max = 67'108'864;
 
+/// While the process nears limits.memory: the longest text that is held, and what a client's named
+/// statements may take. Most clients never need more.
+inline constexpr std::size_t short_text_max = 16'384;
+inline constexpr std::size_t short_statement_bytes_max = 65'536;
+
 /// Prepared statements that one text may speak of; each may have to be prepared again ahead of it.
 inline constexpr std::size_t names_in_text_max = 1'000;
 

@@ -37,6 +37,8 @@ std::string_view name_of(CloseReason reason) {
             return "settings_lost";
         case CloseReason::pin_refused:
             return "pin_refused";
+        case CloseReason::out_of_memory:
+            return "out_of_memory";
         case CloseReason::transaction_refused:
             return "transaction_refused";
         case CloseReason::notifications_lost:

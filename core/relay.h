@@ -52,6 +52,7 @@ struct WorkerContext {
     const StatementNamer* namer = nullptr;
     std::uint64_t last_version = 0;  ///< of a statement; the worker's number in the upper bits
     TimePoint now{};
+    bool memory_short = false;  ///< the process nears its bound: nothing large is kept
 
     /// After the outputs were flushed: nothing refers to the last batch any more.
     void settle() {
@@ -61,6 +62,9 @@ struct WorkerContext {
         backend_carry.settle(buffers);
     }
 };
+
+/// limits.memory is near.
+protocol::ErrorFields out_of_memory(protocol::Severity severity = protocol::Severity::error);
 
 /// A message of the extended protocol that is well-formed and fails.
 void append_failing_bind(std::string& out);
@@ -130,6 +134,9 @@ class Relay {
     Deadline deadline() const;
     /// It has not: tells the client, or ends it. Of a backend and a query the caller takes care.
     Step on_overdue(Overdue what);
+    /// About what is kept for the client, and can be had back by ending it.
+    std::size_t kept_bytes() const;
+    Step end_out_of_memory();
     const std::vector<std::string>& channels() const { return channels_.names(); }
     /// When the shared listener is to be told of them: the number that `on_subscribed` gets.
     std::optional<std::uint64_t> take_channels_moved();
@@ -343,6 +350,10 @@ class Relay {
     Deadline deadline_of_lease() const;
     TimePoint quiet_since() const { return std::max(heard_at_, query_began_); }
     Step end_late(const protocol::ErrorFields& error, CloseReason reason);
+
+    // relay_memory.cpp
+    std::size_t longest_text() const;
+    protocol::ErrorFields too_long(std::size_t bytes) const;
 
     // relay_diagnostics.cpp
     void emit_error(const protocol::ErrorFields& error);

@@ -305,7 +305,7 @@ StatementEffects Relay::effects_of(std::string_view text) const {
 }
 
 Take Relay::on_query(const MessageInHand& message) {
-    if (message.header.length > service_->max_query_bytes) return on_oversized(message);
+    if (message.header.length > longest_text()) return on_oversized(message);
     if (!message.complete()) {
         held_until_ = message.header.total_bytes();
         return Take::need_more;
@@ -385,12 +385,7 @@ Take Relay::on_oversized(const MessageInHand& message) {
     // Its first byte tells whether it is the unnamed statement's.
     if (type == FrontendMessage::parse && message.body().empty()) return Take::need_more;
     if (type == FrontendMessage::parse || service_->braces || service_->angles) {
-        ErrorFields error = make_error(sqlstate::program_limit_exceeded, "query is too long");
-        error.detail = "The message has " + std::to_string(message.header.length) +
-                       " bytes; limits.max_query_bytes is " +
-                       std::to_string(service_->max_query_bytes) + ".";
-        error.hint = "Raise limits.max_query_bytes, or send the data with COPY or parameters.";
-        return refuse(message, std::move(error));
+        return refuse(message, too_long(message.header.length));
     }
     if (phase_ == RelayPhase::idle) return acquire();
     backend_->taint.full_reset = true;

@@ -29,7 +29,7 @@ ErrorFields duplicate_statement(std::string_view name) {
 }  // namespace
 
 Take Relay::on_parse(const MessageInHand& message) {
-    if (message.header.length > service_->max_query_bytes) return on_oversized(message);
+    if (message.header.length > longest_text()) return on_oversized(message);
     if (!message.complete()) {
         held_until_ = message.header.total_bytes();
         return Take::need_more;
@@ -41,6 +41,8 @@ Take Relay::on_parse(const MessageInHand& message) {
         if (is_open(known)) return stall();
         if (known.statement) return refuse(message, duplicate_statement(parse->name));
         if (statements_.full()) return unready(message, Copy::no_more);
+        if (worker_.memory_short && statements_.named_bytes() >= limits::short_statement_bytes_max)
+            return refuse(message, out_of_memory());
     }
     if (must_wait_for_reading(parse->text)) return stall();
     // The text is looked at once, when there is a backend to tell which settings hold.

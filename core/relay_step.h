@@ -24,6 +24,7 @@ enum class CloseReason : std::uint8_t {
     notifications_lost,   ///< they could not be kept for it any longer, or not be told
     transaction_timeout,  ///< its transaction took too long
     idle_in_transaction,  ///< it left a transaction open for too long
+    out_of_memory,        ///< the process was, and it took the most
     client_idle,          ///< it wanted nothing for too long
 };
 

@@ -57,16 +57,6 @@ protocol::ErrorFields fatal(std::string_view code, std::string message) {
     return protocol::make_error(code, std::move(message), protocol::Severity::fatal);
 }
 
-core::FrontendLogin::Refuse too_many_clients(bool of_address) {
-    core::FrontendLogin::Refuse refuse;
-    refuse.error =
-        fatal(sqlstate::too_many_connections, of_address ? "too many connections from this address"
-                                                         : "sorry, too many clients already");
-    if (of_address) refuse.error.hint = "limits.max_clients_per_address sets how many.";
-    protocol::append_error(refuse.bytes, refuse.error);
-    return refuse;
-}
-
 /// What is counted as one address; empty for a unix socket.
 std::string host_bytes(const sockaddr_storage& from) {
     if (from.ss_family == AF_INET) {
@@ -213,8 +203,22 @@ asio::awaitable<void> Acceptor::accept_loop(std::shared_ptr<Listening> listening
     }
 }
 
+core::FrontendLogin::Refuse Acceptor::refusal(Room room) {
+    core::FrontendLogin::Refuse refuse;
+    refuse.error = fatal(sqlstate::too_many_connections, "sorry, too many clients already");
+    if (room == Room::none_for_address) {
+        refuse.error.message = "too many connections from this address";
+        refuse.error.hint = "limits.max_clients_per_address sets how many.";
+    }
+    if (room == Room::no_memory) refuse.error = core::out_of_memory(protocol::Severity::fatal);
+    protocol::append_error(refuse.bytes, refuse.error);
+    return refuse;
+}
+
 /// Takes its places among all clients and among those of its address, if there is room.
 Acceptor::Room Acceptor::enter(const std::string& host, ClientPlaces& places) {
+    if (shared_.memory.load(std::memory_order_relaxed) != MemoryState::enough)
+        return Room::no_memory;
     const std::shared_ptr<const Policy> policy = shared_.policy.get();
     if (!host.empty()) {
         auto place =
@@ -234,7 +238,7 @@ void Acceptor::hand_to_worker(int fd, int family, const std::string& host) {
     if (room != Room::enough && beyond_.fetch_add(1) >= beyond_max) {
         beyond_.fetch_sub(1);
         refused_.fetch_add(1, std::memory_order_relaxed);
-        const std::string bytes = too_many_clients(room == Room::none_for_address).bytes;
+        const std::string bytes = refusal(room).bytes;
         [[maybe_unused]] const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
         ::close(fd);
         return;
@@ -442,7 +446,7 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
             rest.remove_prefix(step.consumed);
             if (beyond && !heard_beyond(step.action)) {
                 refused_.fetch_add(1, std::memory_order_relaxed);
-                step.action = too_many_clients(room == Room::none_for_address);
+                step.action = refusal(room);
             }
             if (const auto* request = std::get_if<core::FrontendLogin::Cancel>(&step.action))
                 co_await cancel(*request, worker);

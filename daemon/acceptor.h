@@ -46,7 +46,7 @@ class Acceptor {
     using Protocol = boost::asio::generic::stream_protocol;
     struct Listening;
     /// Where there is none, it may only ask for a cancel.
-    enum class Room : std::uint8_t { enough, none, none_for_address };
+    enum class Room : std::uint8_t { enough, none, none_for_address, no_memory };
     enum class LoginState : std::uint8_t { needs_bytes, goes_on, admitted, over };
     /// What one step of a login sends, and where the login stands then.
     struct Answer {
@@ -63,6 +63,7 @@ class Acceptor {
     Answer act(const core::FrontendLogin::Action& action, const Policy& policy,
                Protocol::socket& socket, std::string_view rest, Worker& worker,
                ClientPlaces& places);
+    static core::FrontendLogin::Refuse refusal(Room room);
     Room enter(const std::string& host, ClientPlaces& places);
     void hand_to_worker(int fd, int family, const std::string& host);
 

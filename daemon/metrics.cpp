@@ -340,6 +340,9 @@ void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
     out.push_back(single("schemux_backends_outgrown_total",
                          "Backends closed since they took more than pool.max_backend_memory.",
                          MetricType::Counter, sum(&WorkerCounters::backends_outgrown)));
+    out.push_back(single("schemux_clients_shed_total",
+                         "Clients ended since the process was about to exceed limits.memory.",
+                         MetricType::Counter, sum(&WorkerCounters::clients_shed)));
     out.push_back(audit_findings(workers_));
     out.push_back(single("schemux_desync_total",
                          "Backends closed for answering what nobody asked; must stay 0.",
@@ -390,6 +393,9 @@ void Metrics::collect_process(std::vector<MetricFamily>& out) const {
                          MetricType::Counter, static_cast<double>(acceptor_.refused())));
     out.push_back(single("schemux_logins_in_progress", "Clients that have not logged in yet.",
                          MetricType::Gauge, acceptor_.logging_in()));
+    out.push_back(single("schemux_memory_short", "1 while large texts and new clients are refused.",
+                         MetricType::Gauge,
+                         shared_.memory.load() == MemoryState::enough ? 0.0 : 1.0));
     out.push_back(single("schemux_config_last_reload_successful",
                          "Whether the last reading of the configuration succeeded.",
                          MetricType::Gauge, reload_.successful ? 1 : 0));

@@ -22,17 +22,20 @@ const auto started = std::chrono::system_clock::now();
 
 }  // namespace
 
+std::uint64_t resident_bytes() {
+    std::ifstream statm("/proc/self/statm");
+    std::uint64_t pages = 0;
+    std::uint64_t resident_pages = 0;
+    if (!(statm >> pages >> resident_pages)) return 0;
+    return resident_pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
 ProcessStats read_process_stats() {
     ProcessStats stats;
     rusage usage{};
     ::getrusage(RUSAGE_SELF, &usage);
     stats.cpu_seconds = seconds(usage.ru_utime) + seconds(usage.ru_stime);
-    std::ifstream statm("/proc/self/statm");
-    double pages = 0;
-    double resident_pages = 0;
-    if (statm >> pages >> resident_pages) {
-        stats.resident_bytes = resident_pages * static_cast<double>(::sysconf(_SC_PAGESIZE));
-    }
+    stats.resident_bytes = static_cast<double>(resident_bytes());
     std::error_code ignored;
     const std::filesystem::directory_iterator fds("/proc/self/fd", ignored);
     if (!ignored) {

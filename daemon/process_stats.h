@@ -1,6 +1,8 @@
 // What the kernel says about this process, for the process_* metrics.
 #pragma once
 
+#include <cstdint>
+
 namespace schemux::daemon {
 
 struct ProcessStats {
@@ -12,5 +14,7 @@ struct ProcessStats {
 };
 
 ProcessStats read_process_stats();
+/// Of the above the one that is asked for often.
+std::uint64_t resident_bytes();
 
 }  // namespace schemux::daemon

@@ -51,6 +51,7 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
         worker->set_peers(workers);
     connector_->set_workers(workers);
     acceptor_ = std::make_unique<Acceptor>(io_, shared_, workers);
+    memory_guard_ = std::make_unique<MemoryGuard>(io_, shared_, workers);
     metrics_ = std::make_unique<Metrics>(shared_, *acceptor_, *connector_, *listener_,
                                          std::vector<const Worker*>(workers.begin(), workers.end()),
                                          services_, reload_state_);
@@ -77,6 +78,7 @@ std::optional<std::string> Server::start() {
     connector_->wake_connector();
     acceptor_->start();
     acceptor_->derive_keys_ahead(credentials_);
+    memory_guard_->set_limit(settings_.limits.memory);
     return {};
 }
 
@@ -164,6 +166,7 @@ void Server::check_drained() {
 
 void Server::finish() {
     acceptor_->stop();
+    memory_guard_->stop();
     connector_->stop();
     if (http_) http_->stop();
     if (signals_) signals_->cancel();
@@ -227,6 +230,7 @@ void Server::on_reload() {
     set_log_level(make_log_level(fresh.log.level));
     settings_ = std::move(fresh);
     apply_pool();
+    memory_guard_->set_limit(settings_.limits.memory);
     connector_->wake_connector();
     for (const auto& worker : workers_)
         worker->post_give_up_idle();

@@ -7,6 +7,7 @@
 #include "daemon/connector.h"
 #include "daemon/http_server.h"
 #include "daemon/loading.h"
+#include "daemon/memory_guard.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
 #include "daemon/shared_listener.h"
@@ -70,6 +71,7 @@ class Server {
     Notifier notifier_;
     boost::asio::steady_timer timer_;
     std::chrono::steady_clock::time_point drain_deadline_{};
+    std::unique_ptr<MemoryGuard> memory_guard_;
     bool paused_ = false;  ///< by SIGUSR1
     unsigned stops_ = 0;
 };

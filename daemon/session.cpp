@@ -164,6 +164,15 @@ void Session::on_deadline() {
     }
 }
 
+std::size_t Session::kept_bytes() const {
+    if (closed()) return 0;
+    return relay_->kept_bytes() + worker_.engine().queued_bytes(*stream_);
+}
+
+void Session::end_out_of_memory() {
+    perform(relay_->end_out_of_memory());
+}
+
 void Session::on_backend_drained() {
     apply_backpressure();
 }

@@ -57,6 +57,9 @@ class Session final : public StreamHandler {
     void begin_reading(core::TimePoint now);
     /// It does not read: as one that has gone.
     void end_stalled();
+    /// About what is kept for it here, and what waits for it to read.
+    std::size_t kept_bytes() const;
+    void end_out_of_memory();
     /// The backend's socket has taken everything.
     void on_backend_drained();
 

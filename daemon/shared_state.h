@@ -164,6 +164,13 @@ class LastFailure {
     std::string text_;
 };
 
+/// How near the process is to limits.memory.
+enum class MemoryState : std::uint8_t {
+    enough,
+    scarce,  ///< nobody new comes in, and nothing large is kept
+    out,     ///< clients are ended
+};
+
 struct SharedState {
     SharedState(std::uint32_t max_connections, std::uint32_t workers)
         : pool(max_connections, workers) {}
@@ -178,6 +185,7 @@ struct SharedState {
     const MockSecret mock_secret;
     /// Client connections from accept to their end, for limits.max_clients.
     std::atomic<std::uint32_t> connections{0};
+    std::atomic<MemoryState> memory{MemoryState::enough};
     /// Counts what makes all backends unfit that there are: another dsn, another primary, a pause.
     /// Those of an older one are closed at their release.
     std::atomic<std::uint64_t> backend_epoch{0};

@@ -17,6 +17,8 @@ constexpr auto tick_length = std::chrono::milliseconds(100);
 constexpr std::uint32_t ticks_per_second = 10;
 /// Until who is late is looked at again: a query may not end with its first cancel.
 constexpr auto retry_length = std::chrono::milliseconds(1'000);
+/// Nothing is won by ending who takes less.
+constexpr std::size_t worth_shedding_bytes = 65'536;
 constexpr auto paused_wait_max = std::chrono::hours(core::limits::paused_wait_hours_max);
 constexpr std::uint64_t version_bits = 48;  ///< of unnamed statements; the rest names the worker
 
@@ -117,6 +119,27 @@ void Worker::post_give_up_idle() {
     run([this] { seek_idle(); });
 }
 
+void Worker::post_shed() {
+    run([this] { shed(); });
+}
+
+/// One at a time: the next look tells whether that was enough.
+void Worker::shed() {
+    Session* largest = nullptr;
+    std::size_t most = worth_shedding_bytes;
+    sessions_.for_each([&](Session& session) {
+        const std::size_t bytes = session.kept_bytes();
+        if (bytes <= most) return;
+        largest = &session;
+        most = bytes;
+    });
+    if (largest == nullptr) return;
+    counters_.clients_shed.add();
+    log_event(LogLevel::warning, "client_shed",
+              {{"service", largest->service_name()}, {"kept_bytes", most}});
+    largest->end_out_of_memory();
+}
+
 core::ServiceCounters& Worker::counters_for(std::size_t service_index) {
     if (service_index >= service_counters_.size() || !service_counters_[service_index]) {
         const std::lock_guard lock(service_counters_mutex_);
@@ -213,6 +236,7 @@ void Worker::schedule_tick() {
 
 void Worker::tick() {
     context_.now = std::chrono::steady_clock::now();
+    context_.memory_short = shared_.memory.load(std::memory_order_relaxed) != MemoryState::enough;
     look_at_deadlines();
     look_at_pins();
     charge_uses();

@@ -66,6 +66,7 @@ struct WorkerCounters {
     std::array<core::Counter, core::audit_kind_count> audit_findings;
     core::Counter migrations;
     core::Counter backends_outgrown;
+    core::Counter clients_shed;
     core::Counter backends_leased;  ///< gauge
     core::Counter backends_upkeep;  ///< gauge
 };
@@ -105,6 +106,8 @@ class Worker {
                            std::shared_ptr<const std::string> message);
     void post_missed(core::SessionId id);
     void post_give_up_idle();
+    /// Ends the client that takes the most memory.
+    void post_shed();
     std::uint32_t session_count() const { return session_count_.load(std::memory_order_relaxed); }
     const WorkerCounters& counters() const { return counters_; }
     /// Calls `visit(service index, counters)` for every service this worker has served.
@@ -152,6 +155,7 @@ class Worker {
     void watch_pin(Session& session);
     void look_at_pins();
     void look_at_unread();
+    void shed();
     core::ServiceCounters& counters_for(std::size_t service_index);
     void run(std::function<void()> work);
 

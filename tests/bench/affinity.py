@@ -2,7 +2,8 @@
 # What PostgreSQL's backends remember of many schemas: memory of a pool of 20 after queries of 100
 # services, each with tables of its own, with pool.service_affinity and without it, and the time of
 # a query meanwhile.
-#   /usr/bin/python3 tests/bench/affinity.py --schemux build/release/schemux [--schemas 100] [--queries 8000]
+#   /usr/bin/python3 tests/bench/affinity.py --schemux build/release/schemux [--schemas 100]
+#       [--queries 8000]
 # Exits 0 whatever the figures are.
 
 import argparse

@@ -98,7 +98,7 @@ services:
   - { name: two, search_path: [] }
 workers: 64
 log: { format: json, level: debug }
-limits: { max_query_bytes: 64KiB, max_clients: 50, max_clients_per_user: 8,
+limits: { max_query_bytes: 64KiB, memory: 1GiB, max_clients: 50, max_clients_per_user: 8,
           max_clients_per_address: 7, login_timeout: 1s }
 drain_timeout: 0
 )");
@@ -135,6 +135,7 @@ drain_timeout: 0
     EXPECT_EQ(settings.log.level, LogLevel::debug);
     EXPECT_EQ(settings.limits.max_query_bytes, 65536U);
     EXPECT_EQ(settings.limits.max_clients, 50U);
+    EXPECT_EQ(settings.limits.memory, 1073741824U);
     EXPECT_EQ(settings.limits.max_clients_per_user, 8U);
     EXPECT_EQ(settings.limits.max_clients_per_address, 7U);
     EXPECT_EQ(settings.limits.login_timeout, std::chrono::seconds(1));

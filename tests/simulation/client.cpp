@@ -195,6 +195,7 @@ void Client::on_closed(CloseReason reason) {
         case CloseReason::settings_lost:
         case CloseReason::pin_refused:
         case CloseReason::transaction_refused:
+        case CloseReason::out_of_memory:
         case CloseReason::pin_expired:
         case CloseReason::idle_in_transaction:
         case CloseReason::client_idle:
