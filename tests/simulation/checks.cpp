@@ -107,10 +107,13 @@ void World::check_shares() {
             if (mail.ticket && mail.carries_backend) ++uses[mail.ticket->share];
         }
     }
-    for (const auto& [service, cap] : caps_) {
-        const core::Share& share = *service->share;
+    for (Entitled& entitled : entitled_) {
+        const core::Share& share = *entitled.service->share;
         demand(share.uses() == uses[&share], "the uses of a service are counted");
-        demand(share.uses() <= cap, "no service has more than its cap");
+        demand(share.uses() <= entitled.policy.cap, "no service has more than its cap");
+        if (!entitled.policy.paused) continue;
+        demand(share.uses() <= entitled.uses_at_pause, "nobody begins anything in a pause");
+        entitled.uses_at_pause = share.uses();
     }
 }
 

@@ -277,6 +277,24 @@ bool World::bound_moves() {
     return note("bound moves", bound);
 }
 
+bool World::service_pauses() {
+    const std::size_t at = choice_.below(entitled_.size());
+    const bool paused = !entitled_[at].policy.paused;
+    pause(at, paused);
+    return note("service pauses", at, paused ? 1 : 0);
+}
+
+void World::pause(std::size_t service, bool paused) {
+    Entitled& entitled = entitled_[service];
+    core::Share& share = *entitled.service->share;
+    entitled.policy.paused = paused;
+    entitled.uses_at_pause = share.uses();
+    shared_->pool.configure({{&share, entitled.policy}}, shared_->now.time_since_epoch());
+    shared_->connector_woken = true;
+    for (const auto& worker : workers_)
+        worker->post_give_up_idle();
+}
+
 bool World::reload() {
     ++shared_->epoch;
     return note("reload", shared_->epoch);
@@ -350,6 +368,8 @@ bool World::everybody_finishes() {
 
 void World::settle() {
     control_->clear_weather();
+    for (std::size_t at = 0; at < entitled_.size(); ++at)
+        pause(at, false);
     for (const auto& server : control_->servers()) {
         if (server->hung()) server->die(Death::reset);
     }

@@ -148,7 +148,19 @@ void Worker::look_at_deadlines() {
     }
 }
 
+/// Whose service was paused has its whole time again from then on.
+bool Worker::waits_on(Session& waiter) {
+    const core::Share& share = *waiter.relay().service().share;
+    const core::TimePoint resumed{share.resumed()};
+    const bool lately = share.resumed().count() > 0 &&
+                        context_.now - resumed < waiter.relay().service().acquire_timeout;
+    if (!share.paused() && !lately) return false;
+    waiter.relay().wait_on(share.paused() ? context_.now : resumed);
+    return true;
+}
+
 void Worker::refuse_waiter(Session& waiter) {
+    if (!waiter.relay().awaits_pin() && waits_on(waiter)) return;
     stop_waiting(waiter);
     waiter.on_acquire_failed(
         waiter.relay().awaits_pin()

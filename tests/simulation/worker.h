@@ -196,6 +196,7 @@ class Worker {
     bool enqueue(Session& session);
     void publish_idle();
     void look_at_deadlines();
+    bool waits_on(Session& waiter);
     void refuse_waiter(Session& waiter);
     void look_at_pins();
     void recycle_idle();

@@ -70,7 +70,7 @@ core::Label make_label(Choice& choice) {
 
 }  // namespace
 
-const std::array<World::Event, 23> World::events_{{
+const std::array<World::Event, 24> World::events_{{
     {"client joins", 8, &World::client_joins},
     {"client speaks", 110, &World::client_speaks},
     {"client reads", 30, &World::client_reads},
@@ -93,6 +93,7 @@ const std::array<World::Event, 23> World::events_{{
     {"server dies", 4, &World::server_dies},
     {"much time passes", 4, &World::much_time_passes},
     {"bound moves", 2, &World::bound_moves},
+    {"service pauses", 3, &World::service_pauses},
     {"reload", 1, &World::reload},
     {"drain", 100, &World::drain},
 }};
@@ -118,7 +119,7 @@ void World::build() {
         const core::SharePolicy policy = make_share(choice_);
         shared_->pool.configure({{services_.back()->share.get(), policy}},
                                 shared_->now.time_since_epoch());
-        caps_.emplace_back(services_.back().get(), policy.cap);
+        entitled_.push_back({services_.back().get(), policy});
     }
     std::vector<Worker*> peers;
     for (std::uint32_t i = 0; i < workers; ++i)

@@ -65,7 +65,7 @@ class World {
         unsigned weight;
         bool (World::*run)();
     };
-    static const std::array<Event, 23> events_;
+    static const std::array<Event, 24> events_;
 
     void build();
     bool step();
@@ -95,6 +95,8 @@ class World {
     bool much_time_passes();
     bool tick_comes();
     bool bound_moves();
+    bool service_pauses();
+    void pause(std::size_t service, bool paused);
     bool reload();
     bool drain();
 
@@ -120,13 +122,19 @@ class World {
     std::uint64_t seed_;
     Choice choice_;
     std::vector<std::shared_ptr<const core::Service>> services_;
-    std::vector<std::pair<const core::Service*, std::uint32_t>> caps_;  ///< of their uses
+    /// What each is entitled to, and how many backends it had when it was paused.
+    struct Entitled {
+        const core::Service* service = nullptr;
+        core::SharePolicy policy;
+        std::uint32_t uses_at_pause = 0;
+    };
+    std::vector<Entitled> entitled_;
     std::unique_ptr<Shared> shared_;
     std::vector<std::unique_ptr<Client>> clients_;
     std::vector<Session*> sessions_;  ///< of the clients
     std::vector<std::unique_ptr<Worker>> workers_;
     std::unique_ptr<Control> control_;
-    std::array<unsigned, 23> weights_{};
+    std::array<unsigned, 24> weights_{};
     std::vector<Line> trace_;
     std::size_t grain_ = 0;  ///< how bytes are split
     std::uint32_t open_before_ = 0;
