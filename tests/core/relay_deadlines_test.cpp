@@ -57,6 +57,30 @@ TEST(RelayDeadlines, AQueryIsToBeCancelledUntilItEnds) {
     script.check_whole();
 }
 
+TEST(RelayDeadlines, AQueryIsCancelledOnceASecond) {
+    Script script(limited({.query = 100ms}));
+    script.frontend(query("select 1"))
+        .whatever_backend_got()
+        .that(after(100ms, Overdue::query))
+        .that(after(999ms, Overdue::nothing))
+        .that(after(1ms, Overdue::query))
+        .that(after(900ms, Overdue::nothing));
+    script.check_whole();
+}
+
+TEST(RelayDeadlines, WhoseQueryDoesNotHeedItsCancelIsEnded) {
+    Script script(limited({.query = 100ms}));
+    script.frontend(query("select 1"))
+        .whatever_backend_got()
+        .that(after(100ms, Overdue::query))
+        .that(after(9'900ms, Overdue::query))
+        .that(after(100ms, Overdue::unheeded, CloseReason::query_timeout))
+        .that([](World& world) {
+            EXPECT_NE(last_words(world).find("query timeout"), std::string::npos);
+        });
+    script.check_whole();
+}
+
 TEST(RelayDeadlines, EachQueryOfAPipelineHasItsOwnTime) {
     Script script(limited({.query = 100ms}));
     script.frontend(query("select 1") + query("select 2"))

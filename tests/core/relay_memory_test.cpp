@@ -1,5 +1,6 @@
-// While the process nears its bound: what is refused, and that a client of the usual size goes on.
-#include "core/limits.h"
+// What the data plane costs in memory: in steady state, nothing is allocated per message.
+
+#include "tests/support/counting_new.h"
 #include "tests/support/relay_script.h"
 
 #include <gtest/gtest.h>
@@ -8,78 +9,90 @@ namespace schemux::core::relay_script {
 namespace {
 
 const std::string none = command_complete("SELECT 0");
-const std::string refused =
-    own_error("53200", "out of memory", "schemux nears limits.memory.",
-              "Try again later; raise limits.memory, or bound what clients take.");
 
-std::string text_of(std::size_t bytes) {
-    return "select '" + std::string(bytes, 'x') + "'";
+/// A client and a backend without anything around them that could allocate.
+struct Bench {
+    Bench() {
+        context.namer = &namer;
+        relay.start(&welcome);
+        context.settle();
+        // A worker has had a busy connection before.
+        context.buffers.give(std::string(4096, 'x'));
+        context.buffers.give(std::string(4096, 'x'));
+    }
+
+    Step settle(Step step) {
+        while (step.next == Next::acquire || step.next == Next::release) {
+            context.settle();
+            step = step.next == Next::acquire ? relay.on_granted(backend) : relay.resume();
+        }
+        context.settle();
+        return step;
+    }
+    void round(const std::string& asked, const std::string& answered) {
+        settle(relay.on_frontend_bytes(asked));
+        settle(relay.on_backend_bytes(answered));
+    }
+
+    WorkerContext context;
+    StatementNamer namer;
+    ServiceCounters counters;
+    Settings welcome;
+    Backend backend;
+    Relay relay{context, std::make_shared<const Service>(), counters, {}, {1, "key", "p"}};
+};
+
+TEST(RelayMemory, SimpleQueriesAllocateNothing) {
+    Bench bench;
+    const std::string asked = query("select a, b from t where c = 17");
+    const std::string answered = one_row("1") + ready();
+    for (int i = 0; i < 100; ++i)
+        bench.round(asked, answered);
+    const std::size_t before = testing::allocations();
+    for (int i = 0; i < 10'000; ++i)
+        bench.round(asked, answered);
+    EXPECT_EQ(testing::allocations() - before, 0U);
+    EXPECT_EQ(bench.relay.phase(), RelayPhase::idle);
 }
 
-void run_short(World& world) {
-    world.context().memory_short = true;
+TEST(RelayMemory, RewrittenQueriesAllocateNothing) {
+    Bench bench;
+    const std::string asked = query("select a, b from {{tables.t}} where c = 17");
+    const std::string answered = one_row("1") + ready();
+    for (int i = 0; i < 100; ++i)
+        bench.round(asked, answered);
+    const std::size_t before = testing::allocations();
+    for (int i = 0; i < 10'000; ++i)
+        bench.round(asked, answered);
+    EXPECT_EQ(testing::allocations() - before, 0U);
 }
 
-TEST(RelayMemory, LargeTextsAreRefusedAndSmallOnesRun) {
-    Script script;
-    script.that(run_short)
-        .frontend(query(text_of(limits::short_text_max)))
-        .frontend_gets(refused + ready())
-        .frontend(query(text_of(limits::short_text_max / 2)))
-        .whatever_backend_got()
-        .backend(none + ready())
-        .frontend_gets(none + ready());
-    script.check_whole();
+TEST(RelayMemory, NamedStatementsAllocateNothing) {
+    Bench bench;
+    bench.round(parse("s1", "select a from t where b = $1") + sync(), parse_complete() + ready());
+    const std::string asked = bind("", "s1") + execute() + sync();
+    const std::string answered = bind_complete() + data_row("1") + none + ready();
+    for (int i = 0; i < 100; ++i)
+        bench.round(asked, answered);
+    const std::size_t before = testing::allocations();
+    for (int i = 0; i < 10'000; ++i)
+        bench.round(asked, answered);
+    EXPECT_EQ(testing::allocations() - before, 0U);
+    EXPECT_EQ(bench.relay.phase(), RelayPhase::idle);
 }
 
-TEST(RelayMemory, WithEnoughOfItTheyRun) {
-    Script script;
-    script.frontend(query(text_of(limits::short_text_max)))
-        .whatever_backend_got()
-        .backend(none + ready())
-        .frontend_gets(none + ready());
-    script.check_whole();
-}
-
-TEST(RelayMemory, ATextThatIsTooLongInAnyCaseIsToldSo) {
-    Scene scene;
-    scene.service.max_query_bytes = 20'000;
-    Script script(scene);
-    script.that(run_short)
-        .frontend(query(text_of(20'000)))
-        .frontend_gets(own_error("54000", "query is too long",
-                                 "The message has 20014 bytes; limits.max_query_bytes is 20000.",
-                                 "Raise limits.max_query_bytes, or send the data with COPY or "
-                                 "parameters.") +
-                       ready());
-    script.check_whole();
-}
-
-TEST(RelayMemory, WhoHasMuchMayNameNoMoreStatements) {
-    const std::string large = parse("a", text_of(limits::short_statement_bytes_max)) + sync();
-    Script script;
-    script.frontend(large)
-        .whatever_backend_got()
-        .backend(parse_complete() + ready())
-        .frontend_gets(parse_complete() + ready())
-        .that(run_short)
-        .frontend(parse("b", "select 1") + sync())
-        .frontend_gets(refused + ready())
-        .client(2)
-        .frontend(parse("b", "select 1") + sync())
-        .whatever_backend_got()
-        .backend(parse_complete() + ready())
-        .frontend_gets(parse_complete() + ready());
-    script.check_whole();
-}
-
-TEST(RelayMemory, WhoTakesTheMostIsToldWhyItEnds) {
-    Script script;
-    script.that([](World& world) {
-        Relay& relay = *world.client(0).relay;
-        EXPECT_EQ(relay.end_out_of_memory(), (Step{Next::close, CloseReason::out_of_memory}));
-    });
-    script.check_whole();
+TEST(RelayMemory, UnnamedStatementsAllocateNothing) {
+    Bench bench;
+    const std::string asked =
+        parse("", "select a from t where b = 1") + bind("", "") + execute() + sync();
+    const std::string answered =
+        parse_complete() + bind_complete() + data_row("1") + none + ready();
+    for (int i = 0; i < 100; ++i)
+        bench.round(asked, answered);
+    const std::size_t before = testing::allocations();
+    for (int i = 0; i < 10'000; ++i)
+        bench.round(asked, answered);
+    EXPECT_EQ(testing::allocations() - before, 0U);
 }
 
 }  // namespace
