@@ -45,6 +45,8 @@ std::string_view name_of(CloseReason reason) {
             return "notifications_lost";
         case CloseReason::pin_expired:
             return "pin_expired";
+        case CloseReason::query_timeout:
+            return "query_timeout";
         case CloseReason::transaction_timeout:
             return "transaction_timeout";
         case CloseReason::idle_in_transaction:

@@ -348,6 +348,7 @@ class Relay {
 
     // relay_deadlines.cpp
     Deadline deadline_of_lease() const;
+    Deadline query_deadline() const;
     TimePoint quiet_since() const { return std::max(heard_at_, query_began_); }
     Step end_late(const protocol::ErrorFields& error, CloseReason reason);
 
@@ -476,6 +477,9 @@ class Relay {
     TimePoint lease_began_{};
     std::uint64_t requests_before_ = 0;  ///< of the backend, when the lease began
     TimePoint query_began_{};
+    TimePoint late_query_ =
+        TimePoint::min();  ///< when that one began which was cancelled for its time
+    TimePoint cancel_again_{};
 };
 
 }  // namespace schemux::core

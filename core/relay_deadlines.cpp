@@ -15,12 +15,19 @@ using protocol::TransactionStatus;
 
 namespace {
 
+constexpr auto cancel_interval = std::chrono::seconds(1);
+/// How long a query may go on that is cancelled.
+constexpr auto cancels_unheeded = std::chrono::seconds(10);
+
 /// The earlier one of some.
 class Earliest {
   public:
     void add(Overdue what, TimePoint since, std::chrono::milliseconds limit) {
         if (limit.count() == 0 || since + limit >= first_.when) return;
         first_ = {since + limit, what};
+    }
+    void add(const Deadline& other) {
+        if (other.when < first_.when) first_ = other;
     }
     Deadline value() const { return first_; }
 
@@ -65,7 +72,7 @@ Deadline Relay::deadline_of_lease() const {
     const bool rests = at_rest() && held_.empty() && stream_.body_left == 0;
     if (terminated_) return {};
     if (pinned_.any() && rests) earliest.add(Overdue::pin, pinned_since_, service_->pin_timeout);
-    if (runs) earliest.add(Overdue::query, query_began_, limits.query);
+    if (runs && limits.query.count() > 0) earliest.add(query_deadline());
     if (runs || open) {
         earliest.add(Overdue::transaction, open ? transaction_began_ : query_began_,
                      limits.transaction);
@@ -77,13 +84,34 @@ Deadline Relay::deadline_of_lease() const {
     return earliest.value();
 }
 
+/// It is cancelled each second. Where that has no effect PostgreSQL cannot be reached, or its
+/// client does not read what it tells.
+Deadline Relay::query_deadline() const {
+    const TimePoint late = query_began_ + service_->time_limits.query;
+    const TimePoint unheeded = late + cancels_unheeded;
+    if (worker_.now >= unheeded) return {unheeded, Overdue::unheeded};
+    const bool cancelled = late_query_ == query_began_;
+    return {cancelled ? std::min(cancel_again_, unheeded) : late, Overdue::query};
+}
+
 Step Relay::on_overdue(Overdue what) {
     const TimeLimits& limits = service_->time_limits;
     switch (what) {
         case Overdue::nothing:
         case Overdue::backend:
-        case Overdue::query:
             return {};
+        case Overdue::query:
+            late_query_ = query_began_;
+            cancel_again_ = worker_.now + cancel_interval;
+            return {};
+        case Overdue::unheeded: {
+            ErrorFields error =
+                make_error(sqlstate::query_canceled, "terminating connection due to query timeout",
+                           Severity::fatal);
+            error.detail = "The query was cancelled, and did not end.";
+            error.hint = limit_hint("pool.query_timeout", *service_, limits.query);
+            return end_late(error, CloseReason::query_timeout);
+        }
         case Overdue::notice: {
             wait_noticed_ = true;
             ErrorFields notice =

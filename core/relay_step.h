@@ -22,6 +22,7 @@ enum class CloseReason : std::uint8_t {
     transaction_refused,  ///< it began one in statement mode, unseen
     pin_expired,          ///< it kept a backend for too long
     notifications_lost,   ///< they could not be kept for it any longer, or not be told
+    query_timeout,        ///< its query took too long, and could not be cancelled
     transaction_timeout,  ///< its transaction took too long
     idle_in_transaction,  ///< it left a transaction open for too long
     out_of_memory,        ///< the process was, and it took the most
@@ -65,7 +66,8 @@ enum class Overdue : std::uint8_t {
     backend,              ///< it waits for one: refuse it
     notice,               ///< the same, and it is to be told that it waits
     pin,                  ///< it keeps a backend for too long
-    query,                ///< cancel it; asked for again until it has ended
+    query,                ///< cancel it; asked for again each second
+    unheeded,             ///< it does not end in spite of that: end the client
     transaction,          ///< end the client
     idle_in_transaction,  ///< end the client
     client,               ///< end the client

@@ -221,11 +221,12 @@ void Connector::on_failure(const Failure& failure) {
             workers_[ticket.worker]->post_failure(ticket, failure.error);
         }
     }
+    // Another attempt of the same moment has failed already: one wait for all.
+    if (std::exchange(backing_off_, true)) return;
     const unsigned doublings = std::min(failures_in_a_row_++, 6U);
     const auto base = std::min(backoff_first * (1U << doublings), backoff_longest);
     std::uint8_t random = 0;
     protocol::random_bytes(&random, sizeof random);
-    backing_off_ = true;
     backoff_.expires_after(base * (200 + random % 100) / 250);
     backoff_.async_wait([this](const boost::system::error_code& error) {
         backing_off_ = false;

@@ -153,8 +153,10 @@ void Session::on_deadline() {
         case core::Overdue::backend:
             return worker_.refuse_waiter(*this);
         case core::Overdue::query:
+            relay_->on_overdue(due.what);
             if (on_cancel()) relay_->counters().query_timeouts.add();
             return;
+        case core::Overdue::unheeded:
         case core::Overdue::notice:
         case core::Overdue::pin:
         case core::Overdue::transaction:

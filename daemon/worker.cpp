@@ -15,7 +15,7 @@ namespace {
 
 constexpr auto tick_length = std::chrono::milliseconds(100);
 constexpr std::uint32_t ticks_per_second = 10;
-/// Until who is late is looked at again: a query may not end with its first cancel.
+/// Until who is late in spite of what was done is looked at again.
 constexpr auto retry_length = std::chrono::milliseconds(1'000);
 /// Nothing is won by ending who takes less.
 constexpr std::size_t worth_shedding_bytes = 65'536;
@@ -376,11 +376,17 @@ bool Worker::waits_on(Session& waiter) {
 
 void Worker::refuse_waiter(Session& waiter) {
     if (!waiter.relay().awaits_pin() && waits_on(waiter)) return;
+    const bool promised = waiter.ticket.generation == 0;
     stop_waiting(waiter);
     if (waiter.relay().awaits_pin()) return waiter.on_acquire_failed(waiter.relay().pin_refusal());
     protocol::ErrorFields error;
     const std::string failure = shared_.last_failure.get();
-    if (failure.empty()) {
+    if (promised) {
+        error.sqlstate = protocol::sqlstate::connection_failure;
+        error.message = "PostgreSQL does not answer";
+        error.detail = "A connection to it was to be made ready for this client.";
+        error.hint = "Nothing of the client's was sent; it may try again.";
+    } else if (failure.empty()) {
         const auto waited = std::chrono::duration<double>(waiter.relay().service().acquire_timeout);
         error.sqlstate = protocol::sqlstate::too_many_connections;
         error.message = "no connection to PostgreSQL became free in time";

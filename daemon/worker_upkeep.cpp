@@ -18,8 +18,8 @@ namespace {
 
 /// Seconds that a reset or a change of settings may take; temporary tables to drop take their time.
 constexpr int upkeep_ticks_max = 30;
-/// Seconds that a backend may need to show that it is there.
-constexpr int check_ticks_max = 3;
+/// Seconds that it may need for what a client waits for: it may be gone without a word.
+constexpr int before_lease_ticks_max = 3;
 /// A backend that grew is found out in this time.
 constexpr auto measure_interval = std::chrono::seconds(30);
 /// Where PostgreSQL does not tell it is asked again, lest a GRANT needed a restart.
@@ -86,17 +86,17 @@ void Worker::finish_upkeep(BackendConnection& backend) {
 }
 
 bool Worker::upkeep_is_late(BackendConnection& backend) {
-    const bool check = backend.upkeep->goal() == core::UpkeepGoal::check;
-    return ++backend.phase_ticks > (check ? check_ticks_max : upkeep_ticks_max);
+    const int most = backend.upkeep->before_lease() ? before_lease_ticks_max : upkeep_ticks_max;
+    return ++backend.phase_ticks > most;
 }
 
 /// It does not answer: nobody knows what became of it.
 void Worker::give_up_upkeep(BackendConnection& backend) {
     if (backend.phase != BackendPhase::upkeep) return;
     counters_.upkeep_failures.add();
-    const bool check = backend.upkeep->goal() == core::UpkeepGoal::check;
-    close_backend(backend, check ? "unreachable" : "upkeep_timeout");
-    if (check) close_silent(backend.state.idle_since);
+    const bool unreachable = backend.upkeep->before_lease();
+    close_backend(backend, unreachable ? "unreachable" : "upkeep_timeout");
+    if (unreachable) close_silent(backend.state.idle_since);
     if (backend.has_session) requeue(backend.session);
 }
 

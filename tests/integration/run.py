@@ -35,10 +35,11 @@ MODULES = ["startup_test", "auth_test", "psql_test", "isolation_test", "settings
            "protocol_test", "gone_test", "stall_test", "psycopg3_test", "psycopg2_test",
            "asyncpg_test", "pools_test", "session_test", "pgbench_test", "http_test",
            "config_test", "dev_test", "ownership_test", "failure_test", "fairness_test",
-           "timeouts_test", "failover_test", "pause_test", "limits_test", "memory_test",
+           "timeouts_test", "severed_test", "outage_test", "chaos_test", "failover_test",
+           "pause_test", "limits_test", "memory_test",
            "modes_test", "hostile_server_test", "edges_test", "jdbc_test", "node_test"]
 NOT_IN_SMOKE = {"jdbc_test", "node_test", "failure_test", "psycopg2_test", "pools_test",
-                "memory_test"}
+                "memory_test", "outage_test"}
 # A test that takes longer hangs: harness.Watchdog ends its schemux.
 TEST_SECONDS_MAX = 200
 

@@ -134,9 +134,11 @@ void Worker::look_at_deadlines() {
                 refuse_waiter(session);
                 break;
             case core::Overdue::query:
+                session.relay().on_overdue(deadline.what);
                 session.client().on_cancel_asked();
                 session.on_cancel();
                 break;
+            case core::Overdue::unheeded:
             case core::Overdue::notice:
             case core::Overdue::pin:
             case core::Overdue::transaction:
