@@ -72,7 +72,10 @@ class Severed(chaos_case.UnderChaos):
                     self.assertEqual(self.relay.reset_after(cut, chaos_proxy.TO_CLIENT), 1)
                     client.send(*asked)
                     self.assert_end(client)
-                    self.assertEqual(self.runs(), before + 1)
+                    self.wait_until(lambda: not self.postgres.backends() or self.rests(instance))
+                    # Of a pipeline the server may hear of the end before it comes to the second.
+                    least = before if name == "a pipeline" else before + 1
+                    self.assertIn(self.runs(), range(least, before + 2))
             print(f"    {name}: cut at each of {size} bytes")
 
     def test_request_that_is_cut_at_every_byte_is_never_sent_again(self):
