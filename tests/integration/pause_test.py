@@ -58,6 +58,23 @@ class Pause(harness.Case):
         self.assertEqual(wire.rows_of(idle.read_ready()), [["orders"]])
         self.wait_until(lambda: self.connections() > 0)
 
+    def test_postgres_is_restarted_in_a_pause_and_no_client_sees_it(self):
+        clients = [self.wire(name, self.instance) for name in ("users", "orders")]
+        for client in clients:
+            client.send(wire.parse("mine", "SELECT service FROM {{tables.who}}"), wire.SYNC)
+            self.assertEqual(wire.errors_of(client.read_ready()), [])
+        self.pause()
+        self.wait_until(lambda: self.connections() == 0, "the backends to be closed")
+        self.postgres.stop(signal.SIGINT)
+        for client in clients:
+            client.send(wire.bind("", "mine"), wire.execute(), wire.SYNC)
+        self.waiting(2)
+        self.postgres.start()
+        self.resume()
+        for client, service in zip(clients, ("users", "orders"), strict=True):
+            self.assertEqual(wire.rows_of(client.read_ready()), [[service]])
+        self.assertEqual(self.instance.log_count("backend_connect_failed"), 0)
+
     def test_one_service_waits_and_the_others_do_not(self):
         users, orders = self.wire("users", self.instance), self.wire("orders", self.instance)
         self.pause_service("users", True)
