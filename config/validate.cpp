@@ -159,6 +159,7 @@ class Validator {
 
     /// Below it a network that loses a packet would do.
     static constexpr std::chrono::milliseconds shortest_stall = std::chrono::seconds(1);
+    static constexpr std::uint64_t least_memory = 64ULL * 1024 * 1024;
 
     void check_pool() {
         const Pool& pool = settings_.pool;
@@ -177,6 +178,11 @@ class Validator {
         if (stalls && pool.client_stall_timeout < shortest_stall)
             error("pool.client_stall_timeout",
                   "must be 0 or at least " + format_duration(shortest_stall));
+        const std::uint64_t memory = settings_.limits.memory;
+        if (memory > 0 && memory < least_memory)
+            warning("limits.memory", format_size(memory) + " is less than " +
+                                         format_size(least_memory) +
+                                         "; the process itself may leave no room for clients");
         if (settings_.limits.max_clients < pool.max_connections)
             warning("limits.max_clients",
                     std::to_string(settings_.limits.max_clients) +

@@ -262,6 +262,11 @@ const std::vector<Rule> pool_rules{
      [](Settings& s) { s.limits.max_clients = 5; },
      {"warning limits.max_clients: 5 is less than pool.max_connections (20); the rest cannot be "
       "used"}},
+    {"MemoryForTheProcessAlone",
+     [](Settings& s) { s.limits.memory = 1 << 20; },
+     {"warning limits.memory: 1MiB is less than 64MiB; the process itself may leave no room for "
+      "clients"}},
+    {"MemoryForClientsToo", [](Settings& s) { s.limits.memory = 64 << 20; }, {}},
     {"GuaranteeAboveTheServicesMaximum",
      service({.name = "a", .pool = {.guarantee = 3, .max = 2}}),
      {"services[0].pool.guarantee: 3 is more than max (2)"}},
