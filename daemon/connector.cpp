@@ -156,6 +156,8 @@ bool Connector::wants_primary() const {
 
 /// There is one primary: what is connected to another server is of no use any more.
 void Connector::note_server(NewBackend& backend) {
+    // Begun before the last move, perhaps towards the server that was left.
+    if (backend.epoch != shared_.backend_epoch.load()) return;
     const bool moved = server_ && !(*server_ == backend.address) && wants_primary();
     if (moved) {
         counters_.servers_moved.add();

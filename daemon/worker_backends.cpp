@@ -215,6 +215,9 @@ void Worker::run_grants() {
         granting_.swap(grants_);
         for (const auto& [id, backend] : granting_) {
             Session* waiter = session(id);
+            // The primary may have moved while it was on its way from the connector.
+            if (backend->phase == BackendPhase::parked && outdated(*backend))
+                close_backend(*backend, "recycled");
             if (backend->phase == BackendPhase::closing) {
                 requeue(id);
                 continue;

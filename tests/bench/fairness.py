@@ -235,6 +235,7 @@ def main():
         print(bed.machine([[options.pgbouncer, "--version"]] if options.pgbouncer else []))
         systems = {
             "schemux": start_schemux(bed, options.schemux, "plain", POOL),
+            "schemux, 2 workers": start_schemux(bed, options.schemux, "two", POOL, workers=2),
             "schemux, 4 workers": start_schemux(bed, options.schemux, "workers", POOL, workers=4),
             "schemux, guarantee: 2": start_schemux(bed, options.schemux, "guarantee", POOL,
                                                    ", pool: { guarantee: 2 }"),

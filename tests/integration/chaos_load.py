@@ -14,6 +14,7 @@ import wire
 
 SERVICES = {"users": "users", "orders": "orders", "legacy": "public"}
 ACCOUNTS, RICHES = 4, 1000
+COPIED = 200  # rows of a COPY, at most
 TABLES_SQL = """
 CREATE TABLE {schema}.chaos_accounts (id int PRIMARY KEY, riches bigint NOT NULL);
 INSERT INTO {schema}.chaos_accounts SELECT n, {riches} FROM generate_series(1, {accounts}) AS n;
@@ -110,7 +111,7 @@ class Worker:
         self._until("Z")
         ways = (self.simple, self.extended, self.prepared, self.pipeline, self.setting,
                 self.transfer, self.transfer, self.insert, self.insert, self.rolled_back,
-                self.sum_of_riches, self.vanish)
+                self.copy_out, self.copy_in, self.sum_of_riches, self.vanish)
         while not self.load.over.is_set():
             self.dice.choices(ways, weights=(8,) * (len(ways) - 1) + (1,))[0]()
             time.sleep(self.load.think)
@@ -230,6 +231,18 @@ class Worker:
             f"SELECT '{nonce}', sum(riches) FROM {{{{tables.chaos_accounts}}}}")),
             nonce, str(ACCOUNTS * RICHES))
 
+    def copy_out(self):
+        nonce = self._nonce()
+        messages = self._ask(wire.query(
+            f"COPY (SELECT '{nonce}', service, n FROM {{{{tables.who}}}}, "
+            f"generate_series(1, {COPIED}) AS n) TO STDOUT"))
+        if wire.errors_of(messages):
+            return
+        lines = b"".join(one.body for one in messages if one.kind == "d").decode().splitlines()
+        if lines != [f"{nonce}\t{self.service}\t{n}" for n in range(1, COPIED + 1)]:
+            raise AssertionError(f"COPY of {nonce} gave {lines}")
+        self.answers += 1
+
     # ---- writing ----------------------------------------------------------------------------
 
     def insert(self):
@@ -246,6 +259,28 @@ class Worker:
             (self.ledger.done if done else self.ledger.unknown).add(number)
             raise
         (self.ledger.failed if wire.errors_of(messages) else self.ledger.done).add(number)
+
+    def copy_in(self):
+        numbers = {self._nonce() for _ in range(self.dice.randint(1, COPIED))}
+        rows = [wire.copy_data(f"{number}\t1\t1\t0\n".encode()) for number in sorted(numbers)]
+        half = len(rows) // 2
+        outcome, messages = self.ledger.failed, []
+        try:
+            self._send(wire.query("COPY {{tables.chaos_ledger}} FROM STDIN"))
+            if self._until("GZ")[-1].kind == "Z":
+                return
+            self._send(*rows[:half])
+            time.sleep(self.load.think)
+            outcome = self.ledger.unknown
+            self._send(*rows[half:], wire.COPY_DONE)
+            messages = self._until("Z")
+            outcome = self.ledger.failed if wire.errors_of(messages) else self.ledger.done
+        except Ended as end:
+            if "C" in wire.kinds(end.messages):
+                outcome = self.ledger.done
+            raise
+        finally:
+            outcome.update(numbers)
 
     def _step(self, number, *parts):
         """One of a transaction that cannot be committed by it. False: it failed."""

@@ -20,6 +20,9 @@ LOST = {"57P01", "57P02", "57P03", "08006"}
 CUT_OFF = LOST | {"25P04"}
 
 
+WORKERS = (4, 2, 1)  # by the seed
+
+
 def seeds():
     text = os.environ.get("SCHEMUX_CHAOS_SEEDS", "2")
     if "-" in text:
@@ -80,11 +83,17 @@ class Chaos(chaos_case.UnderChaos):
 
     def failing_server(self, seed):
         """The network is fine, so that the server, too, never has more than the bound."""
+        self.endure_server(seed, clients=8, mode="transaction")
+
+    def failing_server_of_sessions(self, seed):
+        self.endure_server(seed, clients=chaos_case.BOUND - 1, mode="session")
+
+    def endure_server(self, seed, clients, mode):
         dice = random.Random(seed)
         proxy = self.proxy(seed)
-        instance = self.behind(proxy)
+        instance = self.behind(proxy, workers=WORKERS[seed % len(WORKERS)], mode=mode)
         watch = chaos_case.Watch(self.postgres)
-        load = chaos_load.Load(self, instance.port, seed)
+        load = chaos_load.Load(self, instance.port, seed, clients)
         load.wait_until_all_are_served()
         for fault in self.server_faults(dice, 6 if self.lab.smoke else 14):
             fault(dice)
@@ -100,7 +109,8 @@ class Chaos(chaos_case.UnderChaos):
 
     def failing_network(self, seed):
         proxy = self.proxy(seed)
-        instance = self.behind(proxy, transaction_timeout="2s", connect_timeout="2s",
+        instance = self.behind(proxy, workers=WORKERS[seed % len(WORKERS)],
+                               transaction_timeout="2s", connect_timeout="2s",
                                acquire_timeout="60s")
         load = chaos_load.Load(self, instance.port, seed)
         load.wait_until_all_are_served()
@@ -123,12 +133,14 @@ class Chaos(chaos_case.UnderChaos):
 def add_tests():
     """A test for each seed, so that each has its time and is run alone by its name."""
     for seed in seeds():
-        for what in (Chaos.failing_server, Chaos.failing_network):
+        for what in (Chaos.failing_server, Chaos.failing_server_of_sessions,
+                     Chaos.failing_network):
             def test(self, what=what, seed=seed):
                 what(self, seed)
 
             setattr(Chaos, f"test_{what.__name__}_{seed}",
-                    test if seed == 1 else harness.full_only(test))
+                    test if seed == 1 and what is not Chaos.failing_server_of_sessions
+                    else harness.full_only(test))
 
 
 add_tests()

@@ -26,6 +26,9 @@ class Pair(harness.Case):
         self.new.create_standby(self.old)
         self.new.start()
         self.addCleanup(self.new.stop, signal.SIGQUIT)
+        self.start_in_front()
+
+    def start_in_front(self):
         # The standby first: it answers, and is not what is looked for.
         ports = f"{self.new.port},{self.old.port}"
         self.instance = self.start_schemux({

@@ -62,7 +62,8 @@ class Link:
 class ChaosProxy:
     """Listens on a loopback port from `start` until `stop`, in a thread of its own."""
 
-    def __init__(self, port, target_port, seed=0):
+    def __init__(self, port, target_port, seed=0, address="127.0.0.1"):
+        self.address = address
         self.port, self.target_port, self.seed = port, target_port, seed
         self.dice = random.Random(seed)
         self._link_seed = self.dice.getrandbits(64)
@@ -194,7 +195,7 @@ class ChaosProxy:
     def _listen(self):
         if self._listener is not None:
             return
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=256)
+        self._listener = socket.create_server((self.address, self.port), backlog=256)
         self._listener.setblocking(False)
         self._loop.add_reader(self._listener, self._accept)
 
