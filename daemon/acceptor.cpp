@@ -248,6 +248,7 @@ void Acceptor::hand_to_worker(int fd, int family, const std::string& host) {
         workers_.begin(), workers_.end(),
         [](const Worker* a, const Worker* b) { return a->session_count() < b->session_count(); });
     logging_in_.fetch_add(1, std::memory_order_relaxed);
+    least.begin_errand();
     Protocol::socket socket(least.io(), Protocol(family, family == AF_UNIX ? 0 : IPPROTO_TCP), fd);
     asio::co_spawn(least.io(), log_in(std::move(socket), least, room, std::move(places)),
                    asio::detached);
@@ -417,10 +418,12 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
     LoginState state = LoginState::needs_bytes;
     struct Counted {
         Acceptor& acceptor;
+        Worker& worker;
         const LoginState& state;
         const bool beyond;
         ~Counted() {
             acceptor.logging_in_.fetch_sub(1, std::memory_order_relaxed);
+            worker.end_errand();
             // An admitted connection counts until its session ends.
             if (beyond) {
                 acceptor.beyond_.fetch_sub(1);
@@ -428,7 +431,7 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
                 acceptor.shared_.connections.fetch_sub(1);
             }
         }
-    } counted{*this, state, beyond};
+    } counted{*this, worker, state, beyond};
     const std::shared_ptr<const Policy> policy = shared_.policy.get();
     const auto socket = std::make_shared<Protocol::socket>(std::move(accepted));
     const Deadline deadline(

@@ -2,6 +2,7 @@
 
 #include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -37,25 +38,39 @@ constexpr std::size_t buffer_bytes = 64 * 1024;
 constexpr int events_max = 256;
 /// Reads of one stream before the others get their turn.
 constexpr int reads_in_a_row = 4;
-/// Batches handled before Asio's timers and posted work get their turn.
-constexpr int batches_in_a_row = 16;
-/// A batch this small is likely to have been all there was.
-constexpr int worth_another_look = 2;
+/// Batches and time after which Asio's timers and posted work get their turn.
+constexpr int batches_before_errands = 16;
+constexpr auto turn_length = std::chrono::milliseconds(20);
+/// How long the next batch is waited for here before Asio waits for it. A timer that is due before
+/// the scheduler's tick would cost each wait as much as a system call.
+constexpr timespec linger_time{0, 10'000'000};
+constexpr timespec no_time{0, 0};
 /// `reap` calls that a closed stream may take to flush.
 constexpr int reaps_max = 5;
 
 }  // namespace
 
-EpollEngine::EpollEngine(boost::asio::io_context& io, std::function<void()> before_batch)
-    : descriptor_(io), before_batch_(std::move(before_batch)), buffer_(buffer_bytes, '\0') {
+EpollEngine::EpollEngine(boost::asio::io_context& io,
+                         std::function<Clock::time_point()> begin_batch,
+                         std::function<bool()> may_linger)
+    : descriptor_(io),
+      begin_batch_(std::move(begin_batch)),
+      may_linger_(std::move(may_linger)),
+      buffer_(buffer_bytes, '\0') {
     const int fd = ::epoll_create1(EPOLL_CLOEXEC);
     if (fd < 0) throw std::runtime_error("epoll_create1 failed");
     descriptor_.assign(fd);
+    doorbell_ = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;  // never read: each ring is an edge
+    if (doorbell_ < 0 || ::epoll_ctl(fd, EPOLL_CTL_ADD, doorbell_, &event) != 0)
+        throw std::runtime_error("eventfd failed");
 }
 
 EpollEngine::~EpollEngine() {
     for (const auto& stream : streams_)
         ::close(stream->fd);
+    ::close(doorbell_);
 }
 
 void EpollEngine::start() {
@@ -77,27 +92,22 @@ void EpollEngine::wait() {
                            });
 }
 
+void EpollEngine::wake() {
+    const std::uint64_t one = 1;
+    if (lingering_.load()) [[maybe_unused]]
+        const ssize_t rung = ::write(doorbell_, &one, sizeof one);
+}
+
 void EpollEngine::on_ready() {
-    std::array<epoll_event, events_max> events{};
-    const int epoll_fd = descriptor_.native_handle();
-    // Asking the set again costs one system call, going back through Asio three: under load the
-    // next events are there already.
-    for (int round = 0; round < batches_in_a_row; ++round) {
-        const int count = ::epoll_wait(epoll_fd, events.data(), events_max, 0);
+    std::array<epoll_event, events_max> events;
+    Clock::time_point began{};
+    for (int batches = 0;; ++batches) {
+        const int count = next_events(events, batches > 0);
         if (count <= 0 && ready_.empty()) break;
-        before_batch_();
-        for (int at = 0; at < count; ++at) {
-            const epoll_event& event = events[static_cast<std::size_t>(at)];
-            handle(*static_cast<Stream*>(event.data.ptr), event.events);
-        }
-        running_.swap(ready_);
-        for (Stream* stream : running_) {
-            stream->in_ready_list = false;
-            if (stream->handler != nullptr && !stream->paused) read(*stream);
-        }
-        running_.clear();
-        retired_.clear();
-        if (count < worth_another_look && ready_.empty()) break;
+        const Clock::time_point now = begin_batch_();
+        if (batches == 0) began = now;
+        handle_events(std::span(events).first(static_cast<std::size_t>(std::max(count, 0))));
+        if (turn_is_over(began, now, batches)) break;
     }
     // Streams with bytes left must not wait for an event that never comes: edges were consumed.
     if (!ready_.empty()) {
@@ -105,6 +115,37 @@ void EpollEngine::on_ready() {
             if (!stopped_ && !ready_.empty()) on_ready();
         });
     }
+}
+
+/// Asking the set again costs one system call, going back through Asio three: under load the next
+/// events are there already, or will be in a moment.
+int EpollEngine::next_events(std::span<epoll_event> events, bool may_wait) {
+    const bool lingers = may_wait && ready_.empty() && !stopped_;
+    // Published before looking: either we see who wants the thread, or it rings.
+    if (lingers) lingering_.store(true);
+    const timespec& patience = lingers && may_linger_() ? linger_time : no_time;
+    const int count = ::epoll_pwait2(descriptor_.native_handle(), events.data(),
+                                     static_cast<int>(events.size()), &patience, nullptr);
+    if (lingers) lingering_.store(false, std::memory_order_relaxed);
+    return count;
+}
+
+bool EpollEngine::turn_is_over(Clock::time_point began, Clock::time_point now, int batches) const {
+    if (now - began >= turn_length) return true;
+    return batches + 1 >= batches_before_errands && !may_linger_();
+}
+
+void EpollEngine::handle_events(std::span<const epoll_event> events) {
+    for (const epoll_event& event : events) {
+        if (event.data.ptr != nullptr) handle(*static_cast<Stream*>(event.data.ptr), event.events);
+    }
+    running_.swap(ready_);
+    for (Stream* stream : running_) {
+        stream->in_ready_list = false;
+        if (stream->handler != nullptr && !stream->paused) read(*stream);
+    }
+    running_.clear();
+    retired_.clear();
 }
 
 void EpollEngine::handle(Stream& stream, unsigned events) {

@@ -30,7 +30,9 @@ Worker::Worker(std::uint32_t number, SharedState& shared, ControlPlane& control)
       control_(control),
       work_(boost::asio::make_work_guard(io_)),
       timer_(io_),
-      engine_(io_, [this] { context_.now = std::chrono::steady_clock::now(); }),
+      engine_(
+          io_, [this] { return context_.now = std::chrono::steady_clock::now(); },
+          [this] { return errands_.load() == 0; }),
       policy_(shared.policy.get()) {
     context_.namer = &shared.namer;
     context_.last_version = std::uint64_t{number} << version_bits;
@@ -49,13 +51,21 @@ void Worker::start() {
 
 void Worker::stop() {
     if (!thread_.joinable()) return;
+    begin_errand();
     io_.stop();
     thread_.join();
 }
 
+void Worker::begin_errand() {
+    errands_.fetch_add(1);
+    engine_.wake();
+}
+
 /// Runs work that another thread asked for, as one turn of the data plane.
 void Worker::run(std::function<void()> work) {
+    begin_errand();
     boost::asio::post(io_, [this, work = std::move(work)] {
+        end_errand();
         context_.now = std::chrono::steady_clock::now();
         work();
         settle();

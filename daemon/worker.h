@@ -94,6 +94,10 @@ class Worker {
 
     // Thread-safe.
     boost::asio::io_context& io() { return io_; }
+    /// Something on the io_context wants the thread, until `end_errand`: the engine does not
+    /// linger over its streams meanwhile.
+    void begin_errand();
+    void end_errand() { errands_.fetch_sub(1, std::memory_order_relaxed); }
     void set_peers(std::vector<Worker*> peers) { peers_ = std::move(peers); }
     void post_backend(NewBackend&& backend, std::optional<core::Ticket> ticket);
     void post_failure(const core::Ticket& ticket, protocol::ErrorFields error);
@@ -233,6 +237,7 @@ class Worker {
     core::TimePoint measure_after_{};
 
     std::atomic<std::uint32_t> session_count_{0};
+    std::atomic<std::uint32_t> errands_{0};
     WorkerCounters counters_;
     mutable std::mutex service_counters_mutex_;  ///< for growth, not for counting
     std::vector<std::unique_ptr<core::ServiceCounters>> service_counters_;

@@ -109,7 +109,7 @@ class EpollEngineTest : public testing::TestWithParam<Pair (*)()> {
 
   private:
     boost::asio::io_context io_;
-    EpollEngine engine_{io_, [] {}};
+    EpollEngine engine_{io_, [] { return EpollEngine::Clock::now(); }};
     Handler handler_;
     Pair pair_;
     Stream* stream_ = nullptr;
@@ -152,6 +152,63 @@ TEST_P(EpollEngineTest, DropLeavesAPeerThatDoesNotReadAtOnce) {
     EXPECT_TRUE(got == 0 || got == -ECONNRESET) << got;
     EXPECT_LT(all, more_than_sockets_hold);
     EXPECT_FALSE(handler().drained);
+}
+
+/// What the thread does when bytes have come, and somebody may want it while it lingers.
+class LingeringTest : public testing::Test {
+  protected:
+    LingeringTest() {
+        engine_.add(pair_.near, handler_);
+        engine_.start();
+    }
+    ~LingeringTest() override { ::close(pair_.far); }
+
+    int batches_behind_one_byte() {
+        EXPECT_EQ(::send(pair_.far, "x", 1, 0), 1);
+        io_.run_one_for(patience);
+        return batches_;
+    }
+
+    int far_end() const { return pair_.far; }
+
+    std::function<bool()> may_linger_ = [] { return false; };
+    boost::asio::io_context io_;
+    EpollEngine engine_{io_,
+                        [this] {
+                            ++batches_;
+                            return EpollEngine::Clock::now();
+                        },
+                        [this] { return may_linger_(); }};
+
+  private:
+    Handler handler_;
+    Pair pair_ = unix_pair();
+    int batches_ = 0;
+};
+
+TEST_F(LingeringTest, WhoWantsTheThreadWhileItLingersGetsItAtOnce) {
+    int looks = 0;
+    may_linger_ = [&] {
+        if (++looks > 1) return false;
+        engine_.wake();  // from another thread, behind this look and before the wait
+        return true;
+    };
+    EXPECT_EQ(batches_behind_one_byte(), 2);  // the byte, and the doorbell
+}
+
+TEST_F(LingeringTest, NobodyRingsWhereNobodyLingers) {
+    engine_.wake();
+    EXPECT_EQ(batches_behind_one_byte(), 1);
+}
+
+TEST_F(LingeringTest, BytesThatComeMeanwhileAreABatchOfTheSameTurn) {
+    int looks = 0;
+    may_linger_ = [&] {
+        if (++looks > 1) return false;
+        EXPECT_EQ(::send(far_end(), "y", 1, 0), 1);
+        return true;
+    };
+    EXPECT_EQ(batches_behind_one_byte(), 2);
 }
 
 }  // namespace
