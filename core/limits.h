@@ -121,5 +121,8 @@ inline constexpr std::size_t welcome_cache_max = 1'024;
 inline constexpr std::size_t pooled_buffers_max = 256;
 inline constexpr std::size_t pooled_buffer_capacity_max = 65'536;
 inline constexpr std::size_t pooled_statements_max = 1'024;
+/// Texts whose reading a worker keeps (text_cache.h), and the longest of them.
+inline constexpr std::size_t cached_texts_max = 256;
+inline constexpr std::size_t cached_text_bytes_max = 8'192;
 
 }  // namespace schemux::core::limits

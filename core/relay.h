@@ -27,6 +27,7 @@
 #include "core/session_features.h"
 #include "core/session_settings.h"
 #include "core/setting_references.h"
+#include "core/text_cache.h"
 #include "protocol/error_response.h"
 #include "protocol/message_type.h"
 
@@ -36,6 +37,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 namespace schemux::core {
@@ -48,7 +50,7 @@ struct WorkerContext {
     StatementPool statements;
     Carry frontend_carry;
     Carry backend_carry;
-    std::string rewritten;  ///< scratch
+    TextCache texts;
     const StatementNamer* namer = nullptr;
     std::uint64_t last_version = 0;  ///< of a statement; the worker's number in the upper bits
     TimePoint now{};
@@ -178,6 +180,9 @@ class Relay {
     Step end_violated();
     Take on_oversized(const MessageInHand& message);
     Take stall();
+
+    // relay_texts.cpp
+    std::variant<const TextCache::Reading*, protocol::ErrorFields> read(std::string_view text);
     StatementEffects effects_of(std::string_view text) const;
     bool strings_certain() const;
     TemplateContext template_context() const;

@@ -273,37 +273,6 @@ Take Relay::refuse(const MessageInHand& message, ErrorFields error, bool readabl
     return discard(message);
 }
 
-TemplateContext Relay::template_context() const {
-    TemplateContext context;
-    context.schema = service_->schema;
-    context.allowed_schemas = service_->allow_schemas;
-    context.braces = service_->braces;
-    context.angles = service_->angles;
-    context.literals = service_->literals;
-    context.channel_prefix = service_->channel_prefix;
-    context.encoding = encoding_;
-    context.standard_conforming_strings = !strings_certain()  ? ConformingStrings::unknown
-                                          : standard_strings_ ? ConformingStrings::on
-                                                              : ConformingStrings::off;
-    return context;
-}
-
-/// A SET in the pipeline may not have been answered yet: then it is open how strings read.
-bool Relay::strings_certain() const {
-    return !has_backend() || !backend_->saw_set || at_rest() || only_asking();
-}
-
-StatementEffects Relay::effects_of(std::string_view text) const {
-    const bool readable =
-        encoding_ != EncodingClass::unsafe && (!reading_open() || reads_alike(text));
-    if (readable) return classify_effects(text, standard_strings_);
-    // Bytes that look like ASCII may be parts of characters: nothing is certain.
-    StatementEffects unknown;
-    unknown.add(Effect::opaque);
-    unknown.frozen_literal = unknown.literal = true;
-    return unknown;
-}
-
 Take Relay::on_query(const MessageInHand& message) {
     if (message.header.length > longest_text()) return on_oversized(message);
     if (!message.complete()) {
@@ -322,21 +291,17 @@ Take Relay::on_query(const MessageInHand& message) {
     if (phase_ == RelayPhase::idle) {
         return answer_deallocate(*text) || answer_resets(*text) ? Take::consumed : acquire();
     }
-    worker_.rewritten.clear();
-    PositionMap positions;
-    RewriteResult result =
-        rewrite_templates(*text, template_context(), worker_.rewritten, &positions);
-    if (result.error) {
-        counters_.template_errors.add();
-        return refuse(message, std::move(*result.error));
-    }
-    const bool changed = result.outcome == RewriteResult::Outcome::rewritten;
-    StatementEffects effects = effects_of(changed ? std::string_view{worker_.rewritten} : *text);
+    auto read_text = read(*text);
+    if (auto* error = std::get_if<ErrorFields>(&read_text))
+        return refuse(message, std::move(*error));
+    const auto& reading = *std::get<const TextCache::Reading*>(read_text);
+    const bool changed = reading.rewritten;
+    StatementEffects effects = reading.effects;
     StatementRef statement;
     if (changed || effects.names_statements) {
         statement = worker_.statements.make();
-        statement->text = changed ? std::string_view{worker_.rewritten} : *text;
-        statement->positions = std::move(positions);
+        statement->text = changed ? std::string_view{reading.text} : *text;
+        statement->positions = reading.positions;
         statement->effects = effects;
     }
     if (effects.names_statements) {

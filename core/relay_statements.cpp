@@ -47,21 +47,17 @@ Take Relay::on_parse(const MessageInHand& message) {
     if (must_wait_for_reading(parse->text)) return stall();
     // The text is looked at once, when there is a backend to tell which settings hold.
     if (phase_ == RelayPhase::idle) return acquire();
-    worker_.rewritten.clear();
-    PositionMap positions;
-    RewriteResult result =
-        rewrite_templates(parse->text, template_context(), worker_.rewritten, &positions);
-    if (result.error) {
-        counters_.template_errors.add();
-        return refuse(message, std::move(*result.error));
-    }
-    const bool changed = result.outcome == RewriteResult::Outcome::rewritten;
+    auto read_text = read(parse->text);
+    if (auto* error = std::get_if<ErrorFields>(&read_text))
+        return refuse(message, std::move(*error));
+    const auto& reading = *std::get<const TextCache::Reading*>(read_text);
+    const bool changed = reading.rewritten;
     const StatementRef statement = worker_.statements.make();
     statement->name = parse->name;
-    statement->text = changed ? std::string_view{worker_.rewritten} : parse->text;
+    statement->text = changed ? std::string_view{reading.text} : parse->text;
     statement->types = parse->types;
-    statement->positions = std::move(positions);
-    statement->effects = effects_of(statement->text);
+    statement->positions = reading.positions;
+    statement->effects = reading.effects;
     if (waits_for_pin(statement->effects)) return stall();
     load_channels(statement->effects);
     statement->version = ++worker_.last_version;

@@ -1,6 +1,6 @@
 // What the relay itself costs, without sockets: nanoseconds and allocations for each transaction
 // and message in memory, for the kinds of traffic that clients make. No pass or fail: a ruler.
-//   relay_bench [MILLISECONDS_PER_CASE]
+//   relay_bench [MILLISECONDS_PER_CASE [PART_OF_THE_CASES_NAME]]
 // It plays both peers with canned bytes and must not know what the relay does with them.
 
 #include "core/relay.h"
@@ -342,7 +342,9 @@ Cost measure(const Case& subject, std::chrono::milliseconds budget) {
 int main(int count, char** arguments) {
     const int milliseconds = count > 1 ? std::atoi(arguments[1]) : 150;
     std::printf("%-30s %9s %9s %9s %10s\n", "case", "ns/tx", "messages", "ns/msg", "allocs/tx");
+    const std::string_view wanted = count > 2 ? arguments[2] : "";
     for (const Case& subject : cases()) {
+        if (subject.name.find(wanted) == std::string::npos) continue;
         int messages = 0;
         for (const Exchange& exchange : subject.transaction)
             messages += exchange.from_client.messages + exchange.from_server.messages;

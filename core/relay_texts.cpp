@@ -1,0 +1,65 @@
+// The relay's part that reads texts: under which settings they are read, what their templates
+// become, and what PostgreSQL may do with them. It must not know which message they came in.
+
+#include "core/relay.h"
+
+#include <utility>
+
+namespace schemux::core {
+
+using protocol::ErrorFields;
+
+TemplateContext Relay::template_context() const {
+    TemplateContext context;
+    context.schema = service_->schema;
+    context.allowed_schemas = service_->allow_schemas;
+    context.braces = service_->braces;
+    context.angles = service_->angles;
+    context.literals = service_->literals;
+    context.channel_prefix = service_->channel_prefix;
+    context.encoding = encoding_;
+    context.standard_conforming_strings = !strings_certain()  ? ConformingStrings::unknown
+                                          : standard_strings_ ? ConformingStrings::on
+                                                              : ConformingStrings::off;
+    return context;
+}
+
+/// A SET in the pipeline may not have been answered yet: then it is open how strings read.
+bool Relay::strings_certain() const {
+    return !has_backend() || !backend_->saw_set || at_rest() || only_asking();
+}
+
+/// Expands the templates of a text and tells the effects of what comes of it. The reading lives
+/// until the next call.
+std::variant<const TextCache::Reading*, ErrorFields> Relay::read(std::string_view text) {
+    const TemplateContext context = template_context();
+    const bool certain = encoding_ != EncodingClass::unsafe && !reading_open() &&
+                         context.standard_conforming_strings != ConformingStrings::unknown;
+    if (certain) {
+        if (const TextCache::Reading* known = worker_.texts.find(text, context)) return known;
+    }
+    TextCache::Reading& reading =
+        worker_.texts.place_for(text, context, certain && !worker_.memory_short);
+    RewriteResult result = rewrite_templates(text, context, reading.text, &reading.positions);
+    if (result.error) {
+        counters_.template_errors.add();
+        return std::move(*result.error);
+    }
+    reading.rewritten = result.outcome == RewriteResult::Outcome::rewritten;
+    reading.effects = effects_of(reading.rewritten ? reading.text : text);
+    worker_.texts.keep();
+    return &reading;
+}
+
+StatementEffects Relay::effects_of(std::string_view text) const {
+    const bool readable =
+        encoding_ != EncodingClass::unsafe && (!reading_open() || reads_alike(text));
+    if (readable) return classify_effects(text, standard_strings_);
+    // Bytes that look like ASCII may be parts of characters: nothing is certain.
+    StatementEffects unknown;
+    unknown.add(Effect::opaque);
+    unknown.frozen_literal = unknown.literal = true;
+    return unknown;
+}
+
+}  // namespace schemux::core
