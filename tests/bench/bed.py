@@ -1,13 +1,15 @@
-# The test bed of the benchmarks: a throwaway PostgreSQL and the proxies in front of it, all on
-# loopback TCP, none as root, nothing left behind. Used by run.py and syscalls.py.
-# It knows how to start and to measure a process; it must not know what is compared with what.
+# The test bed of the benchmarks: a throwaway PostgreSQL, and processes in front of it, all on
+# loopback TCP, none as root, nothing left behind.
+# It knows how to start and to measure a process and how to load it; it must not know which proxies
+# there are (proxies.py) nor what is compared with what.
 
 import glob
 import os
 import platform
 import pwd
-import re
 import random
+import re
+import resource
 import shutil
 import signal
 import socket
@@ -19,9 +21,11 @@ POOL = 20
 USER = "bench"
 PLAIN = "bench"  # the database, and the service without a schema
 ROUTED = "app"  # the service with a schema
+# Services with a schema each, and roles of those names for peers, which leave the path to a role.
+SERVICES = ("service1", "service2", "service3")
 ROWS = 100_000
 START_SECONDS = 30
-MAX_CLIENTS = 300  # fwd_epoll needs one backend for each
+MAX_CONNECTIONS = 300  # of PostgreSQL, for all that are measured together
 
 
 def fail(text):
@@ -63,16 +67,21 @@ def first_line(command):
 
 
 class Process:
-    """A child that is not root, and what it costs."""
+    """A child that is not root, and what it costs. With `root` it runs in a system of its own:
+    chroot replaces itself with the program, so that the process is the program's all the same."""
 
-    def __init__(self, bed, name, command, port):
+    def __init__(self, bed, name, command, port, root=""):
         self.name = name
         self.port = port
+        identity = bed.identity
+        if root:
+            owner = f"--userspec={bed.owner.pw_uid}:{bed.owner.pw_gid}"
+            command, identity = ["chroot", owner, "--groups=", root, *command], {}
         log = open(os.path.join(bed.directory, name + ".log"), "w", encoding="utf-8")
         self.log = log.name
         with log:
             self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log,
-                                          stderr=log, cwd=bed.directory, **bed.identity)
+                                          stderr=log, cwd=bed.directory, **identity)
         self.pid = self.child.pid
 
     def cpu_seconds(self):
@@ -133,7 +142,11 @@ class Bed:
                              "extra_groups": []}
         self.bin = postgres_bin()
         self.processes = []
+        self.roots = []  # systems that processes run in
         self.directory = None
+        # A proxy of 5,000 clients has a descriptor for each.
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     def __enter__(self):
         self.directory = tempfile.mkdtemp(prefix="schemux-bench-")
@@ -148,17 +161,23 @@ class Bed:
     def __exit__(self, *_):
         for process in reversed(self.processes):
             process.stop(signal.SIGINT if process.name == "postgres" else signal.SIGTERM)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        for root in ("", *self.roots):
+            shutil.rmtree(root + self.directory, ignore_errors=True)
 
     def own(self, path):
         if self.owner:
             os.chown(path, self.owner.pw_uid, self.owner.pw_gid)
 
-    def write(self, name, text):
+    def write(self, name, text, root=""):
+        """The file's path, as who runs in `root` sees it."""
+        if root and root not in self.roots:
+            os.mkdir(root + self.directory, 0o700)
+            self.own(root + self.directory)
+            self.roots.append(root)
         path = os.path.join(self.directory, name)
-        with open(path, "w", encoding="utf-8") as file:
+        with open(root + path, "w", encoding="utf-8") as file:
             file.write(text)
-        self.own(path)
+        self.own(root + path)
         return path
 
     def adopt_program(self, path, name):
@@ -168,8 +187,8 @@ class Bed:
         os.chmod(copy, 0o755)
         return copy
 
-    def start(self, name, command, port, database=PLAIN):
-        process = Process(self, name, command, port)
+    def start(self, name, command, port, database=PLAIN, root=""):
+        process = Process(self, name, command, port, root)
         self.processes.append(process)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers(port, database):
@@ -190,7 +209,7 @@ class Bed:
         return (f"host=127.0.0.1 port={port} user={USER} dbname={database} sslmode=disable "
                 "gssencmode=disable connect_timeout=5")
 
-    # ---- the servers ---------------------------------------------------------------------------
+    # ---- PostgreSQL ----------------------------------------------------------------------------
 
     def start_postgres(self):
         data = os.path.join(self.directory, "data")
@@ -198,7 +217,7 @@ class Bed:
                         "--no-locale", "--no-sync"], check=True, stdout=subprocess.DEVNULL,
                        cwd=self.directory, **self.identity)
         settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
-                    "listen_addresses": "127.0.0.1", "max_connections": MAX_CLIENTS,
+                    "listen_addresses": "127.0.0.1", "max_connections": MAX_CONNECTIONS,
                     "unix_socket_directories": self.directory, "autovacuum": "off",
                     "shared_buffers": "128MB", "max_wal_size": "1GB"}
         self.postgres_port = free_port()
@@ -210,59 +229,19 @@ class Bed:
         subprocess.run([self.program("pgbench"), "-i", "-q", "-s", str(ROWS // 100_000),
                         "-h", "127.0.0.1", "-p", str(self.postgres_port), "-U", USER, PLAIN],
                        check=True, capture_output=True)
-        self.sql(PLAIN, f"CREATE SCHEMA {ROUTED};"
-                 f"CREATE TABLE {ROUTED}.accounts AS SELECT aid, abalance FROM pgbench_accounts;"
-                 f"ALTER TABLE {ROUTED}.accounts ADD PRIMARY KEY (aid); ANALYZE {ROUTED}.accounts")
+        for schema in (ROUTED, *SERVICES):
+            table = f"{schema}.accounts"
+            self.sql(PLAIN, f"CREATE SCHEMA {schema};"
+                     f"CREATE TABLE {table} AS SELECT aid, abalance FROM pgbench_accounts;"
+                     f"ALTER TABLE {table} ADD PRIMARY KEY (aid); ANALYZE {table}")
+        for role in SERVICES:
+            self.sql(PLAIN, f"CREATE ROLE {role} LOGIN; ALTER ROLE {role} SET search_path = {role};"
+                     f"GRANT USAGE ON SCHEMA {role} TO {role};"
+                     f"GRANT SELECT ON {role}.accounts TO {role}")
 
     def sql(self, database, text):
         subprocess.run([self.program("psql"), "-Xq", "-v", "ON_ERROR_STOP=1", "-c", text,
                         self.conninfo(self.postgres_port, database)], check=True)
-
-    def start_schemux(self, path, name="schemux", pool=POOL):
-        port = free_port()
-        config = self.write(name + ".yaml", f"""\
-listen:
-  - {{ address: 127.0.0.1, port: {port} }}
-http: {{ address: 127.0.0.1, port: {free_port()} }}
-backend:
-  dsn: "host=127.0.0.1 port={self.postgres_port} dbname={PLAIN} user={USER} sslmode=disable"
-pool: {{ max_connections: {pool}, mode: transaction }}
-auth: {{ method: trust }}
-services:
-  - {{ name: {PLAIN} }}
-  - {{ name: {ROUTED}, schema: {ROUTED} }}
-""")
-        program = self.adopt_program(path, name + ".bin")
-        return self.start(name, [program, "serve", "--config", config], port)
-
-    def start_pgbouncer(self, path, name="pgbouncer", pool=POOL):
-        port = free_port()
-        users = self.write("users.txt", f'"{USER}" ""\n')
-        config = self.write(name + ".ini", f"""\
-[databases]
-* = host=127.0.0.1 port={self.postgres_port}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-unix_socket_dir =
-auth_type = trust
-auth_file = {users}
-pool_mode = transaction
-default_pool_size = {pool}
-max_client_conn = 2000
-ignore_startup_parameters = extra_float_digits
-server_tls_sslmode = disable
-log_connections = 0
-log_disconnections = 0
-""")
-        return self.start(name, [path, config], port)
-
-    def start_floor(self, path, name, pool=POOL):
-        port = free_port()
-        command = [self.adopt_program(path, name + ".bin"), str(port), str(self.postgres_port)]
-        if name == "minipool":
-            command += [str(pool), USER, PLAIN]
-        return self.start(name, command, port)
 
     # ---- the load ------------------------------------------------------------------------------
 
@@ -289,16 +268,3 @@ log_disconnections = 0
         parts = [model, f"{os.cpu_count()} CPUs", f"Linux {platform.release()}",
                  first_line([self.program("postgres"), "--version"])]
         return "; ".join(parts + [first_line(command) for command in programs])
-
-
-def build_floors(directory, into):
-    """Compiles the reference programs that are there; returns name -> path."""
-    built = {}
-    for name in ("fwd_epoll", "minipool"):
-        source = os.path.join(directory, name + ".c")
-        if not os.path.exists(source):
-            continue
-        program = os.path.join(into, name)
-        subprocess.run(["cc", "-O2", "-w", "-o", program, source], check=True)
-        built[name] = program
-    return built

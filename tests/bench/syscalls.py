@@ -17,7 +17,8 @@ import sys
 import time
 
 import bed as testbed
-import run as bench
+import proxies
+from workloads import POOLED_FLOORS, Workload
 
 LEAD_SECONDS = 1  # logins and first connections are over by then
 TAIL_SECONDS = 1
@@ -91,7 +92,7 @@ def transactions_between(prefix, begin, end):
 def count_for(bed, system, mode, clients, options, script):
     prefix = os.path.join(bed.directory, "transactions")
     seconds = LEAD_SECONDS + options.seconds + TAIL_SECONDS
-    process = system.process
+    process = system.process()
     load = bed.pgbench(process.port, testbed.PLAIN, ["-M", mode, "-f", script], clients,
                        round(seconds), prefix)
     time.sleep(LEAD_SECONDS)
@@ -118,9 +119,7 @@ def describe(counts):
 
 def parse_options(arguments):
     parser = argparse.ArgumentParser(description="System calls for each transaction.")
-    parser.add_argument("--schemux", action="append", required=True, metavar="[NAME=]PATH")
-    parser.add_argument("--floors", metavar="DIR")
-    parser.add_argument("--pgbouncer", default="pgbouncer", help="'' leaves it out")
+    proxies.add_options(parser)
     parser.add_argument("--clients", default="1,8,64")
     parser.add_argument("--mode", default="simple", choices=("simple", "extended", "prepared"))
     parser.add_argument("--seconds", type=float, default=1.0)
@@ -134,20 +133,21 @@ def parse_options(arguments):
 
 def main(arguments):
     options = parse_options(arguments)
-    workload = bench.Workload(options.mode, "SELECT 1;\n",
-                              skip=("minipool",) if options.mode == "prepared" else ())
+    workload = Workload(options.mode, "SELECT 1;\n",
+                        skip=POOLED_FLOORS if options.mode == "prepared" else ())
     with testbed.Bed() as bed:
-        systems, versions = bench.start_systems(bed, options)
+        systems, versions = proxies.start_systems(bed, options)
+        room = proxies.room_for_forwarders(systems)
         print(f"{bed.machine(versions)}; counted by {options.tool}")
-        script = bed.write("syscalls.sql", workload.script)
-        print(f"{'system':12} {'clients':>7} {'tx':>7} {'calls/tx':>8}  by name")
+        script = bed.write("syscalls.sql", workload.scripts[0])
+        print(f"{'system':14} {'clients':>7} {'tx':>7} {'calls/tx':>8}  by name")
         for clients in options.clients:
             for system in systems:
-                if not system.takes(workload, clients):
+                if not workload.takes(system, clients, room):
                     continue
                 counts, done = count_for(bed, system, options.mode, clients, options, script)
                 total = sum(calls for calls, _ in counts.values())
-                print(f"{system.name:12} {clients:7} {done:7} {total:8.2f}  {describe(counts)}",
+                print(f"{system.name:14} {clients:7} {done:7} {total:8.2f}  {describe(counts)}",
                       flush=True)
     return 0
 

@@ -1,0 +1,84 @@
+# What the clients of run.py ask, as scripts of pgbench, and which of the proxies can answer it.
+# It knows SQL; it must not know how a figure is taken.
+
+import bed as testbed
+
+KEY = r"\set aid random(1, " + str(testbed.ROWS) + ")\n"
+ONE = "SELECT 1;\n"
+WRITTEN = KEY + "SELECT abalance FROM app.accounts WHERE aid = :aid;\n"
+TEMPLATE = KEY + "SELECT abalance FROM {{tables.accounts}} WHERE aid = :aid;\n"
+OF_THE_PATH = KEY + "SELECT abalance FROM accounts WHERE aid = :aid;\n"
+PIPELINE = "\\startpipeline\n" + 10 * ONE + "\\endpipeline\n"
+TRANSACTION = "BEGIN;\n" + 2 * ONE + "COMMIT;\n"
+STATEMENTS = tuple(f"SELECT {number};\n" for number in range(100))
+
+FLOORS = ("forwarder", "minipool")  # they know no settings and no services
+POOLED_FLOORS = ("minipool",)  # they do not carry prepared statements from backend to backend
+# PgBouncer of any version has TimeZone among what it carries from backend to backend.
+TOKYO, PARIS = "Asia/Tokyo", "Europe/Paris"
+
+
+class Workload:
+    """`scripts`: each transaction is one of them; none: pgbench's own -S.
+    `template`: what schemux is asked as well, in turn with the same SQL written out.
+    `zones`: a time zone, as a startup parameter, for each pgbench of those that share the clients;
+    `other_zones`: what every system is asked as well, in turn with that.
+    `services`: the clients are shared out among these instead of having one database."""
+
+    def __init__(self, mode, scripts=(), template=None, skip=(), zones=(None,), other_zones=None,
+                 services=(), pool=testbed.POOL, clients=None):
+        self.mode = mode
+        self.scripts = (scripts,) if isinstance(scripts, str) else scripts
+        self.template = template
+        self.skip = skip
+        self.zones = zones
+        self.other_zones = other_zones
+        self.services = services
+        self.pool = pool
+        self.clients = clients  # instead of those of the command line
+
+    def takes(self, system, clients, room_for_forwarders):
+        """Whether the system can be asked this by so many clients."""
+        if system.kind in self.skip or clients < len(self.services):
+            return False
+        if system.kind == "forwarder":
+            return clients <= room_for_forwarders
+        # Only one client's statements are where it left them with PgBouncer before 1.21.
+        old = system.kind == "pgbouncer" and testbed.version_key(system.version)[:2] < [1, 21]
+        return not (old and self.mode == "prepared" and clients > 1)
+
+    def databases(self, system):
+        """One for each pgbench. Peers know the schema by nothing but the SQL."""
+        if self.services:
+            return self.services
+        return (testbed.ROUTED if system.kind == "schemux" and self.template else testbed.PLAIN,)
+
+
+WORKLOADS = {
+    "select1": Workload("simple", ONE),
+    "select1_extended": Workload("extended", ONE),
+    "select1_prepared": Workload("prepared", ONE, skip=POOLED_FLOORS),
+    "simple": Workload("simple"),
+    "extended": Workload("extended"),
+    "prepared": Workload("prepared", skip=POOLED_FLOORS),
+    # Ten queries, one Sync.
+    "pipeline": Workload("extended", PIPELINE),
+    # Four round trips.
+    "transaction": Workload("simple", TRANSACTION),
+    # Each client has prepared them all and does one of them at a time.
+    "statements": Workload("prepared", STATEMENTS, skip=POOLED_FLOORS),
+    # Three services with a schema each take turns on one pool; peers have a pool for each.
+    "services": Workload("simple", OF_THE_PATH, skip=FLOORS, services=testbed.SERVICES, pool=21),
+    "template": Workload("simple", WRITTEN, TEMPLATE),
+    "template_extended": Workload("extended", WRITTEN, TEMPLATE),
+    "template_prepared": Workload("prepared", WRITTEN, TEMPLATE, skip=POOLED_FLOORS),
+    # All clients with the same setting beside none.
+    "settings": Workload("simple", ONE, skip=FLOORS, other_zones=(TOKYO,)),
+    # Two clients take turns on one backend, with other settings beside the same: each transaction
+    # of theirs needs a switch.
+    "switch": Workload("simple", ONE, skip=FLOORS, zones=(TOKYO, TOKYO),
+                       other_zones=(TOKYO, PARIS), pool=1, clients=2),
+    "switch_extended": Workload("extended", ONE, skip=FLOORS, zones=(TOKYO, TOKYO),
+                                other_zones=(TOKYO, PARIS), pool=1, clients=2),
+}
+DEFAULT = "select1,simple,extended,prepared,pipeline,transaction,statements,services,template"
