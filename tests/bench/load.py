@@ -9,6 +9,7 @@ import time
 
 SAMPLING = 0.2  # of the transactions, for the latencies
 TRACE_SECONDS = 0.02
+SETTLE_SECONDS = 0.0005  # for each of the transactions that do not count, on a busy machine
 
 
 class Broken(Exception):
@@ -64,28 +65,33 @@ class CpuTrace:
 
 
 class Log:
-    """Of pgbench, sampled and of all its threads; removed when read."""
+    """What pgbench logged of its transactions, all of them or some; removed when read."""
 
     def __init__(self, prefix):
-        self.latencies, begun, ended = [], [], []
+        self.entries = []  # (when it ended, seconds it took, its client, which of the client's)
         for path in glob.glob(glob.escape(prefix) + ".*"):
             with open(path, encoding="ascii") as file:
                 for line in file:
-                    _, _, took, _, second, microsecond = line.split()[:6]
-                    moment = int(second) + int(microsecond) / 1e6
-                    self.latencies.append(int(took) / 1e3)
-                    begun.append(moment - int(took) / 1e6)
-                    ended.append(moment)
+                    client, number, took, _, second, microsecond = line.split()[:6]
+                    self.entries.append((int(second) + int(microsecond) / 1e6, int(took) / 1e6,
+                                         (path, client), int(number)))
             os.unlink(path)
-        self.latencies.sort()
-        self.begun = min(begun, default=0)
-        self.ended = max(ended, default=0)
+        self.begun = min((ended - took for ended, took, _, _ in self.entries), default=0)
+        self.ended = max((entry[0] for entry in self.entries), default=0)
+
+    def drop_until_settled(self, clients, settle):
+        """Forgets what ended before each of the clients had done so many."""
+        first = {}
+        for ended, _, client, number in sorted(self.entries):
+            if number > settle:
+                first.setdefault(client, ended)
+        self.begun = max(first.values()) if len(first) == clients else float("inf")
+        self.entries = [entry for entry in self.entries if entry[0] > self.begun]
 
     def percentile(self, part):
         """In milliseconds."""
-        if not self.latencies:
-            return 0.0
-        return self.latencies[round((len(self.latencies) - 1) * part)]
+        took = sorted(entry[1] for entry in self.entries)
+        return took[round((len(took) - 1) * part)] * 1e3
 
 
 def split(clients, parts):
@@ -93,14 +99,9 @@ def split(clients, parts):
     return [clients // parts + (number < clients % parts) for number in range(parts)]
 
 
-def measure(bed, name, process, shares, seconds, sampling=SAMPLING):
-    """One row of figures; None if not a single transaction came about."""
-    prefix = os.path.join(bed.directory, "latency")
-    ticks_before = process.user_share()
-    with CpuTrace(process) as trace:
-        loads = [bed.pgbench(process.port, share.database, share.arguments, share.clients, seconds,
-                             prefix, sampling, share.environment) for share in shares]
-        said = [load.communicate() for load in loads]
+def pgbench_said(name, process, loads):
+    """How many transactions were done, and how many a second."""
+    said = [load.communicate() for load in loads]
     transactions, rate = 0, 0.0
     for load, (output, errors) in zip(loads, said):
         done = re.search(r"transactions actually processed: (\d+)", output)
@@ -111,10 +112,29 @@ def measure(bed, name, process, shares, seconds, sampling=SAMPLING):
         transactions += int(done.group(1))
         found = re.search(r"tps = ([\d.]+)", output)
         rate += float(found.group(1)) if found else 0
-    log = Log(prefix)
-    if transactions == 0 or not log.latencies:
-        return None  # connecting took all the time
+    return transactions, rate
+
+
+def measure(bed, name, process, shares, seconds, settle=0):
+    """One row of figures; None if there is not a single transaction to count. With `settle`, a
+    transaction counts when each client has done so many: they prepare what the others execute."""
+    prefix = os.path.join(bed.directory, "latency")
+    clients = sum(share.clients for share in shares)
+    seconds += round(clients * settle * SETTLE_SECONDS)
+    ticks_before = process.user_share()
+    with CpuTrace(process) as trace:
+        loads = [bed.pgbench(process.port, share.database, share.arguments, share.clients, seconds,
+                             prefix, None if settle else SAMPLING, share.environment)
+                 for share in shares]
+        transactions, rate = pgbench_said(name, process, loads)
     ticks = [after - before for after, before in zip(process.user_share(), ticks_before)]
+    log = Log(prefix)
+    if settle:
+        log.drop_until_settled(clients, settle)
+        transactions = len(log.entries)
+        rate = transactions / (log.ended - log.begun) if transactions else 0
+    if not log.entries:
+        return None  # connecting, or preparing, took all the time
     cpu_us = (trace.at(log.ended) - trace.at(log.begun)) / transactions * 1e6
     return {"transactions": transactions, "cpu_us": round(cpu_us, 3),
             "user_us": round(cpu_us * ticks[0] / max(1, sum(ticks)), 3), "tps": round(rate, 1),

@@ -25,11 +25,11 @@ FIELDS = ("workload", "clients", "pass", "system", "transactions", "cpu_us", "us
 
 
 class Entry:
-    """A column of the comparison: a system, and what it is given: scripts, each pgbench's zone."""
+    """A column of the comparison: a system, and what it is given: a script, each pgbench's zone."""
 
-    def __init__(self, system, scripts, name, zones):
+    def __init__(self, system, script, name, zones):
         self.system = system
-        self.scripts = scripts
+        self.script = script
         self.name = name
         self.zones = zones
 
@@ -39,11 +39,9 @@ class Entry:
         return self.name != self.system.name
 
     def shares(self, workload, clients):
-        arguments = ["-M", workload.mode]
-        for script in self.scripts:
-            arguments += ["-f", script]
-        if not self.scripts:
-            arguments.append("-S")
+        # Scripts that take turns begin with the first.
+        arguments = ["-M", workload.mode, "-D", "turn=-1",
+                     *(["-f", self.script] if self.script else ["-S"])]
         parts = [(database, {"PGTZ": zone} if zone else None)
                  for database in workload.databases(self.system) for zone in self.zones]
         return [load.Share(database, count, arguments, environment)
@@ -52,19 +50,18 @@ class Entry:
 
 def entries_for(bed, systems, name, clients):
     workload = WORKLOADS[name]
-    scripts = [bed.write(f"{name}_{number}.sql", text)
-               for number, text in enumerate(workload.scripts)]
+    script = bed.write(name + ".sql", workload.script) if workload.script else None
     room = proxies.room_for_forwarders(systems)
     entries = []
     for system in systems:
         if not workload.takes(system, clients, room):
             continue
-        entries.append(Entry(system, scripts, system.name, workload.zones))
+        entries.append(Entry(system, script, system.name, workload.zones))
         if workload.template and system.kind == "schemux":
             template = bed.write(name + "_template.sql", workload.template)
-            entries.append(Entry(system, [template], system.name + TEMPLATED, workload.zones))
+            entries.append(Entry(system, template, system.name + TEMPLATED, workload.zones))
         if workload.other_zones:
-            entries.append(Entry(system, scripts, system.name + OTHER_ZONES, workload.other_zones))
+            entries.append(Entry(system, script, system.name + OTHER_ZONES, workload.other_zones))
     return entries
 
 
@@ -80,14 +77,17 @@ def run_all(bed, systems, options, report):
                 try:
                     sample = load.measure(bed, entry.name, entry.system.process(workload.pool),
                                           entry.shares(workload, clients),
-                                          options.seconds if turn else 1)
+                                          options.seconds if turn else 1, workload.settle)
                 except load.Broken as broken:
                     if entry.system.kind == "schemux":
                         raise
                     print(f"left out from here on: {broken}", file=sys.stderr)
                     systems.remove(entry.system)
                     continue
-                if turn and sample:
+                if not sample:
+                    print(f"bench: {entry.name} came to nothing that counts in {name} with "
+                          f"{clients} clients: give it more --seconds", file=sys.stderr)
+                elif turn:
                     report.rows.append({"workload": name, "clients": clients, "pass": turn,
                                         "system": entry.name, **sample})
             tell(report, name, clients, entries)

@@ -24,8 +24,8 @@ LEAD_SECONDS = 1  # logins and first connections are over by then
 TAIL_SECONDS = 1
 SHOWN_MIN = 0.01  # calls for each transaction
 PERF_CALLS = ("recvfrom", "sendto", "recvmsg", "sendmsg", "read", "write", "readv", "writev",
-              "epoll_wait", "epoll_pwait", "epoll_ctl", "poll", "futex", "timerfd_settime",
-              "clock_gettime", "io_uring_enter", "accept4", "close")
+              "epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl", "poll", "futex",
+              "timerfd_settime", "clock_gettime", "io_uring_enter", "accept4", "close")
 
 
 def count_with_strace(pid, seconds):
@@ -139,7 +139,7 @@ def main(arguments):
         systems, versions = proxies.start_systems(bed, options)
         room = proxies.room_for_forwarders(systems)
         print(f"{bed.machine(versions)}; counted by {options.tool}")
-        script = bed.write("syscalls.sql", workload.scripts[0])
+        script = bed.write("syscalls.sql", workload.script)
         print(f"{'system':14} {'clients':>7} {'tx':>7} {'calls/tx':>8}  by name")
         for clients in options.clients:
             for system in systems:

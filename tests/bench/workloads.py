@@ -10,7 +10,11 @@ TEMPLATE = KEY + "SELECT abalance FROM {{tables.accounts}} WHERE aid = :aid;\n"
 OF_THE_PATH = KEY + "SELECT abalance FROM accounts WHERE aid = :aid;\n"
 PIPELINE = "\\startpipeline\n" + 10 * ONE + "\\endpipeline\n"
 TRANSACTION = "BEGIN;\n" + 2 * ONE + "COMMIT;\n"
-STATEMENTS = tuple(f"SELECT {number};\n" for number in range(100))
+# One of a hundred statements, each in its turn. (A hundred scripts would be chosen from by chance,
+# and a client would meet the last one of them only after some five hundred.)
+STATEMENTS = "\\set turn (:turn + 1) % 100\n" + "".join(
+    f"\\{'elif' if number else 'if'} :turn = {number}\nSELECT {number};\n"
+    for number in range(100)) + "\\endif\n"
 
 FLOORS = ("forwarder", "minipool")  # they know no settings and no services
 POOLED_FLOORS = ("minipool",)  # they do not carry prepared statements from backend to backend
@@ -19,21 +23,23 @@ TOKYO, PARIS = "Asia/Tokyo", "Europe/Paris"
 
 
 class Workload:
-    """`scripts`: each transaction is one of them; none: pgbench's own -S.
+    """`script`: of a transaction; none: pgbench's own -S.
     `template`: what schemux is asked as well, in turn with the same SQL written out.
     `zones`: a time zone, as a startup parameter, for each pgbench of those that share the clients;
     `other_zones`: what every system is asked as well, in turn with that.
-    `services`: the clients are shared out among these instead of having one database."""
+    `services`: the clients are shared out among these instead of having one database.
+    `settle`: transactions of each client before the first that counts."""
 
-    def __init__(self, mode, scripts=(), template=None, skip=(), zones=(None,), other_zones=None,
-                 services=(), pool=testbed.POOL, clients=None):
+    def __init__(self, mode, script=None, template=None, skip=(), zones=(None,), other_zones=None,
+                 services=(), settle=0, pool=testbed.POOL, clients=None):
         self.mode = mode
-        self.scripts = (scripts,) if isinstance(scripts, str) else scripts
+        self.script = script
         self.template = template
         self.skip = skip
         self.zones = zones
         self.other_zones = other_zones
         self.services = services
+        self.settle = settle or int(mode == "prepared")
         self.pool = pool
         self.clients = clients  # instead of those of the command line
 
@@ -65,8 +71,8 @@ WORKLOADS = {
     "pipeline": Workload("extended", PIPELINE),
     # Four round trips.
     "transaction": Workload("simple", TRANSACTION),
-    # Each client has prepared them all and does one of them at a time.
-    "statements": Workload("prepared", STATEMENTS, skip=POOLED_FLOORS),
+    # Each client has prepared a hundred; a transaction is one of them.
+    "statements": Workload("prepared", STATEMENTS, skip=POOLED_FLOORS, settle=100),
     # Three services with a schema each take turns on one pool; peers have a pool for each.
     "services": Workload("simple", OF_THE_PATH, skip=FLOORS, services=testbed.SERVICES, pool=21),
     "template": Workload("simple", WRITTEN, TEMPLATE),
