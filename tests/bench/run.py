@@ -13,6 +13,7 @@ import sys
 
 import bed as testbed
 import load
+import plot
 import proxies
 from report import Report
 from workloads import DEFAULT, WORKLOADS
@@ -22,6 +23,9 @@ OTHER_ZONES = "+set"
 
 FIELDS = ("workload", "clients", "pass", "system", "transactions", "cpu_us", "user_us", "tps",
           "p50_ms", "p99_ms", "rss_kib")
+PANELS = {"cpu_us": "CPU of the proxy, us for each transaction", "p50_ms": "median latency, ms",
+          "p99_ms": "99th percentile of latency, ms", "tps": "transactions a second",
+          "rss_kib": "resident memory of the proxy, KiB"}
 
 
 class Entry:
@@ -92,6 +96,7 @@ def run_all(bed, systems, options, report):
                                         "system": entry.name, **sample})
             tell(report, name, clients, entries)
             report.write()
+        draw(report, name)
         for system in systems:
             system.stop_others()
 
@@ -150,6 +155,20 @@ def tell(report, workload, clients, entries):
                    f" {value['rss_kib'] / 1024:7.1f}{ratios}")
 
 
+def draw(report, workload):
+    """The workload's picture: medians by number of clients."""
+    rows = [row for row in report.rows if row["workload"] == workload]
+    if not rows or not report.folder:
+        return
+    panels = {}
+    for field, title in PANELS.items():
+        groups = panels.setdefault(title, {})
+        for row in rows:
+            group = groups.setdefault(f"{row['clients']} clients", {})
+            group[row["system"]] = median_of(rows, workload, row["clients"], row["system"], field)
+    plot.bars(workload, report.machine, panels, report.path(workload + ".svg"))
+
+
 def parse_options(arguments):
     parser = argparse.ArgumentParser(description="Compares schemux with peers and with floors.")
     proxies.add_options(parser)
@@ -157,7 +176,8 @@ def parse_options(arguments):
     parser.add_argument("--workloads", default=DEFAULT, help=",".join(WORKLOADS))
     parser.add_argument("--repeats", type=int, default=3, help="each is there and back")
     parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--out", metavar="DIR", help="figures.csv, tables.txt")
+    parser.add_argument("--out", metavar="DIR",
+                        help="figures.csv, tables.txt, a picture of each workload")
     options = parser.parse_args(arguments)
     options.clients = [int(number) for number in options.clients.split(",")]
     options.workloads = options.workloads.split(",")
