@@ -101,9 +101,17 @@ class Process:
             fields = file.read().rsplit(")", 1)[1].split()
         return int(fields[11]), int(fields[12])
 
-    def rss_kib(self):
+    def rss_kib(self, field="VmRSS"):
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
-            return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+            return int(re.search(field + r":\s+(\d+)", file.read()).group(1))
+
+    def forget_peak(self):
+        """From now on peak_kib is the most since."""
+        with open(f"/proc/{self.pid}/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+
+    def peak_kib(self):
+        return self.rss_kib("VmHWM")
 
     def tail(self):
         with open(self.log, encoding="utf-8", errors="replace") as file:

@@ -10,14 +10,13 @@ import argparse
 import glob
 import os
 import shutil
-import socket
-import struct
 import subprocess
 import threading
 import time
 
 import bed as testbed
 import plot
+from asker import Asker
 
 POOL = 10
 GREEDY_CLIENTS, LIGHT_CLIENTS = 100, 2
@@ -156,41 +155,16 @@ def measure_parts(bed, system, seconds):
     return first / (first + second) if first + second else float("nan")
 
 
-class Asker:
-    """One connection, by hand: what the driver costs would hide what the pool does."""
-
-    def __init__(self, port, service):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=TURN_TIMEOUT)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        pairs = f"user\0{testbed.USER}\0database\0{service}\0\0"
-        body = struct.pack("!I", 3 << 16) + pairs.encode()
-        self.socket.sendall(struct.pack("!I", len(body) + 4) + body)
-        self.wait()
-
-    def wait(self):
-        received = b""
-        while not received.endswith(b"Z\0\0\0\5I"):
-            part = self.socket.recv(65536)
-            if not part:
-                raise ConnectionError(received[-200:].decode(errors="replace"))
-            received += part
-
-    def ask(self):
-        text = b"SELECT 1\0"
-        self.socket.sendall(b"Q" + struct.pack("!I", len(text) + 4) + text)
-        self.wait()
-
-
 def measure_turns(system):
     """Milliseconds for a query of one service alone and of two in turns; None: in vain."""
     first = second = None
     try:
-        first = Asker(system.port, "greedy")
+        first = Asker(system.port, "greedy", TURN_TIMEOUT)
         began = time.monotonic()
         for _ in range(TURNS):
             first.ask()
         alone = (time.monotonic() - began) * 1e3 / TURNS
-        second = Asker(system.port, "light")
+        second = Asker(system.port, "light", TURN_TIMEOUT)
         began = time.monotonic()
         for _ in range(TURNS // 2):
             first.ask()
@@ -201,7 +175,7 @@ def measure_turns(system):
     finally:
         for asker in (first, second):
             if asker:
-                asker.socket.close()
+                asker.close()
 
 
 def report_light(bed, systems, seconds, plot_path):

@@ -8,14 +8,13 @@
 # from run to run, and only ratios within one run mean anything. Exits 0 whatever the figures are.
 
 import argparse
-import statistics
 import sys
 
 import bed as testbed
 import load
-import plot
 import proxies
-from report import Report
+import report
+from report import Column
 from workloads import DEFAULT, WORKLOADS
 
 TEMPLATED = "{{}}"  # behind the name of a system
@@ -23,6 +22,9 @@ OTHER_ZONES = "+set"
 
 FIELDS = ("workload", "clients", "pass", "system", "transactions", "cpu_us", "user_us", "tps",
           "p50_ms", "p99_ms", "rss_kib")
+COLUMNS = (Column("cpu_us", "CPU us", 7, 2), Column("user_us", "user", 5, 1),
+           Column("tps", "tps", 8, 0), Column("p50_ms", "p50 ms", 7, 2),
+           Column("p99_ms", "p99 ms", 7, 2), Column("rss_kib", "RSS MiB", 7, 1, 1 / 1024))
 PANELS = {"cpu_us": "CPU of the proxy, us for each transaction", "p50_ms": "median latency, ms",
           "p99_ms": "99th percentile of latency, ms", "tps": "transactions a second",
           "rss_kib": "resident memory of the proxy, KiB"}
@@ -69,7 +71,7 @@ def entries_for(bed, systems, name, clients):
     return entries
 
 
-def run_all(bed, systems, options, report):
+def run_all(bed, systems, options, paper):
     systems = list(systems)
     for name in options.workloads:
         workload = WORKLOADS[name]
@@ -92,81 +94,44 @@ def run_all(bed, systems, options, report):
                     print(f"bench: {entry.name} came to nothing that counts in {name} with "
                           f"{clients} clients: give it more --seconds", file=sys.stderr)
                 elif turn:
-                    report.rows.append({"workload": name, "clients": clients, "pass": turn,
+                    paper.rows.append({"workload": name, "clients": clients, "pass": turn,
                                         "system": entry.name, **sample})
-            tell(report, name, clients, entries)
-            report.write()
-        draw(report, name)
+            tell(paper, name, clients, entries)
+            paper.write()
+        draw(paper, name)
         for system in systems:
             system.stop_others()
 
 
-def median_of(rows, workload, clients, system, field):
-    values = [row[field] for row in rows if (row["workload"], row["clients"], row["system"]) ==
-              (workload, clients, system)]
-    return statistics.median(values) if values else None
-
-
-def ratio(rows, workload, clients, system, base):
-    """Median over the passes of system's CPU to base's, both of the same pass."""
-    def by_pass(of):
-        return {row["pass"]: row["cpu_us"] for row in rows if
-                (row["workload"], row["clients"], row["system"]) == (workload, clients, of)}
-    own, other = by_pass(system), by_pass(base)
-    values = [own[turn] / other[turn] for turn in own if other.get(turn)]
-    return f"{statistics.median(values):8.2f}" if values else f"{'-':>8}"
-
-
-def added_time(rows, workload, clients, entry):
+def added_time(rows, entry):
     """Microseconds that each transaction takes more than what its system is asked first: where one
     backend does them one behind the other, what a switch takes."""
-    rates = [median_of(rows, workload, clients, name, "tps")
-             for name in (entry.name, entry.system.name)]
-    return 1e6 / rates[0] - 1e6 / rates[1]
+    own, first = (report.median(rows, name, "tps") for name in (entry.name, entry.system.name))
+    return 1e6 / own - 1e6 / first
 
 
-def short(name):
-    """Of a base, as wide as its column."""
-    return "/" + name.replace("minipool", "mini").replace("_uring", "_ur").replace("_epoll", "")[:7]
-
-
-def tell(report, workload, clients, entries):
+def tell(paper, workload, clients, entries):
     """The table of one workload and number of clients."""
-    rows = report.rows
-    bases = [entry.name for entry in entries
-             if entry.system.kind != "schemux" and not entry.varied]
-    varied = any(entry.varied for entry in entries)
-    head = f"{workload}, {clients} clients"
-    columns = "".join(f" {short(base):>8}" for base in bases)
-    first = f" {'/first':>8} {'added us':>8}" if varied else ""
-    report.say(f"\n{head:28} {'CPU us':>7} {'user':>5} {'tps':>8} {'p50 ms':>7} {'p99 ms':>7}"
-               f" {'RSS MiB':>7}{columns}{first}")
-    for entry in entries:
-        value = {field: median_of(rows, workload, clients, entry.name, field)
-                 for field in FIELDS[4:]}
-        if value["cpu_us"] is None:
-            continue
-        ratios = "".join(" " + ratio(rows, workload, clients, entry.name, base) for base in bases)
-        if entry.varied:
-            ratios += " " + ratio(rows, workload, clients, entry.name, entry.system.name)
-            ratios += f" {added_time(rows, workload, clients, entry):8.1f}"
-        report.say(f"{entry.name:28} {value['cpu_us']:7.2f} {value['user_us']:5.1f}"
-                   f" {value['tps']:8.0f} {value['p50_ms']:7.2f} {value['p99_ms']:7.2f}"
-                   f" {value['rss_kib'] / 1024:7.1f}{ratios}")
+    rows = [row for row in paper.rows if (row["workload"], row["clients"]) == (workload, clients)]
+    varied = {entry.name: entry for entry in entries if entry.varied}
+
+    def beside_first(name):
+        if name is None:
+            return f" {'/first':>8} {'added us':>8}" if varied else ""
+        if name not in varied:
+            return ""
+        entry = varied[name]
+        return (" " + report.ratio(rows, name, entry.system.name, "cpu_us") +
+                f" {added_time(rows, entry):8.1f}")
+
+    bases = report.bases_of(entry.system for entry in entries if not entry.varied)
+    paper.table(f"{workload}, {clients} clients", rows, COLUMNS, bases, beside_first)
 
 
-def draw(report, workload):
+def draw(paper, workload):
     """The workload's picture: medians by number of clients."""
-    rows = [row for row in report.rows if row["workload"] == workload]
-    if not rows or not report.folder:
-        return
-    panels = {}
-    for field, title in PANELS.items():
-        groups = panels.setdefault(title, {})
-        for row in rows:
-            group = groups.setdefault(f"{row['clients']} clients", {})
-            group[row["system"]] = median_of(rows, workload, row["clients"], row["system"], field)
-    plot.bars(workload, report.machine, panels, report.path(workload + ".svg"))
+    rows = [row for row in paper.rows if row["workload"] == workload]
+    paper.picture(workload, rows, lambda row: f"{row['clients']} clients", PANELS, workload)
 
 
 def parse_options(arguments):
@@ -174,10 +139,8 @@ def parse_options(arguments):
     proxies.add_options(parser)
     parser.add_argument("--clients", default="8,64")
     parser.add_argument("--workloads", default=DEFAULT, help=",".join(WORKLOADS))
-    parser.add_argument("--repeats", type=int, default=3, help="each is there and back")
     parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--out", metavar="DIR",
-                        help="figures.csv, tables.txt, a picture of each workload")
+    report.add_options(parser)
     options = parser.parse_args(arguments)
     options.clients = [int(number) for number in options.clients.split(",")]
     options.workloads = options.workloads.split(",")
@@ -189,16 +152,16 @@ def parse_options(arguments):
 
 def main(arguments):
     options = parse_options(arguments)
-    report = Report(options.out, FIELDS)
+    paper = report.Report(options.out, FIELDS)
     with testbed.Bed() as bed:
         systems, versions = proxies.start_systems(bed, options)
-        report.about(bed.machine(versions))
+        paper.about(bed.machine(versions))
         try:
-            run_all(bed, systems, options, report)
+            run_all(bed, systems, options, paper)
         except load.Broken as broken:
             testbed.fail(broken)
         finally:
-            report.write()
+            paper.write()
     return 0
 
 
