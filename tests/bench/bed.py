@@ -20,6 +20,7 @@ import time
 POOL = 20
 USER = "bench"
 PLAIN = "bench"  # the database, and the service without a schema
+PASSWORD = "a long word of the bench"  # clients have it; only who is told to asks for it
 ROUTED = "app"  # the service with a schema
 # Services with a schema each, and roles of those names for peers, which leave the path to a role.
 SERVICES = ("service1", "service2", "service3")
@@ -207,7 +208,8 @@ class Bed:
 
     def answers(self, port, database):
         asked = subprocess.run([self.program("psql"), "-XqAt", "-c", "SELECT 1",
-                                self.conninfo(port, database)], capture_output=True, check=False)
+                                self.conninfo(port, database)], capture_output=True, check=False,
+                               env={**os.environ, "PGPASSWORD": PASSWORD})
         return asked.returncode == 0
 
     def program(self, name):
@@ -262,7 +264,7 @@ class Bed:
         if sampling:
             command += ["--sampling-rate", str(sampling)]
         environment = {**os.environ, "PGSSLMODE": "disable", "PGGSSENCMODE": "disable",
-                       **(environment or {})}
+                       "PGPASSWORD": PASSWORD, **(environment or {})}
         return subprocess.Popen([*command, database], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True, cwd=self.directory,
                                 env=environment)

@@ -13,7 +13,6 @@ import bed as testbed
 import peers
 
 NEWEST = "newest"
-PASSWORD = "a long word of the bench"  # of the clients, where they need one
 # Floors by kind: forwarders have a backend for each client, pools have as many as the others.
 FLOORS = {"fwd_epoll": "forwarder", "fwd_uring": "forwarder",
           "minipool": "minipool", "minipool_uring": "minipool"}
@@ -55,7 +54,7 @@ class System:
             self.processes.pop(key).stop()
 
 
-# ---- what each is started with ------------------------------------------------------------------
+# ---- what each is started with: none writes a line for each client ------------------------------
 
 def start_schemux(bed, path, settings, name, pool, password):
     port = testbed.free_port()
@@ -64,7 +63,7 @@ def start_schemux(bed, path, settings, name, pool, password):
     auth = f"""auth:
   method: scram-sha-256
   users:
-    - {{ name: {testbed.USER}, password: "{PASSWORD}" }}""" if password else """\
+    - {{ name: {testbed.USER}, password: "{testbed.PASSWORD}" }}""" if password else """\
 auth: { method: trust }"""
     config = bed.write(name + ".yaml", f"""\
 listen:
@@ -73,6 +72,7 @@ http: {{ address: 127.0.0.1, port: {testbed.free_port()} }}
 backend:
   dsn: "{bed.conninfo(bed.postgres_port, testbed.PLAIN)}"
 pool: {{ max_connections: {pool}, mode: transaction }}
+log: {{ level: warning }}
 {auth}
 {settings}services:
   - {{ name: {testbed.PLAIN} }}
@@ -88,7 +88,7 @@ def service_pool(pool):
 
 def start_pgbouncer(bed, program, name, pool, password):
     port = testbed.free_port()
-    word = PASSWORD if password else ""
+    word = testbed.PASSWORD if password else ""
     users = bed.write(name + ".users", "".join(f'"{user}" "{word}"\n' for user in
                                                (testbed.USER, *testbed.SERVICES)), program.root)
     host = f"host=127.0.0.1 port={bed.postgres_port}"
@@ -115,7 +115,7 @@ log_disconnections = 0
 
 
 def odyssey_route(database, pool, password, storage=""):
-    auth = (f'authentication "scram-sha-256"\n        password "{PASSWORD}"' if password
+    auth = (f'authentication "scram-sha-256"\n        password "{testbed.PASSWORD}"' if password
             else 'authentication "none"')
     return f"""\
 database {database} {{
