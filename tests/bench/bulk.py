@@ -49,15 +49,15 @@ def copy_in(client, scale):
     return sent
 
 
-def rows(client, scale):
+def many_rows(client, scale):
     return client.ask(f"SELECT {TEXT} FROM generate_series(1, {round(ROWS * scale)})")
 
 
-def row(client, scale):
+def one_row(client, scale):
     return client.ask(f"SELECT repeat('x', {round(ROW_BYTES * scale)})")
 
 
-JOBS = {"copy_out": copy_out, "copy_in": copy_in, "rows": rows, "row": row}
+JOBS = {"copy_out": copy_out, "copy_in": copy_in, "rows": many_rows, "row": one_row}
 
 
 def measure(system, job, scale):

@@ -198,6 +198,8 @@ def start_systems(bed, options):
     systems, versions = [], []
     for given in options.schemux:
         name, _, path = given.rpartition("=")
+        if not os.path.isfile(path):
+            testbed.fail(f"no such program: {path}")
         versions.append([path, "version"])
         for suffix, settings in variants(options):
             launch = functools.partial(start_schemux, bed, path, settings)
@@ -244,6 +246,8 @@ def find_peers(options):
             path = find_program(name if given == NEWEST else given)
             if path:
                 found[name] = Program(path)
+            elif given != NEWEST:
+                testbed.fail(f"no such program: {given}")
             else:
                 print(f"bench: no {name} here: it is left out", file=sys.stderr)
     return found
@@ -256,6 +260,8 @@ def find_program(name):
 def build_floors(directory, into):
     """Compiles the reference programs that are there; returns name -> path."""
     built = {}
+    if directory and not os.path.isdir(directory):
+        testbed.fail(f"no such folder of floors: {directory}")
     for name in FLOORS if directory else ():
         source = os.path.join(directory, name + ".c")
         if not os.path.exists(source):
