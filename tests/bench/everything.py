@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-# All that is measured beside peers and floors, one program after the other, into one folder: takes
-# two hours.
+# All that is measured beside peers and floors, one program after the other, into one folder. Takes
+# hours.
 #   tests/bench/everything.py --schemux build/release/schemux [--floors DIR] --out DIR
 # Other options are those that the programs have in common: see README.md. A program that cannot go
 # on does not keep the others from it.

@@ -49,6 +49,7 @@ def make(root):
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         check=False)
     if done.returncode != 0 or not complete(unfinished):
+        shutil.rmtree(unfinished, ignore_errors=True)
         lines = done.stdout.strip().splitlines() or ["no word of why"]
         raise Unavailable(f"debootstrap of {RELEASE} failed: {lines[-1]}")
     shutil.rmtree(root, ignore_errors=True)

@@ -95,7 +95,7 @@ def run_all(bed, systems, options, paper):
                           f"{clients} clients: give it more --seconds", file=sys.stderr)
                 elif turn:
                     paper.rows.append({"workload": name, "clients": clients, "pass": turn,
-                                        "system": entry.name, **sample})
+                                       "system": entry.name, **sample})
             tell(paper, name, clients, entries)
             paper.write()
         draw(paper, name)
@@ -107,7 +107,7 @@ def added_time(rows, entry):
     """Microseconds that each transaction takes more than what its system is asked first: where one
     backend does them one behind the other, what a switch takes."""
     own, first = (report.median(rows, name, "tps") for name in (entry.name, entry.system.name))
-    return 1e6 / own - 1e6 / first
+    return f"{1e6 / own - 1e6 / first:8.1f}" if own and first else f"{'-':>8}"
 
 
 def tell(paper, workload, clients, entries):
@@ -121,8 +121,8 @@ def tell(paper, workload, clients, entries):
         if name not in varied:
             return ""
         entry = varied[name]
-        return (" " + report.ratio(rows, name, entry.system.name, "cpu_us") +
-                f" {added_time(rows, entry):8.1f}")
+        return (f" {report.ratio(rows, name, entry.system.name, 'cpu_us')}"
+                f" {added_time(rows, entry)}")
 
     bases = report.bases_of(entry.system for entry in entries if not entry.varied)
     paper.table(f"{workload}, {clients} clients", rows, COLUMNS, bases, beside_first)
