@@ -77,6 +77,9 @@ def run_all(bed, systems, options, paper):
         workload = WORKLOADS[name]
         for clients in [workload.clients] if workload.clients else options.clients:
             entries = entries_for(bed, systems, name, clients)
+            if not entries:
+                paper.say(f"\n{name} is not for {clients} clients")
+                continue
             for turn, entry in load.turns(entries, options.repeats):
                 if entry.system not in systems:
                     continue

@@ -28,10 +28,11 @@ class Workload:
     `zones`: a time zone, as a startup parameter, for each pgbench of those that share the clients;
     `other_zones`: what every system is asked as well, in turn with that.
     `services`: the clients are shared out among these instead of having one database.
-    `settle`: transactions of each client before the first that counts."""
+    `settle`: transactions of each client before the first that counts. `most`: clients; with more
+    of them, settling would take longer than all the rest."""
 
     def __init__(self, mode, script=None, template=None, skip=(), zones=(None,), other_zones=None,
-                 services=(), settle=0, pool=testbed.POOL, clients=None):
+                 services=(), settle=0, most=100_000, pool=testbed.POOL, clients=None):
         self.mode = mode
         self.script = script
         self.template = template
@@ -40,12 +41,13 @@ class Workload:
         self.other_zones = other_zones
         self.services = services
         self.settle = settle or int(mode == "prepared")
+        self.most = most
         self.pool = pool
         self.clients = clients  # instead of those of the command line
 
     def takes(self, system, clients, room_for_forwarders):
         """Whether the system can be asked this by so many clients."""
-        if system.kind in self.skip or clients < len(self.services):
+        if system.kind in self.skip or not len(self.services) <= clients <= self.most:
             return False
         if system.kind == "forwarder":
             return clients <= room_for_forwarders
@@ -72,7 +74,8 @@ WORKLOADS = {
     # Four round trips.
     "transaction": Workload("simple", TRANSACTION),
     # Each client has prepared a hundred; a transaction is one of them.
-    "statements": Workload("prepared", STATEMENTS, skip=POOLED_FLOORS, settle=100),
+    "statements": Workload("prepared", STATEMENTS, skip=POOLED_FLOORS, settle=100,
+                           most=256),
     # Three services with a schema each take turns on one pool; peers have a pool for each.
     "services": Workload("simple", OF_THE_PATH, skip=FLOORS, services=testbed.SERVICES, pool=21),
     "template": Workload("simple", WRITTEN, TEMPLATE),
