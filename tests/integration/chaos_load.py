@@ -22,6 +22,8 @@ CREATE TABLE {schema}.chaos_ledger (id text NOT NULL, source int, target int, am
 """
 DROP_SQL = "DROP TABLE IF EXISTS {schema}.chaos_accounts, {schema}.chaos_ledger"
 SETTINGS = ("application_name", "app.chaos")
+# PostgreSQL's FATAL 08P01 where its side of the connection ended inside a message of a COPY.
+SYNC_LOST = "protocol synchronization was lost"
 # Longer than any wait that is configured: what takes longer hangs.
 HANG_SECONDS = 90
 
@@ -138,8 +140,9 @@ class Worker:
 
     def _note_errors(self, messages):
         for error in wire.errors_of(messages):
-            self.states[error["C"]] += 1
-            self.examples[error["C"]] = error
+            state = SYNC_LOST if error["M"].endswith(SYNC_LOST) else error["C"]
+            self.states[state] += 1
+            self.examples[state] = error
 
     def _note_end(self, messages):
         errors = wire.errors_of(messages)

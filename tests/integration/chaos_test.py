@@ -17,7 +17,7 @@ import harness
 # What a client may be told when its server is lost: the server's own words, or 08006.
 LOST = {"57P01", "57P02", "57P03", "08006"}
 # With a connection of which nothing is heard any more it is the transaction's time that ends it.
-CUT_OFF = LOST | {"25P04"}
+CUT_OFF = LOST | {"25P04", chaos_load.SYNC_LOST}
 
 
 WORKERS = (4, 2, 1)  # by the seed
