@@ -161,15 +161,27 @@ void add_auth(std::vector<Option>& rows) {
         });
 }
 
+void add_workers(std::vector<Option>& rows) {
+    rows.insert(rows.end(),
+                {
+                    row("workers", OptionType::integer, "Threads of the data plane.")
+                        .by_default("1")
+                        .range(1, 64)
+                        .on_reload(Reload::restart)
+                        .at([](const Scope& s) -> Field { return &s.settings->workers; }),
+                    row("io_engine", OptionType::choice,
+                        "How workers read and write; auto takes io_uring where there is one.")
+                        .by_default("epoll")
+                        .choices({"auto", "epoll", "io_uring"})
+                        .on_reload(Reload::restart)
+                        .at([](const Scope& s) -> Field { return &s.settings->io_engine; }),
+                });
+}
+
 void add_process(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
-            row("workers", OptionType::integer, "Threads of the data plane.")
-                .by_default("1")
-                .range(1, 64)
-                .on_reload(Reload::restart)
-                .at([](const Scope& s) -> Field { return &s.settings->workers; }),
             row("log", OptionType::section, "What is written to standard error.").done(),
             row("log.format", OptionType::choice,
                 "json lines or text for people; auto is text on a terminal, else json.")
@@ -235,7 +247,6 @@ void add_reserved_sections(std::vector<Option>& rows) {
                 {
                     reserved("backends", "Several clusters by name."),
                     reserved("admin", "Who may use the admin console."),
-                    reserved("io_engine", "epoll or io_uring."),
                     reserved("peers", "Other schemux processes behind the same address."),
                 });
 }
@@ -249,6 +260,7 @@ std::vector<Option> make_option_rows() {
     add_pool_rows(rows);
     add_auth(rows);
     add_service_rows(rows);
+    add_workers(rows);
     add_process(rows);
     add_reserved_sections(rows);
     return rows;

@@ -55,8 +55,8 @@ struct Scope {
 using Field =
     std::variant<std::string*, std::vector<std::string>*, std::optional<std::vector<std::string>>*,
                  bool*, std::uint16_t*, std::uint32_t*, std::uint64_t*, std::chrono::milliseconds*,
-                 PoolMode*, ServiceMode*, AuthMethod*, LiteralScope*, ChannelScope*, FeaturePolicy*,
-                 OverPinBudget*, StateCare*, Placeholder*, LogFormat*, LogLevel*>;
+                 IoEngine*, PoolMode*, ServiceMode*, AuthMethod*, LiteralScope*, ChannelScope*,
+                 FeaturePolicy*, OverPinBudget*, StateCare*, Placeholder*, LogFormat*, LogLevel*>;
 
 struct Option {
     std::string_view path;  ///< `pool.max_connections`, `services[].schema`

@@ -12,6 +12,7 @@
 namespace schemux::config {
 
 // The order of enum values is the order of the choices in the option table.
+enum class IoEngine : std::uint8_t { automatic, epoll, io_uring };
 enum class PoolMode : std::uint8_t { transaction, session, statement };
 enum class AuthMethod : std::uint8_t { trust, scram_sha_256 };
 enum class ChannelScope : std::uint8_t { database, service };
@@ -171,6 +172,7 @@ struct Settings {
     Auth auth{};
     std::vector<Service> services{};
     std::uint32_t workers = 1;
+    IoEngine io_engine = IoEngine::epoll;
     Log log{};
     Limits limits{};
     std::chrono::milliseconds drain_timeout = std::chrono::seconds(25);

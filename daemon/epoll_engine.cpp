@@ -17,7 +17,7 @@
 
 namespace schemux::daemon {
 
-struct Stream {
+struct EpollEngine::EpollStream : Stream {
     int fd = -1;
     StreamHandler* handler = nullptr;  ///< null: closed, perhaps still flushing
     std::string queued;                ///< bytes the kernel did not take
@@ -137,10 +137,11 @@ bool EpollEngine::turn_is_over(Clock::time_point began, Clock::time_point now, i
 
 void EpollEngine::handle_events(std::span<const epoll_event> events) {
     for (const epoll_event& event : events) {
-        if (event.data.ptr != nullptr) handle(*static_cast<Stream*>(event.data.ptr), event.events);
+        if (event.data.ptr != nullptr)
+            handle(*static_cast<EpollStream*>(event.data.ptr), event.events);
     }
     running_.swap(ready_);
-    for (Stream* stream : running_) {
+    for (EpollStream* stream : running_) {
         stream->in_ready_list = false;
         if (stream->handler != nullptr && !stream->paused) read(*stream);
     }
@@ -148,7 +149,7 @@ void EpollEngine::handle_events(std::span<const epoll_event> events) {
     retired_.clear();
 }
 
-void EpollEngine::handle(Stream& stream, unsigned events) {
+void EpollEngine::handle(EpollStream& stream, unsigned events) {
     if (stream.fd < 0) return;  // retired by an earlier event of this batch
     if ((events & EPOLLOUT) != 0 && !stream.queued.empty()) flush(stream);
     constexpr unsigned gone = EPOLLRDHUP | EPOLLHUP | EPOLLERR;
@@ -163,7 +164,7 @@ void EpollEngine::handle(Stream& stream, unsigned events) {
     }
 }
 
-void EpollEngine::read(Stream& stream) {
+void EpollEngine::read(EpollStream& stream) {
     for (int turn = 0; turn < reads_in_a_row; ++turn) {
         if (stream.handler == nullptr || stream.paused || !stream.readable) return;
         const ssize_t got = ::recv(stream.fd, buffer_.data(), buffer_.size(), 0);
@@ -188,7 +189,7 @@ void EpollEngine::read(Stream& stream) {
     if (stream.handler != nullptr && stream.readable) make_ready(stream);
 }
 
-void EpollEngine::make_ready(Stream& stream) {
+void EpollEngine::make_ready(EpollStream& stream) {
     if (stream.in_ready_list) return;
     stream.in_ready_list = true;
     ready_.push_back(&stream);
@@ -199,14 +200,14 @@ void EpollEngine::make_ready(Stream& stream) {
     }
 }
 
-void EpollEngine::end(Stream& stream, int error) {
+void EpollEngine::end(EpollStream& stream, int error) {
     stream.readable = false;
     StreamHandler* handler = stream.handler;
     if (handler != nullptr) handler->on_end(error);
 }
 
 Stream* EpollEngine::add(int fd, StreamHandler& handler) {
-    auto stream = std::make_unique<Stream>();
+    auto stream = std::make_unique<EpollStream>();
     stream->fd = fd;
     stream->handler = &handler;
     stream->index = streams_.size();
@@ -218,7 +219,8 @@ Stream* EpollEngine::add(int fd, StreamHandler& handler) {
     return streams_.back().get();
 }
 
-bool EpollEngine::send(Stream& stream, const core::Output& output) {
+bool EpollEngine::send(Stream& of, const core::Output& output) {
+    auto& stream = static_cast<EpollStream&>(of);
     if (output.empty() || stream.fd < 0) return true;
     std::size_t sent = 0;
     if (stream.queued.empty()) {
@@ -252,7 +254,7 @@ bool EpollEngine::send(Stream& stream, const core::Output& output) {
     return false;
 }
 
-void EpollEngine::flush(Stream& stream) {
+void EpollEngine::flush(EpollStream& stream) {
     while (stream.queued_at < stream.queued.size()) {
         const ssize_t took = ::send(stream.fd, stream.queued.data() + stream.queued_at,
                                     stream.queued.size() - stream.queued_at, MSG_NOSIGNAL);
@@ -274,45 +276,52 @@ void EpollEngine::flush(Stream& stream) {
     stream.handler->on_drained();
 }
 
-std::size_t EpollEngine::queued_bytes(const Stream& stream) const {
+std::size_t EpollEngine::queued_bytes(const Stream& of) const {
+    const auto& stream = static_cast<const EpollStream&>(of);
     return stream.queued.size() - stream.queued_at;
 }
 
 /// A socket counts as writable only when a third of its buffer is free, which may be megabytes: a
 /// slow reader shows itself in what the kernel still holds.
-std::uint64_t EpollEngine::progress(const Stream& stream) const {
+std::uint64_t EpollEngine::progress(const Stream& of) const {
+    const auto& stream = static_cast<const EpollStream&>(of);
     int held = 0;
     if (::ioctl(stream.fd, SIOCOUTQ, &held) != 0) held = 0;
     return stream.sent - static_cast<std::uint64_t>(held);
 }
 
-void EpollEngine::pause(Stream& stream) {
-    stream.paused = true;
+void EpollEngine::pause(Stream& of) {
+    static_cast<EpollStream&>(of).paused = true;
 }
 
-void EpollEngine::resume(Stream& stream) {
+void EpollEngine::resume(Stream& of) {
+    auto& stream = static_cast<EpollStream&>(of);
     if (!stream.paused) return;
     stream.paused = false;
     if (stream.readable) make_ready(stream);
 }
 
-void EpollEngine::shut_down(Stream& stream) {
+void EpollEngine::shut_down(Stream& of) {
+    auto& stream = static_cast<EpollStream&>(of);
     stream.shut_when_drained = true;
     if (stream.queued.empty()) ::shutdown(stream.fd, SHUT_WR);
 }
 
-void EpollEngine::close(Stream* stream) {
+void EpollEngine::close(Stream* of) {
+    auto* stream = static_cast<EpollStream*>(of);
     stream->handler = nullptr;
     if (stream->queued.empty()) retire(*stream);
 }
 
-void EpollEngine::drop(Stream* stream) {
+void EpollEngine::drop(Stream* of) {
+    auto* stream = static_cast<EpollStream*>(of);
     const linger at_once{1, 0};
     ::setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
     retire(*stream);
 }
 
-int EpollEngine::release(Stream* stream) {
+int EpollEngine::release(Stream* of) {
+    auto* stream = static_cast<EpollStream*>(of);
     assert(stream->queued.empty());
     const int fd = stream->fd;
     ::epoll_ctl(descriptor_.native_handle(), EPOLL_CTL_DEL, fd, nullptr);
@@ -322,7 +331,8 @@ int EpollEngine::release(Stream* stream) {
     return fd;
 }
 
-bool EpollEngine::has_news(const Stream& stream) const {
+bool EpollEngine::has_news(const Stream& of) const {
+    const auto& stream = static_cast<const EpollStream&>(of);
     if (stream.readable || stream.peer_closed) return true;
     char byte = 0;
     const ssize_t got = ::recv(stream.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -330,7 +340,8 @@ bool EpollEngine::has_news(const Stream& stream) const {
 }
 
 /// Of a peer that has sent more than one buffer nothing is told.
-std::string EpollEngine::unread_tail(const Stream& stream, std::size_t size) const {
+std::string EpollEngine::unread_tail(const Stream& of, std::size_t size) const {
+    const auto& stream = static_cast<const EpollStream&>(of);
     std::string bytes(buffer_bytes, '\0');
     const ssize_t got = ::recv(stream.fd, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
     const auto count = static_cast<std::size_t>(got > 0 ? got : 0);
@@ -340,7 +351,7 @@ std::string EpollEngine::unread_tail(const Stream& stream, std::size_t size) con
 }
 
 /// Out of the set at once; freed after the batch, since events of it may be still to come.
-void EpollEngine::retire(Stream& stream) {
+void EpollEngine::retire(EpollStream& stream) {
     if (stream.fd >= 0) ::close(stream.fd);
     stream.fd = -1;
     stream.handler = nullptr;
@@ -360,7 +371,7 @@ void EpollEngine::retire(Stream& stream) {
 
 void EpollEngine::reap() {
     for (std::size_t at = streams_.size(); at > 0; --at) {
-        Stream& stream = *streams_[at - 1];
+        EpollStream& stream = *streams_[at - 1];
         if (stream.handler == nullptr && ++stream.reaps > reaps_max) retire(stream);
     }
     if (running_.empty()) retired_.clear();

@@ -33,49 +33,48 @@ class EpollEngine final : public StreamEngine {
     EpollEngine(const EpollEngine&) = delete;
     EpollEngine& operator=(const EpollEngine&) = delete;
 
-    void start();
-    void stop();
-    /// Thread-safe: `may_linger` would be false now.
-    void wake();
+    void start() override;
+    void stop() override;
+    void wake() override;
+    void reap() override;
 
     Stream* add(int fd, StreamHandler& handler) override;
-    bool send(Stream& stream, const core::Output& output) override;
-    std::size_t queued_bytes(const Stream& stream) const override;
-    std::uint64_t progress(const Stream& stream) const override;
-    void pause(Stream& stream) override;
-    void resume(Stream& stream) override;
-    void shut_down(Stream& stream) override;
-    void close(Stream* stream) override;
-    void drop(Stream* stream) override;
-    int release(Stream* stream) override;
-    bool has_news(const Stream& stream) const override;
-    std::string unread_tail(const Stream& stream, std::size_t size) const override;
-
-    /// Once a second or so: gives up on closed streams whose peer does not read.
-    void reap();
+    bool send(Stream& of, const core::Output& output) override;
+    std::size_t queued_bytes(const Stream& of) const override;
+    bool has_unsent(const Stream& of) const override { return queued_bytes(of) > 0; }
+    std::uint64_t progress(const Stream& of) const override;
+    void pause(Stream& of) override;
+    void resume(Stream& of) override;
+    void shut_down(Stream& of) override;
+    void close(Stream* of) override;
+    void drop(Stream* of) override;
+    int release(Stream* of) override;
+    bool has_news(const Stream& of) const override;
+    std::string unread_tail(const Stream& of, std::size_t size) const override;
 
   private:
+    struct EpollStream;
     void wait();
     void on_ready();
     int next_events(std::span<epoll_event> events, bool may_wait);
     bool turn_is_over(Clock::time_point began, Clock::time_point now, int batches) const;
     void handle_events(std::span<const epoll_event> events);
-    void handle(Stream& stream, unsigned events);
-    void read(Stream& stream);
-    void flush(Stream& stream);
-    void end(Stream& stream, int error);
-    void make_ready(Stream& stream);
-    void retire(Stream& stream);
+    void handle(EpollStream& stream, unsigned events);
+    void read(EpollStream& stream);
+    void flush(EpollStream& stream);
+    void end(EpollStream& stream, int error);
+    void make_ready(EpollStream& stream);
+    void retire(EpollStream& stream);
 
     boost::asio::posix::stream_descriptor descriptor_;
     std::function<Clock::time_point()> begin_batch_;
     std::function<bool()> may_linger_;
     std::string buffer_;
-    std::vector<Stream*> ready_;    ///< have bytes, but were paused or had their share
-    std::vector<Stream*> running_;  ///< ready_ of the round under way
-    std::vector<std::unique_ptr<Stream>> streams_;
-    std::vector<std::unique_ptr<Stream>> retired_;  ///< freed when no event can refer to them
-    int doorbell_ = -1;                             ///< an eventfd in the set
+    std::vector<EpollStream*> ready_;    ///< have bytes, but were paused or had their share
+    std::vector<EpollStream*> running_;  ///< ready_ of the round under way
+    std::vector<std::unique_ptr<EpollStream>> streams_;
+    std::vector<std::unique_ptr<EpollStream>> retired_;  ///< freed when no event can refer to them
+    int doorbell_ = -1;                                  ///< an eventfd in the set
     std::atomic<bool> lingering_{false};
     bool stopped_ = false;
 };

@@ -42,9 +42,11 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
         io_, shared_, make_backend_access(settings_, std::move(loaded.target)));
     listener_ = std::make_unique<SharedListener>(io_, *connector_, workers_);
     connector_->set_listener(*listener_);
+    engine_ = possible_engine(settings_.io_engine == config::IoEngine::epoll ? IoEngine::epoll
+                                                                             : IoEngine::io_uring);
     std::vector<Worker*> workers;
     for (std::uint32_t number = 0; number < settings_.workers; ++number) {
-        workers_.push_back(std::make_unique<Worker>(number, shared_, *connector_));
+        workers_.push_back(std::make_unique<Worker>(number, shared_, *connector_, engine_));
         workers.push_back(workers_.back().get());
     }
     for (const auto& worker : workers_)
@@ -116,6 +118,7 @@ void Server::run() {
     log_event(LogLevel::info, "started", "schemux is serving",
               {{"version", version},
                {"workers", settings_.workers},
+               {"io_engine", name_of(engine_)},
                {"max_connections", settings_.pool.max_connections},
                {"services", settings_.services.size()}});
     notifier_.ready();

@@ -68,6 +68,7 @@ class Server {
     std::unique_ptr<SignalHandler> signals_;
     std::unique_ptr<Metrics> metrics_;
     ReloadState reload_state_;
+    IoEngine engine_ = IoEngine::epoll;
     Notifier notifier_;
     boost::asio::steady_timer timer_;
     std::chrono::steady_clock::time_point drain_deadline_{};

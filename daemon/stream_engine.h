@@ -1,6 +1,6 @@
 // The data plane's I/O, completion-shaped: received bytes come to a handler, bytes to send are
-// handed over, the engine owns the buffers. One engine per worker thread; nothing here is
-// thread-safe. epoll_engine is the default; a fake one drives tests.
+// handed over, the engine owns the buffers. One engine per worker thread; nothing here but `wake`
+// is thread-safe. epoll_engine is the default, uring_engine the other.
 // It must not know the protocol.
 #pragma once
 
@@ -28,18 +28,30 @@ class StreamHandler {
     virtual void on_end(int error) = 0;
 };
 
-/// A connected socket in an engine. Opaque to everybody else.
-struct Stream;
+/// A connected socket in an engine, which knows what else there is to it.
+struct Stream {};
 
 class StreamEngine {
   public:
     virtual ~StreamEngine() = default;
 
+    /// From here on the io_context's thread is the engine's, too.
+    virtual void start() = 0;
+    virtual void stop() = 0;
+    /// Thread-safe: somebody wants the thread now (EpollEngine's `may_linger`).
+    virtual void wake() = 0;
+    /// Once a second or so: gives up on closed streams whose peer does not read.
+    virtual void reap() = 0;
+
     /// Takes over a connected, non-blocking socket.
     virtual Stream* add(int fd, StreamHandler& handler) = 0;
     /// One send for the whole output. False: some of it is queued, `on_drained` will tell.
     virtual bool send(Stream& stream, const core::Output& output) = 0;
+    /// Of what was sent, the bytes beyond those that the kernel, or the engine for it, takes
+    /// without a word.
     virtual std::size_t queued_bytes(const Stream& stream) const = 0;
+    /// The kernel does not have all of it yet.
+    virtual bool has_unsent(const Stream& stream) const = 0;
     /// Changes when the peer takes something of what was sent, even where that does not yet make
     /// room for more: to be compared with an earlier one, no number of bytes.
     virtual std::uint64_t progress(const Stream& stream) const = 0;

@@ -24,15 +24,15 @@ constexpr std::uint64_t version_bits = 48;  ///< of unnamed statements; the rest
 
 }  // namespace
 
-Worker::Worker(std::uint32_t number, SharedState& shared, ControlPlane& control)
+Worker::Worker(std::uint32_t number, SharedState& shared, ControlPlane& control, IoEngine engine)
     : number_(number),
       shared_(shared),
       control_(control),
       work_(boost::asio::make_work_guard(io_)),
       timer_(io_),
-      engine_(
-          io_, [this] { return context_.now = std::chrono::steady_clock::now(); },
-          [this] { return errands_.load() == 0; }),
+      engine_(make_engine(
+          engine, io_, [this] { return context_.now = std::chrono::steady_clock::now(); },
+          [this] { return errands_.load() == 0; })),
       policy_(shared.policy.get()) {
     context_.namer = &shared.namer;
     context_.last_version = std::uint64_t{number} << version_bits;
@@ -44,7 +44,7 @@ Worker::~Worker() {
 }
 
 void Worker::start() {
-    engine_.start();
+    engine_->start();
     schedule_tick();
     thread_ = std::thread([this] { io_.run(); });
 }
@@ -58,7 +58,7 @@ void Worker::stop() {
 
 void Worker::begin_errand() {
     errands_.fetch_add(1);
-    engine_.wake();
+    engine_->wake();
 }
 
 /// Runs work that another thread asked for, as one turn of the data plane.
@@ -252,7 +252,7 @@ void Worker::tick() {
     charge_uses();
     if (++ticks_ % ticks_per_second == 0) {
         policy_ = shared_.policy.get();
-        engine_.reap();
+        engine_->reap();
         recycle_idle();
         look_at_lingering();
         look_at_unread();

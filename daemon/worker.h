@@ -11,7 +11,7 @@
 #include "core/relay.h"
 #include "daemon/backend_connection.h"
 #include "daemon/client_counts.h"
-#include "daemon/epoll_engine.h"
+#include "daemon/io_engine.h"
 #include "daemon/session.h"
 #include "daemon/shared_state.h"
 #include "daemon/slot_table.h"
@@ -84,7 +84,8 @@ struct NewSession {
 
 class Worker {
   public:
-    Worker(std::uint32_t number, SharedState& shared, ControlPlane& control);
+    Worker(std::uint32_t number, SharedState& shared, ControlPlane& control,
+           IoEngine engine = IoEngine::epoll);
     ~Worker();
     Worker(const Worker&) = delete;
     Worker& operator=(const Worker&) = delete;
@@ -121,7 +122,7 @@ class Worker {
 
     // On the worker's own thread.
     void open_session(NewSession&& from);
-    StreamEngine& engine() { return engine_; }
+    StreamEngine& engine() { return *engine_; }
     core::WorkerContext& context() { return context_; }
     WelcomeCache& welcomes() { return shared_.welcomes; }
     Session* session(core::SessionId id) { return sessions_.find(id); }
@@ -212,7 +213,7 @@ class Worker {
     boost::asio::io_context io_{1};
     boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
     boost::asio::steady_timer timer_;
-    EpollEngine engine_;
+    std::unique_ptr<StreamEngine> engine_;
     std::thread thread_;
 
     core::WorkerContext context_;

@@ -34,7 +34,7 @@ void Worker::post_backend(NewBackend&& backend, std::optional<core::Ticket> tick
 
 void Worker::adopt(std::unique_ptr<BackendConnection> owned, std::optional<core::Ticket> ticket) {
     BackendConnection& backend = *owned;
-    backend.stream = engine_.add(backend.pending_fd, backend);
+    backend.stream = engine_->add(backend.pending_fd, backend);
     if (backend.stream == nullptr) {
         ::close(backend.pending_fd);
         if (ticket) shared_.pool.end_use(number_, *ticket->share);
@@ -137,7 +137,7 @@ BackendConnection* Worker::take_idle(const Session& session) {
         idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(*chosen));
         publish_idle();
         const bool rested = context_.now - backend.state.idle_since > trusted_rest;
-        if (rested && engine_.has_news(*backend.stream)) {
+        if (rested && engine_->has_news(*backend.stream)) {
             close_backend(backend, "gone_while_idle");
             continue;
         }
@@ -237,7 +237,7 @@ void Worker::run_grants() {
 /// To a session of another worker: the connection moves there.
 void Worker::hand_over(BackendConnection& backend, const core::Ticket& ticket) {
     counters_.migrations.add();
-    const int fd = engine_.release(std::exchange(backend.stream, nullptr));
+    const int fd = engine_->release(std::exchange(backend.stream, nullptr));
     std::unique_ptr<BackendConnection> leaving = backends_.remove(backend.self);
     Worker& there = *peers_[ticket.worker];
     auto moved = std::make_shared<std::unique_ptr<BackendConnection>>(
@@ -281,7 +281,7 @@ void Worker::release(BackendConnection& backend) {
 void Worker::make_available(BackendConnection& backend) {
     end_use(backend);
     // It has answered, but not read all: rows of a COPY that failed, or it is no PostgreSQL.
-    if (engine_.queued_bytes(*backend.stream) > 0) {
+    if (engine_->has_unsent(*backend.stream)) {
         close_backend(backend, "unsent");
         return;
     }

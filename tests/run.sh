@@ -266,6 +266,15 @@ main() {
             run_part sessions "$sessions_seconds" "$python" tests/sessions/run.py \
                 --schemux "build/$preset/schemux" "${sessions_options[@]}"
         fi
+        if [[ $preset == dev ]]; then
+            # Where io_uring is forbidden this is epoll once more, as the daemon's log says.
+            say "some of it again with io_uring (two minutes)"
+            SCHEMUX_IO_ENGINE=io_uring run_part integration "$integration_seconds" "$python" \
+                tests/integration/run.py --schemux "build/$preset/schemux" \
+                --only cancel_test --only isolation_test --only psycopg3_test
+            SCHEMUX_IO_ENGINE=io_uring run_part wire "$wire_seconds" "$python" \
+                tests/wire/run.py --schemux "build/$preset/schemux" --smoke
+        fi
         if [[ $preset == dev && $smoke == no ]]; then
             say "every driver, directly and through schemux (4-6 minutes)"
             run_part clients "$clients_seconds" "$python" tests/clients/run.py \

@@ -8,7 +8,7 @@
 build_packages=(
     g++ cmake ninja-build ccache
     libboost1.81-dev libpq-dev libyaml-cpp-dev prometheus-cpp-dev libspdlog-dev libssl-dev
-    libcli11-dev
+    libcli11-dev liburing-dev
     postgresql-15 postgresql-client-15
 )
 

@@ -280,6 +280,10 @@ def merged(base, changes):
     return result
 
 
+# All tests with another engine than the default one.
+ENGINE = os.environ.get("SCHEMUX_IO_ENGINE")
+
+
 class Schemux:
     """One `schemux serve` with a configuration of its own."""
 
@@ -304,6 +308,8 @@ class Schemux:
                          {"name": "orders", "schema": "orders"}, {"name": "legacy"}],
             "log": {"format": "json", "level": "debug"},
         }, changes or {})
+        if ENGINE and "io_engine" not in self.config:
+            self.config["io_engine"] = ENGINE
         self.write_config()
 
     def write_config(self, text=None):
