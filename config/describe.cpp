@@ -194,13 +194,19 @@ class Changes {
     std::vector<std::string> lines_;
 };
 
+std::string describe_tls(const Listener& listener) {
+    if (listener.tls.mode == TlsMode::off) return {};
+    const Option& option = *find_option("listen[].tls.mode");
+    return ", TLS " + std::string(option.choices[static_cast<std::size_t>(listener.tls.mode)]);
+}
+
 }  // namespace
 
 std::string describe(const Settings& settings) {
     std::string text;
     std::string_view title = "listen";
     for (const Listener& listener : settings.listen) {
-        text += line(title, endpoint_of(listener));
+        text += line(title, endpoint_of(listener) + describe_tls(listener));
         title = "";
     }
     text +=

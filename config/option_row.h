@@ -43,9 +43,8 @@ struct Row {
         option.max = max;
         return std::move(*this);
     }
-    Row choices(Names names, Names reserved = {}) && {
+    Row choices(Names names) && {
         option.choices = std::move(names);
-        option.reserved_choices = std::move(reserved);
         return std::move(*this);
     }
     Row on_reload(Reload reload) && {

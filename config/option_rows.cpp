@@ -25,32 +25,35 @@ Scope open_user(const Scope& scope) {
 }
 
 void add_endpoints(std::vector<Option>& rows) {
+    rows.insert(rows.end(),
+                {
+                    row("listen", OptionType::section_list,
+                        "Where frontends connect; without it 127.0.0.1:6432.")
+                        .range(1, max_listeners)
+                        .on_reload(Reload::restart)
+                        .opens(open_listener)
+                        .done(),
+                    row("listen[].address", OptionType::text,
+                        "Numeric IPv4 or IPv6 address to listen on; this or unix_socket_dir.")
+                        .one_of("127.0.0.1")
+                        .on_reload(Reload::restart)
+                        .at([](const Scope& s) -> Field { return &s.listener->address; }),
+                    row("listen[].unix_socket_dir", OptionType::path,
+                        "Folder of a unix socket named .s.PGSQL.<port>; this or address.")
+                        .optional("/run/schemux")
+                        .on_reload(Reload::restart)
+                        .at([](const Scope& s) -> Field { return &s.listener->unix_socket_dir; }),
+                    row("listen[].port", OptionType::integer,
+                        "TCP port, or the number in the unix socket's name.")
+                        .by_default("6432")
+                        .range(1, 65535)
+                        .on_reload(Reload::restart)
+                        .at([](const Scope& s) -> Field { return &s.listener->port; }),
+                });
+    add_listener_tls_rows(rows);
     rows.insert(
         rows.end(),
         {
-            row("listen", OptionType::section_list,
-                "Where frontends connect; without it 127.0.0.1:6432.")
-                .range(1, max_listeners)
-                .on_reload(Reload::restart)
-                .opens(open_listener)
-                .done(),
-            row("listen[].address", OptionType::text,
-                "Numeric IPv4 or IPv6 address to listen on; this or unix_socket_dir.")
-                .one_of("127.0.0.1")
-                .on_reload(Reload::restart)
-                .at([](const Scope& s) -> Field { return &s.listener->address; }),
-            row("listen[].unix_socket_dir", OptionType::path,
-                "Folder of a unix socket named .s.PGSQL.<port>; this or address.")
-                .optional("/run/schemux")
-                .on_reload(Reload::restart)
-                .at([](const Scope& s) -> Field { return &s.listener->unix_socket_dir; }),
-            row("listen[].port", OptionType::integer,
-                "TCP port, or the number in the unix socket's name.")
-                .by_default("6432")
-                .range(1, 65535)
-                .on_reload(Reload::restart)
-                .at([](const Scope& s) -> Field { return &s.listener->port; }),
-            reserved("listen[].tls", "TLS for frontends: mode, certificate, key, client_ca."),
             row("http", OptionType::section,
                 "HTTP endpoint for /metrics, /livez, /readyz and the status page; off without it.")
                 .optional("")
@@ -117,13 +120,15 @@ void add_auth(std::vector<Option>& rows) {
                 .on_reload(Reload::new_connections)
                 .done(),
             row("auth.method", OptionType::choice,
-                "How a frontend proves its user; trust asks for nothing and is for loopback only.")
+                "How a frontend proves its user. trust asks for nothing and is for loopback only; "
+                "password is taken over TLS or a unix socket only; cert is the common name of a "
+                "verified client certificate, peer the system's name of who is at a unix socket.")
                 .required("trust")
-                .choices({"trust", "scram-sha-256"}, {"password", "cert", "peer"})
+                .choices({"trust", "scram-sha-256", "password", "cert", "peer"})
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->auth.method; }),
             row("auth.users", OptionType::section_list,
-                "The users that may log in; under trust any name without it.")
+                "The users that may log in; under trust, cert and peer any name without it.")
                 .optional("")
                 .range(0, max_users)
                 .on_reload(Reload::new_connections)

@@ -55,8 +55,9 @@ struct Scope {
 using Field =
     std::variant<std::string*, std::vector<std::string>*, std::optional<std::vector<std::string>>*,
                  bool*, std::uint16_t*, std::uint32_t*, std::uint64_t*, std::chrono::milliseconds*,
-                 IoEngine*, PoolMode*, ServiceMode*, AuthMethod*, LiteralScope*, ChannelScope*,
-                 FeaturePolicy*, OverPinBudget*, StateCare*, Placeholder*, LogFormat*, LogLevel*>;
+                 IoEngine*, PoolMode*, ServiceMode*, AuthMethod*, TlsMode*, TlsVersion*,
+                 LiteralScope*, ChannelScope*, FeaturePolicy*, OverPinBudget*, StateCare*,
+                 Placeholder*, LogFormat*, LogLevel*>;
 
 struct Option {
     std::string_view path;  ///< `pool.max_connections`, `services[].schema`
@@ -67,8 +68,7 @@ struct Option {
     /// Inclusive range of an integer, size (bytes), duration (milliseconds) or list length.
     std::uint64_t min = 0;
     std::uint64_t max = 0;
-    std::vector<std::string_view> choices;           ///< in the order of the enum
-    std::vector<std::string_view> reserved_choices;  ///< refused as not in this version
+    std::vector<std::string_view> choices;  ///< in the order of the enum
     Reload reload = Reload::live;
     Status status = Status::active;
     bool secret = false;  ///< never printed

@@ -90,9 +90,6 @@ std::string set_choice(const Option& option, const Field& field, const std::stri
         assign_number(field, i);
         return {};
     }
-    for (const std::string_view name : option.reserved_choices)
-        if (name == text)
-            return "reserved for a later version; this version has: " + join(option.choices);
     return "expected one of: " + join(option.choices);
 }
 

@@ -110,9 +110,6 @@ std::string option_reference_markdown() {
         text += "| " + code(option.path) + " | " + std::string(name_of(option.type)) + " | " +
                 default_cell(option) + " | " + allowed_values(option) + " | " +
                 std::string(name_of(option.reload)) + " | " + cell(option.sentence) + " |\n";
-        for (const std::string_view choice : option.reserved_choices)
-            reserved += "| " + code(std::string(option.path) + ": " + std::string(choice)) +
-                        " | A further choice. |\n";
     }
     return text + reserved;
 }

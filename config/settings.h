@@ -14,7 +14,9 @@ namespace schemux::config {
 // The order of enum values is the order of the choices in the option table.
 enum class IoEngine : std::uint8_t { automatic, epoll, io_uring };
 enum class PoolMode : std::uint8_t { transaction, session, statement };
-enum class AuthMethod : std::uint8_t { trust, scram_sha_256 };
+enum class AuthMethod : std::uint8_t { trust, scram_sha_256, password, cert, peer };
+enum class TlsMode : std::uint8_t { off, allow, prefer, require, verify_ca, verify_full };
+enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
 enum class ChannelScope : std::uint8_t { database, service };
 enum class LiteralScope : std::uint8_t { off, relation, all };
 
@@ -27,11 +29,25 @@ enum class OverPinBudget : std::uint8_t { wait, error };
 enum class LogFormat : std::uint8_t { automatic, json, text };
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 
+/// TLS for the frontends of one listener. `allow` and `prefer` leave it to the frontend.
+struct ListenerTls {
+    TlsMode mode = TlsMode::off;
+    std::string certificate{};  ///< with its chain, as PEM
+    std::string key{};
+    std::string client_ca{};  ///< empty: no certificate is asked for
+    std::string crl{};
+    TlsVersion min_version = TlsVersion::v1_2;
+    std::string ciphers{};  ///< up to TLS 1.2; empty: OpenSSL's default
+
+    friend bool operator==(const ListenerTls&, const ListenerTls&) = default;
+};
+
 /// Where frontends connect: exactly one of `address` and `unix_socket_dir` is set.
 struct Listener {
     std::string address{};          ///< numeric IPv4 or IPv6 address
     std::string unix_socket_dir{};  ///< the socket is `<dir>/.s.PGSQL.<port>`
     std::uint16_t port = 6432;
+    ListenerTls tls{};
 
     bool is_unix() const { return !unix_socket_dir.empty(); }
 };

@@ -1,6 +1,7 @@
 #include "config/validate.h"
 
 #include "config/address.h"
+#include "config/option_table.h"
 #include "config/option_value.h"
 #include "config/values.h"
 
@@ -104,6 +105,48 @@ class Validator {
             } else {
                 check_tcp_listener(listener, path);
             }
+            check_listener_tls(listener, path + ".tls");
+            check_listener_method(listener, path);
+        }
+    }
+
+    static bool has_tls(const Listener& listener) { return listener.tls.mode != TlsMode::off; }
+
+    void check_listener_tls(const Listener& listener, const std::string& path) {
+        const ListenerTls& tls = listener.tls;
+        const bool verifies = tls.mode >= TlsMode::verify_ca;
+        if (!has_tls(listener)) {
+            if (tls != ListenerTls{}) warning(path, "has no effect: the mode is off");
+            return;
+        }
+        if (listener.is_unix()) error(path, "TLS is for addresses; a unix socket has none");
+        if (tls.certificate.empty()) error(path + ".certificate", "TLS needs a certificate");
+        if (tls.key.empty()) error(path + ".key", "TLS needs the certificate's key");
+        if (verifies && tls.client_ca.empty())
+            error(path + ".client_ca", "mode verify-ca and verify-full need it");
+        if (!tls.crl.empty() && tls.client_ca.empty())
+            error(path + ".crl", "is of use only with client_ca", path + ".client_ca");
+    }
+
+    /// A method that nobody could pass here.
+    void check_listener_method(const Listener& listener, const std::string& path) {
+        switch (settings_.auth.method) {
+            case AuthMethod::trust:
+            case AuthMethod::scram_sha_256:
+                return;
+            case AuthMethod::password:
+                if (!listener.is_unix() && !has_tls(listener))
+                    error(path, "auth.method password needs tls here: nobody may read along",
+                          "auth.method");
+                return;
+            case AuthMethod::cert:
+                if (!has_tls(listener) || listener.tls.client_ca.empty())
+                    error(path, "auth.method cert needs tls with client_ca here", "auth.method");
+                return;
+            case AuthMethod::peer:
+                if (!listener.is_unix())
+                    error(path, "auth.method peer is for unix sockets only", "auth.method");
+                return;
         }
     }
 
@@ -204,7 +247,7 @@ class Validator {
     }
 
     void check_users() {
-        if (settings_.auth.method != AuthMethod::trust && settings_.auth.users.empty())
+        if (needs_secrets() && settings_.auth.users.empty())
             error("auth.users", "nobody could log in: auth.method needs users with a password",
                   "auth.method");
         for (std::size_t i = 0; i < settings_.auth.users.size(); ++i) {
@@ -218,25 +261,28 @@ class Validator {
         }
     }
 
+    bool needs_secrets() const {
+        return settings_.auth.method == AuthMethod::scram_sha_256 ||
+               settings_.auth.method == AuthMethod::password;
+    }
+
     void check_secret(const User& user, const std::string& path) {
         const int secrets = int{!user.password.empty()} + int{!user.password_file.empty()} +
                             int{!user.scram_verifier.empty()};
         if (secrets > 1)
             error(path, "password, password_file and scram_verifier exclude each other");
-        switch (settings_.auth.method) {
-            case AuthMethod::trust:
-                if (secrets > 0)
-                    warning(path, "the password is never asked for: auth.method is trust",
-                            "auth.method");
-                break;
-            case AuthMethod::scram_sha_256:
-                if (secrets == 0)
-                    error(path,
-                          "needs password, password_file or scram_verifier: auth.method is "
-                          "scram-sha-256",
-                          "auth.method");
-                break;
-        }
+        const std::string method = method_name();
+        if (needs_secrets() && secrets == 0)
+            error(path, "needs password, password_file or scram_verifier: auth.method is " + method,
+                  "auth.method");
+        if (!needs_secrets() && secrets > 0)
+            warning(path, "the password is never asked for: auth.method is " + method,
+                    "auth.method");
+    }
+
+    std::string method_name() const {
+        const Option& option = *find_option("auth.method");
+        return std::string(option.choices[static_cast<std::size_t>(settings_.auth.method)]);
     }
 
     void check_services() {

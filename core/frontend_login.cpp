@@ -11,6 +11,7 @@
 #include <cassert>
 #include <optional>
 #include <utility>
+#include <vector>
 
 namespace schemux::core {
 
@@ -37,6 +38,20 @@ FrontendLogin::Refuse refuse(std::string_view code, std::string message, std::st
     error.message = std::move(message);
     error.hint = std::move(hint);
     return refuse(std::move(error));
+}
+
+/// Nothing is expected of the client, nor of the caller, behind it.
+bool is_final(const FrontendLogin::Action& action) {
+    return std::visit(Overload{[](const FrontendLogin::NeedBytes&) { return false; },
+                               [](const FrontendLogin::Reply&) { return false; },
+                               [](const FrontendLogin::StartTls&) { return false; },
+                               [](const FrontendLogin::NeedVerifier&) { return false; },
+                               [](const FrontendLogin::CheckPassword&) { return false; },
+                               [](const FrontendLogin::Cancel&) { return true; },
+                               [](const FrontendLogin::Accepted&) { return true; },
+                               [](const FrontendLogin::Refuse&) { return true; },
+                               [](const FrontendLogin::Close&) { return true; }},
+                      action);
 }
 
 FrontendLogin::Refuse refuse_version(protocol::UnsupportedProtocol version) {
@@ -72,41 +87,71 @@ FrontendLogin::Step FrontendLogin::on_bytes(std::string_view bytes) {
             break;
         case State::expects_sasl_initial_response:
         case State::expects_sasl_response:
-            action = take_sasl_message(bytes);
+        case State::expects_password:
+            action = take_password_message(bytes);
             break;
+        case State::expects_encryption:
         case State::expects_verifier:
+        case State::expects_password_check:
         case State::finished:
             action = Close{};
             break;
     }
     if (!action) return {offered, NeedBytes{}};
     packet_ = std::string();  // gives the memory back, clear() would not
-    if (!std::holds_alternative<Reply>(*action) && !std::holds_alternative<NeedVerifier>(*action))
-        state_ = State::finished;
+    if (is_final(*action)) state_ = State::finished;
     return {offered - bytes.size(), std::move(*action)};
+}
+
+/// A record of TLS in place of a packet, as libpq sends with sslnegotiation=direct: only as the
+/// very first thing. (As a packet's length its first byte would say 369 million bytes.)
+bool FrontendLogin::begins_with_handshake(std::string_view bytes) const {
+    constexpr char handshake_record = 0x16;
+    return rules_.tls != ClientTls::off && !channel_ && !ssl_asked_ && !gss_asked_ &&
+           packet_.empty() && bytes.starts_with(handshake_record);
+}
+
+void FrontendLogin::on_encrypted(SecureChannel channel) {
+    assert(state_ == State::expects_encryption);
+    channel_ = std::move(channel);
+    state_ = State::negotiating;
 }
 
 /// Nothing while the packet is not complete; so for all `take_…`.
 std::optional<FrontendLogin::Action> FrontendLogin::take_startup_packet(std::string_view& bytes) {
+    if (begins_with_handshake(bytes)) {
+        state_ = State::expects_encryption;
+        return StartTls{{}, true};
+    }
     if (!fill(bytes, protocol::startup_length_bytes)) return {};
     const auto length = protocol::startup_packet_bytes(packet_);
     if (!length) return Close{};
     if (!fill(bytes, *length)) return {};
-    return on_packet();
+    Action action = on_packet();
+    // Whoever is in between could have put it there, to have it taken for the client's own
+    // (CVE-2021-23214).
+    if (std::holds_alternative<StartTls>(action) && !bytes.empty()) {
+        bytes = {};
+        return refuse(sqlstate::protocol_violation, "received unencrypted data after SSL request");
+    }
+    return action;
 }
 
-std::optional<FrontendLogin::Action> FrontendLogin::take_sasl_message(std::string_view& bytes) {
+std::optional<FrontendLogin::Action> FrontendLogin::take_password_message(std::string_view& bytes) {
     if (!fill(bytes, 1)) return {};
     const char type = packet_.front();
-    if (type != static_cast<char>(protocol::FrontendMessage::password))
+    if (type != static_cast<char>(protocol::FrontendMessage::password)) {
+        const std::string_view expected = state_ == State::expects_password ? "password" : "SASL";
         return refuse(sqlstate::protocol_violation,
-                      "expected SASL response, got message type " +
+                      "expected " + std::string(expected) + " response, got message type " +
                           std::to_string(static_cast<unsigned char>(type)));
+    }
     if (!fill(bytes, protocol::header_bytes)) return {};
     const protocol::MessageHeader header = protocol::read_header(packet_.data());
     if (!header.plausible() || header.body_bytes() > sasl_message_max) return refuse_password();
     if (!fill(bytes, header.total_bytes())) return {};
     const std::string_view body = std::string_view(packet_).substr(protocol::header_bytes);
+    if (state_ == State::expects_password) return on_password(body);
     if (state_ == State::expects_sasl_initial_response) return on_sasl_initial_response(body);
     // A client that had nothing to say first says it now, as PostgreSQL allows.
     return std::exchange(first_data_missing_, false) ? on_client_first(body)
@@ -127,12 +172,8 @@ FrontendLogin::Action FrontendLogin::on_packet() {
     return std::visit(
         Overload{
             [&](const protocol::StartupMessage& message) -> Action { return on_startup(message); },
-            [&](protocol::SslRequest) -> Action {
-                return on_encryption_request(ssl_asked_, ssl_request_version);
-            },
-            [&](protocol::GssEncryptionRequest) -> Action {
-                return on_encryption_request(gss_asked_, gss_request_version);
-            },
+            [&](protocol::SslRequest) -> Action { return on_ssl_request(); },
+            [&](protocol::GssEncryptionRequest) -> Action { return on_gss_request(); },
             [](const protocol::CancelRequest& request) -> Action {
                 return Cancel{request.pid, std::string(request.secret)};
             },
@@ -143,11 +184,17 @@ FrontendLogin::Action FrontendLogin::on_packet() {
 }
 
 /// Each encryption may be asked for once; after that the code is, as in PostgreSQL, a version that
-/// nobody supports. Bytes that came in behind the request are taken: the answer is 'N', so they are
+/// nobody supports. Bytes that came in behind a request that is answered 'N' are taken: they are
 /// as unencrypted as what follows them. (PostgreSQL 15.20 refuses them even then.)
-FrontendLogin::Action FrontendLogin::on_encryption_request(
-    bool& asked_before, protocol::UnsupportedProtocol as_version) {
-    if (std::exchange(asked_before, true)) return refuse_version(as_version);
+FrontendLogin::Action FrontendLogin::on_ssl_request() {
+    if (std::exchange(ssl_asked_, true)) return refuse_version(ssl_request_version);
+    if (rules_.tls == ClientTls::off || channel_) return Reply{"N"};
+    state_ = State::expects_encryption;
+    return StartTls{"S", false};
+}
+
+FrontendLogin::Action FrontendLogin::on_gss_request() {
+    if (std::exchange(gss_asked_, true)) return refuse_version(gss_request_version);
     return Reply{"N"};
 }
 
@@ -165,34 +212,107 @@ FrontendLogin::Action FrontendLogin::on_startup(const protocol::StartupMessage& 
     if (too_new || !parameters.unknown_options.empty())
         protocol::append_negotiate_protocol_version(negotiation, parameters.minor,
                                                     parameters.unknown_options);
-    switch (method_) {
+    parameters_ = std::move(parameters);
+    negotiation_ = std::move(negotiation);
+    return ask_for_proof();
+}
+
+FrontendLogin::Action FrontendLogin::ask_for_proof() {
+    if (rules_.tls == ClientTls::required && !channel_)
+        return refuse(sqlstate::invalid_authorization_specification,
+                      "connections to this address must be encrypted",
+                      "Connect with sslmode=require, or better verify-full.");
+    if (rules_.certificate_is_user && !certified()) return refuse_certificate();
+    switch (rules_.method) {
         case ClientAuthentication::trust:
-            return Accepted{std::move(parameters), std::move(negotiation)};
+            return accept(std::move(negotiation_));
         case ClientAuthentication::scram_sha_256:
-            parameters_ = std::move(parameters);
-            negotiation_ = std::move(negotiation);
             state_ = State::expects_verifier;
             return NeedVerifier{parameters_.user};
+        case ClientAuthentication::password: {
+            if (!channel_ && !rules_.is_local)
+                return refuse(sqlstate::invalid_authorization_specification,
+                              "a password is accepted only over TLS or a unix socket",
+                              "Connect with sslmode=require, or better verify-full.");
+            state_ = State::expects_password;
+            Reply reply{std::move(negotiation_)};
+            protocol::append_authentication_cleartext_password(reply.bytes);
+            return reply;
+        }
+        case ClientAuthentication::certificate:
+            return certified() ? accept(std::move(negotiation_)) : refuse_certificate();
+        case ClientAuthentication::peer:
+            return rules_.peer == parameters_.user ? accept(std::move(negotiation_))
+                                                   : refuse_peer();
     }
     return Close{};
+}
+
+FrontendLogin::Action FrontendLogin::accept(std::string reply) {
+    return Accepted{std::move(parameters_), std::move(reply)};
+}
+
+bool FrontendLogin::certified() const {
+    return channel_ && channel_->certificate_name == parameters_.user;
+}
+
+FrontendLogin::Action FrontendLogin::refuse_certificate() const {
+    if (!channel_ || !channel_->certificate_name)
+        return refuse(sqlstate::invalid_authorization_specification,
+                      "connection requires a valid client certificate");
+    return refuse(sqlstate::invalid_authorization_specification,
+                  "certificate authentication failed for user \"" + parameters_.user + '"');
+}
+
+FrontendLogin::Action FrontendLogin::refuse_peer() const {
+    return refuse(sqlstate::invalid_authorization_specification,
+                  "Peer authentication failed for user \"" + parameters_.user + '"');
+}
+
+FrontendLogin::Action FrontendLogin::on_password(std::string_view body) {
+    const auto password = protocol::read_password(body);
+    if (!password) return refuse(sqlstate::protocol_violation, "invalid password packet size");
+    if (password->empty())
+        return refuse(sqlstate::invalid_password, "empty password returned by client");
+    state_ = State::expects_password_check;
+    return CheckPassword{parameters_.user, std::string(*password)};
+}
+
+FrontendLogin::Action FrontendLogin::on_password_checked(bool right) {
+    assert(state_ == State::expects_password_check);
+    state_ = State::finished;
+    return right ? accept({}) : refuse_password();
 }
 
 FrontendLogin::Action FrontendLogin::on_verifier(protocol::ScramVerifier verifier,
                                                  std::string nonce) {
     assert(state_ == State::expects_verifier);
-    scram_.emplace(std::move(verifier), std::move(nonce));
+    verifier_ = std::move(verifier);
+    nonce_ = std::move(nonce);
     state_ = State::expects_sasl_initial_response;
     Reply reply{std::move(negotiation_)};
-    protocol::append_authentication_sasl(reply.bytes, {protocol::scram_mechanism});
+    std::vector<std::string_view> mechanisms;
+    if (can_bind()) mechanisms.push_back(protocol::scram_plus_mechanism);
+    mechanisms.push_back(protocol::scram_mechanism);
+    protocol::append_authentication_sasl(reply.bytes, mechanisms);
     return reply;
+}
+
+bool FrontendLogin::can_bind() const {
+    return channel_ && !channel_->end_point.empty();
 }
 
 FrontendLogin::Action FrontendLogin::on_sasl_initial_response(std::string_view body) {
     const auto response = protocol::read_sasl_initial_response(body);
     if (!response) return refuse(sqlstate::protocol_violation, "malformed SASL initial response");
-    if (response->mechanism != protocol::scram_mechanism)
+    protocol::ScramServer::Binding binding;
+    binding.chosen = can_bind() && response->mechanism == protocol::scram_plus_mechanism;
+    if (!binding.chosen && response->mechanism != protocol::scram_mechanism)
         return refuse(sqlstate::protocol_violation,
                       "client selected an invalid SASL authentication mechanism");
+    if (can_bind()) binding.end_point = channel_->end_point;
+    scram_.emplace(std::move(*verifier_), std::move(nonce_), std::move(binding));
+    verifier_.reset();
     state_ = State::expects_sasl_response;
     if (response->data) return on_client_first(*response->data);
     first_data_missing_ = true;
@@ -240,6 +360,14 @@ FrontendLogin::Action FrontendLogin::refuse_exchange(protocol::ScramFault fault)
         case protocol::ScramFault::channel_binding:
             return refuse(sqlstate::protocol_violation,
                           "unexpected SCRAM channel-binding attribute in client-final-message");
+        case protocol::ScramFault::binding_type:
+            return refuse(sqlstate::protocol_violation, "unsupported SCRAM channel-binding type");
+        case protocol::ScramFault::binding_data:
+            return refuse(sqlstate::invalid_authorization_specification,
+                          "SCRAM channel binding check failed");
+        case protocol::ScramFault::downgrade:
+            return refuse(sqlstate::invalid_authorization_specification,
+                          "SCRAM channel binding negotiation error");
         case protocol::ScramFault::nonce:
             return refuse(sqlstate::protocol_violation, "non-printable characters in SCRAM nonce");
         case protocol::ScramFault::other_nonce:

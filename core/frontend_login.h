@@ -1,8 +1,9 @@
 // The login of one client, sans-I/O: bytes in, one action out, from the first byte to the moment
 // when the client's parameters are known and it counts as authenticated.
-// It must not know services, backends, sockets, clocks or secrets: what proves a user's password,
-// and what an accepted client may use, is looked up by the caller. Before login a connection owns
-// no more memory than the bytes it has sent, at most one packet of `protocol::startup_packet_max`.
+// It must not know services, backends, sockets, TLS itself, clocks or secrets: what proves a user's
+// password, and what an accepted client may use, is looked up by the caller; where a handshake is
+// due it says so and goes on with what comes out of it. Before login a connection owns no more
+// memory here than the bytes it has sent, at most one packet of `protocol::startup_packet_max`.
 #pragma once
 
 #include "protocol/error_response.h"
@@ -14,14 +15,39 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 namespace schemux::core {
 
 /// How a client proves who it is.
-enum class ClientAuthentication : std::uint8_t { trust, scram_sha_256 };
+enum class ClientAuthentication : std::uint8_t {
+    trust,
+    scram_sha_256,
+    password,
+    certificate,
+    peer
+};
 
-/// The body of one SASL message of a client; PostgreSQL's own bound.
+enum class ClientTls : std::uint8_t { off, offered, required };
+
+/// What of the listener and of the configuration decides over a login.
+struct LoginRules {
+    ClientAuthentication method = ClientAuthentication::trust;
+    ClientTls tls = ClientTls::off;
+    bool certificate_is_user = false;   ///< whatever the method, its name must be the user's
+    bool is_local = false;              ///< a unix socket: nobody listens in between
+    std::optional<std::string> peer{};  ///< the operating system's name of who has the other end
+};
+
+/// What a handshake has shown.
+struct SecureChannel {
+    std::string end_point{};  ///< what SCRAM can bind to (RFC 5929, tls-server-end-point); or empty
+    /// The common name of the client's certificate, which was verified.
+    std::optional<std::string> certificate_name{};
+};
+
+/// The body of one message with a password or of SASL; PostgreSQL's own bound.
 inline constexpr std::uint32_t sasl_message_max = 1024;
 
 class FrontendLogin {
@@ -32,6 +58,12 @@ class FrontendLogin {
     struct Reply {
         std::string bytes;
     };
+    /// Send these (may be none), see through a TLS handshake, call `on_encrypted`, then offer what
+    /// comes decrypted. Nothing of what came in front of it is left.
+    struct StartTls {
+        std::string bytes;
+        bool direct = false;  ///< no question went before: the client must name the protocol (ALPN)
+    };
     /// The connection is a CancelRequest: act on it and close without an answer.
     struct Cancel {
         std::uint32_t pid = 0;
@@ -41,6 +73,11 @@ class FrontendLogin {
     /// `protocol::mock_verifier`), and call `on_verifier`.
     struct NeedVerifier {
         std::string user;
+    };
+    /// See whether this is the user's password, and call `on_password_checked`.
+    struct CheckPassword {
+        std::string user;
+        std::string password;
     };
     /// The login is done. `reply` (may be empty) goes out before AuthenticationOk.
     struct Accepted {
@@ -54,20 +91,26 @@ class FrontendLogin {
     };
     /// Close without a word: what came is not PostgreSQL's protocol.
     struct Close {};
-    using Action = std::variant<NeedBytes, Reply, Cancel, NeedVerifier, Accepted, Refuse, Close>;
+    using Action = std::variant<NeedBytes, Reply, StartTls, Cancel, NeedVerifier, CheckPassword,
+                                Accepted, Refuse, Close>;
 
     struct Step {
         std::size_t consumed = 0;  ///< of the offered bytes; the rest belongs to what comes next
         Action action;
     };
 
-    explicit FrontendLogin(ClientAuthentication method = ClientAuthentication::trust)
-        : method_(method) {}
+    FrontendLogin() = default;
+    explicit FrontendLogin(ClientAuthentication method) { rules_.method = method; }
+    explicit FrontendLogin(LoginRules rules) : rules_(std::move(rules)) {}
 
-    /// Everything but NeedBytes, Reply and NeedVerifier is final: a further call answers Close.
+    /// What does not ask for more is final: a further call answers Close.
     Step on_bytes(std::string_view bytes);
+    /// The answer to StartTls.
+    void on_encrypted(SecureChannel channel);
     /// The answer to NeedVerifier: a Reply. `nonce` is random and new, see protocol::ScramServer.
     Action on_verifier(protocol::ScramVerifier verifier, std::string nonce);
+    /// The answer to CheckPassword: Accepted or Refuse.
+    Action on_password_checked(bool right);
 
     /// Of the startup packet, once that was read; for the log.
     const std::string& user() const { return parameters_.user; }
@@ -78,32 +121,47 @@ class FrontendLogin {
   private:
     enum class State : std::uint8_t {
         negotiating,
+        expects_encryption,
         expects_verifier,
         expects_sasl_initial_response,
         expects_sasl_response,
+        expects_password,
+        expects_password_check,
         finished,
     };
 
     bool fill(std::string_view& bytes, std::size_t upto);
     std::optional<Action> take_startup_packet(std::string_view& bytes);
-    std::optional<Action> take_sasl_message(std::string_view& bytes);
+    std::optional<Action> take_password_message(std::string_view& bytes);
+    bool begins_with_handshake(std::string_view bytes) const;
     Action on_packet();
     Action on_startup(const protocol::StartupMessage& message);
-    Action on_encryption_request(bool& asked_before, protocol::UnsupportedProtocol as_version);
+    Action on_ssl_request();
+    Action on_gss_request();
+    Action ask_for_proof();
+    bool certified() const;
+    bool can_bind() const;
+    Action refuse_certificate() const;
+    Action refuse_peer() const;
+    Action on_password(std::string_view body);
     Action on_sasl_initial_response(std::string_view body);
     Action on_client_first(std::string_view data);
     Action on_client_final(std::string_view data);
+    Action accept(std::string reply);
     Action refuse_password() const;
     Action refuse_exchange(protocol::ScramFault fault) const;
 
-    const ClientAuthentication method_;
+    LoginRules rules_;
     State state_ = State::negotiating;
+    std::optional<SecureChannel> channel_;
     bool ssl_asked_ = false;
     bool gss_asked_ = false;
     bool first_data_missing_ = false;
     std::string packet_;
     std::string negotiation_;
     protocol::StartupParameters parameters_;
+    std::optional<protocol::ScramVerifier> verifier_;
+    std::string nonce_;
     std::optional<protocol::ScramServer> scram_;
 };
 

@@ -4,7 +4,9 @@
 #pragma once
 
 #include "core/frontend_login.h"
+#include "daemon/login_stream.h"
 #include "daemon/shared_state.h"
+#include "daemon/tls_policy.h"
 #include "daemon/worker.h"
 
 #include <boost/asio/awaitable.hpp>
@@ -27,8 +29,11 @@ class Acceptor {
     ~Acceptor();
 
     /// Each returns what went wrong, if anything.
-    std::optional<std::string> listen_tcp(const std::string& address, std::uint16_t port);
+    std::optional<std::string> listen_tcp(const std::string& address, std::uint16_t port,
+                                          TlsPolicy tls);
     std::optional<std::string> listen_unix(const std::string& folder, std::uint16_t port);
+    /// Of the listener that was made as number `index`: for those who come from now on.
+    void set_tls(std::size_t index, TlsPolicy tls);
     /// The port of the first TCP listener: for tests, which bind port 0.
     std::uint16_t first_port() const { return first_port_; }
 
@@ -45,6 +50,11 @@ class Acceptor {
   private:
     using Protocol = boost::asio::generic::stream_protocol;
     struct Listening;
+    /// Which way somebody came in.
+    struct Door {
+        bool is_unix = false;
+        TlsPolicy tls{};
+    };
     /// Where there is none, it may only ask for a cancel.
     enum class Room : std::uint8_t { enough, none, none_for_address, no_memory };
     enum class LoginState : std::uint8_t { needs_bytes, goes_on, admitted, over };
@@ -55,17 +65,28 @@ class Acceptor {
     };
 
     boost::asio::awaitable<void> accept_loop(std::shared_ptr<Listening> listening);
-    boost::asio::awaitable<void> log_in(Protocol::socket accepted, Worker& worker, Room room,
-                                        ClientPlaces places);
+    boost::asio::awaitable<void> log_in(Protocol::socket accepted, Worker& worker, Door door,
+                                        Room room, ClientPlaces places);
+    static core::LoginRules rules_for(const Door& door, const Policy& policy, int fd);
+    boost::asio::awaitable<bool> start_tls(core::FrontendLogin::StartTls start,
+                                           std::string received, LoginStream& stream,
+                                           std::shared_ptr<const TlsContext> context,
+                                           core::FrontendLogin& login, Worker& worker);
+    boost::asio::awaitable<core::FrontendLogin::Action> settle(core::FrontendLogin::Action action,
+                                                               core::FrontendLogin& login,
+                                                               const Policy& policy,
+                                                               Worker& worker);
+    boost::asio::awaitable<core::FrontendLogin::Action> check_password(
+        core::FrontendLogin& login, core::FrontendLogin::CheckPassword asked, const Policy& policy,
+        Worker& worker);
     boost::asio::awaitable<void> cancel(core::FrontendLogin::Cancel request, Worker& worker);
     boost::asio::awaitable<core::FrontendLogin::Action> prove(core::FrontendLogin& login,
                                                               const Policy& policy, Worker& worker);
-    Answer act(const core::FrontendLogin::Action& action, const Policy& policy,
-               Protocol::socket& socket, std::string_view rest, Worker& worker,
-               ClientPlaces& places);
+    Answer act(const core::FrontendLogin::Action& action, const Policy& policy, LoginStream& stream,
+               std::string_view rest, Worker& worker, ClientPlaces& places);
     static core::FrontendLogin::Refuse refusal(Room room);
     Room enter(const std::string& host, ClientPlaces& places);
-    void hand_to_worker(int fd, int family, const std::string& host);
+    void hand_to_worker(int fd, const Listening& listening, const std::string& host);
 
     boost::asio::io_context& io_;
     SharedState& shared_;

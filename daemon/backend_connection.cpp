@@ -8,17 +8,20 @@
 namespace schemux::daemon {
 
 BackendConnection::BackendConnection(Worker& worker, NewBackend&& from)
-    : address(from.address), pending_fd(from.fd), epoch(from.epoch), worker_(&worker) {
+    : address(from.address),
+      pending(std::move(from.connection)),
+      epoch(from.epoch),
+      worker_(&worker) {
     state.parameters = std::move(from.parameters);
     state.pid = from.pid;
     state.secret = std::move(from.secret);
     lifetime_jitter_percent = from.pid % 10;
 }
 
-BackendConnection::BackendConnection(Worker& worker, BackendConnection&& other, int fd)
+BackendConnection::BackendConnection(Worker& worker, BackendConnection&& other, Connection moved)
     : state(std::move(other.state)),
       address(other.address),
-      pending_fd(fd),
+      pending(std::move(moved)),
       lifetime_jitter_percent(other.lifetime_jitter_percent),
       epoch(other.epoch),
       last_share(other.last_share),

@@ -29,7 +29,7 @@ enum class BackendPhase : std::uint8_t { upkeep, idle, leased, parked, closing }
 
 /// A backend that has logged in, on its way to the worker that will own it.
 struct NewBackend {
-    int fd = -1;
+    Connection connection;
     SocketAddress address;  ///< where a CancelRequest for it must go
     std::string host;       ///< the same for people
     core::Settings parameters;
@@ -42,12 +42,13 @@ class BackendConnection final : public StreamHandler {
   public:
     BackendConnection(Worker& worker, NewBackend&& from);
     /// For a connection that moves here from another worker.
-    BackendConnection(Worker& worker, BackendConnection&& other, int fd);
+    BackendConnection(Worker& worker, BackendConnection&& other, Connection moved);
 
     void on_bytes(std::string_view bytes) override;
     void on_drained() override;
     void on_end(int error) override;
 
+    Streams* streams = nullptr;  ///< the worker's, with TLS or without
     Stream* stream = nullptr;
     core::Backend state;
     std::optional<core::Upkeep> upkeep;
@@ -58,7 +59,7 @@ class BackendConnection final : public StreamHandler {
     core::SessionId self;  ///< its place in the worker's table
     SocketAddress address;
     bool cancel_again = false;  ///< one more, behind the one in flight
-    int pending_fd = -1;        ///< before it is in an engine
+    Connection pending;         ///< before it is in an engine
     int phase_ticks = 0;        ///< seconds in upkeep or in closing
     std::uint32_t lifetime_jitter_percent = 0;
     std::uint64_t epoch = 0;

@@ -188,7 +188,7 @@ asio::awaitable<void> Connector::ask_server(SocketAddress address) {
         if (!(candidate.address == address)) continue;
         const Attempt attempt = co_await try_candidate(candidate, false);
         if (const auto* backend = std::get_if<NewBackend>(&attempt)) {
-            ::close(backend->fd);
+            ::close(backend->connection.fd);
         } else if (std::get<Failure>(attempt).unsuitable) {
             counters_.servers_moved.add();
             log_event(LogLevel::warning, "primary_lost", {{"host", candidate.host.to_string()}});
@@ -336,7 +336,7 @@ asio::awaitable<Connector::Attempt> Connector::try_version(Candidate candidate,
     backend.parameters = startup.parameters();
     backend.pid = startup.key().pid;
     backend.secret = startup.key().secret;
-    backend.fd = socket->release();
+    backend.connection.fd = socket->release();
     co_return backend;
 }
 

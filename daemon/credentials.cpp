@@ -85,6 +85,16 @@ void Credentials::derive(std::string_view user) {
     if (!found->second.verifier) found->second.verifier = std::move(verifier);
 }
 
+bool Credentials::matches(std::string_view user, std::string_view password,
+                          const MockSecret& mock) {
+    derive(user);
+    const auto verifier = find(user, mock);
+    if (!verifier) return false;
+    const auto keys = protocol::derive_keys(password, verifier->salt, verifier->iterations);
+    // The comparison is made for a mock verifier too: both take the same time.
+    return keys && protocol::equal(keys->stored, verifier->stored) && !verifier->doomed;
+}
+
 std::optional<std::string> Credentials::next_to_derive() const {
     const std::lock_guard lock(mutex_);
     for (const auto& [user, entry] : entries_) {

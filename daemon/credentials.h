@@ -47,6 +47,8 @@ class Credentials {
                                                 const MockSecret& mock) const;
     /// Slow (2 ms). For a user that `find` has nothing for; at most once a user does the work.
     void derive(std::string_view user);
+    /// Slow, whether the user exists or not: whether this is the user's password.
+    bool matches(std::string_view user, std::string_view password, const MockSecret& mock);
     /// Some user whose keys are still to be derived, if there is one.
     std::optional<std::string> next_to_derive() const;
 

@@ -206,7 +206,8 @@ void EpollEngine::end(EpollStream& stream, int error) {
     if (handler != nullptr) handler->on_end(error);
 }
 
-Stream* EpollEngine::add(int fd, StreamHandler& handler) {
+Stream* EpollEngine::add(Connection connection, StreamHandler& handler) {
+    const int fd = connection.fd;
     auto stream = std::make_unique<EpollStream>();
     stream->fd = fd;
     stream->handler = &handler;
@@ -214,7 +215,10 @@ Stream* EpollEngine::add(int fd, StreamHandler& handler) {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     event.data.ptr = stream.get();
-    if (::epoll_ctl(descriptor_.native_handle(), EPOLL_CTL_ADD, fd, &event) != 0) return nullptr;
+    if (::epoll_ctl(descriptor_.native_handle(), EPOLL_CTL_ADD, fd, &event) != 0) {
+        ::close(fd);
+        return nullptr;
+    }
     streams_.push_back(std::move(stream));
     return streams_.back().get();
 }
@@ -320,7 +324,7 @@ void EpollEngine::drop(Stream* of) {
     retire(*stream);
 }
 
-int EpollEngine::release(Stream* of) {
+Connection EpollEngine::release(Stream* of) {
     auto* stream = static_cast<EpollStream*>(of);
     assert(stream->queued.empty());
     const int fd = stream->fd;
@@ -328,7 +332,7 @@ int EpollEngine::release(Stream* of) {
     stream->handler = nullptr;
     stream->fd = -1;
     retire(*stream);
-    return fd;
+    return {fd};
 }
 
 bool EpollEngine::has_news(const Stream& of) const {
@@ -340,8 +344,8 @@ bool EpollEngine::has_news(const Stream& of) const {
 }
 
 /// Of a peer that has sent more than one buffer nothing is told.
-std::string EpollEngine::unread_tail(const Stream& of, std::size_t size) const {
-    const auto& stream = static_cast<const EpollStream&>(of);
+std::string EpollEngine::unread_tail(Stream& of, std::size_t size) {
+    const auto& stream = static_cast<EpollStream&>(of);
     std::string bytes(buffer_bytes, '\0');
     const ssize_t got = ::recv(stream.fd, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
     const auto count = static_cast<std::size_t>(got > 0 ? got : 0);

@@ -1,6 +1,7 @@
 #include "daemon/loading.h"
 
 #include "config/load.h"
+#include "daemon/wiring.h"
 
 #include <sys/stat.h>
 
@@ -24,6 +25,28 @@ bool is_md5_hash(std::string_view secret) {
            secret.find_first_not_of("0123456789abcdef", 3) == std::string_view::npos;
 }
 
+bool asks_for_passwords(config::AuthMethod method) {
+    return method == config::AuthMethod::scram_sha_256 || method == config::AuthMethod::password;
+}
+
+std::string_view key_of(TlsError::Where where) {
+    switch (where) {
+        case TlsError::Where::certificate:
+            return ".certificate";
+        case TlsError::Where::key:
+            return ".key";
+        case TlsError::Where::client_ca:
+            return ".client_ca";
+        case TlsError::Where::crl:
+            return ".crl";
+        case TlsError::Where::ciphers:
+            return ".ciphers";
+        case TlsError::Where::other:
+            return "";
+    }
+    return "";
+}
+
 class Loader {
   public:
     explicit Loader(const std::string& file) : file_(file) {}
@@ -34,9 +57,10 @@ class Loader {
         outcome_.warnings = std::move(result.warnings);
         positions_ = std::move(result.positions);
         if (!result.settings) return std::move(outcome_);
-        Loaded loaded{std::move(*result.settings), {}, {}};
+        Loaded loaded{std::move(*result.settings), {}};
         resolve_backend(loaded);
-        if (loaded.settings.auth.method != config::AuthMethod::trust) read_users(loaded);
+        read_tls(loaded);
+        if (asks_for_passwords(loaded.settings.auth.method)) read_users(loaded);
         if (outcome_.errors.empty()) outcome_.loaded = std::move(loaded);
         return std::move(outcome_);
     }
@@ -88,6 +112,20 @@ class Loader {
             error("backend.dsn", wrong->message);
         } else {
             loaded.target = std::get<BackendTarget>(std::move(resolved));
+        }
+    }
+
+    void read_tls(Loaded& loaded) {
+        const std::vector<config::Listener>& listeners = loaded.settings.listen;
+        for (std::size_t i = 0; i < listeners.size(); ++i) {
+            const std::string path = "listen[" + std::to_string(i) + "].tls";
+            auto made = make_tls_policy(listeners[i].tls);
+            if (const auto* wrong = std::get_if<TlsError>(&made)) {
+                error(path + std::string(key_of(wrong->where)), wrong->message);
+                continue;
+            }
+            loaded.tls.push_back(std::get<TlsPolicy>(std::move(made)));
+            if (loaded.tls.back().context) warn_if_public(listeners[i].tls.key, path + ".key");
         }
     }
 

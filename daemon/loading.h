@@ -7,6 +7,7 @@
 #include "config/settings.h"
 #include "daemon/credentials.h"
 #include "daemon/dsn.h"
+#include "daemon/tls_policy.h"
 
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@ struct Loaded {
     config::Settings settings;
     BackendTarget target;
     std::vector<UserSecret> secrets{};
+    std::vector<TlsPolicy> tls{};  ///< of each listener
 };
 
 struct LoadOutcome {

@@ -1,6 +1,7 @@
 #include "daemon/server.h"
 
 #include "config/describe.h"
+#include "config/option_value.h"
 #include "daemon/log.h"
 #include "daemon/version.h"
 
@@ -33,6 +34,7 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
       notifier_(Notifier::from_environment()),
       timer_(io_) {
     credentials_ = std::make_shared<Credentials>(std::move(loaded.secrets));
+    tls_ = std::move(loaded.tls);
     shared_.policy.set(make_policy(settings_, services_, credentials_));
     apply_pool();
     for (const std::string& warning : loaded.target.warnings) {
@@ -85,13 +87,26 @@ std::optional<std::string> Server::start() {
 }
 
 std::optional<std::string> Server::listen() {
-    for (const config::Listener& listener : settings_.listen) {
-        const auto error = listener.is_unix()
-                               ? acceptor_->listen_unix(listener.unix_socket_dir, listener.port)
-                               : acceptor_->listen_tcp(listener.address, listener.port);
+    for (std::size_t i = 0; i < settings_.listen.size(); ++i) {
+        const config::Listener& listener = settings_.listen[i];
+        const auto error =
+            listener.is_unix()
+                ? acceptor_->listen_unix(listener.unix_socket_dir, listener.port)
+                : acceptor_->listen_tcp(listener.address, listener.port, std::move(tls_[i]));
         if (error) return error;
+        listening_at_.push_back(config::endpoint_of(listener));
     }
     return {};
+}
+
+/// Listeners stay as they are until a restart; their certificates are renewed.
+void Server::renew_tls(const config::Settings& fresh, std::vector<TlsPolicy>&& tls) {
+    for (std::size_t i = 0; i < listening_at_.size(); ++i) {
+        for (std::size_t j = 0; j < fresh.listen.size(); ++j) {
+            if (listening_at_[i] == config::endpoint_of(fresh.listen[j]))
+                acceptor_->set_tls(i, tls[j]);
+        }
+    }
 }
 
 std::optional<std::string> Server::serve_http() {
@@ -227,6 +242,7 @@ void Server::on_reload() {
     const bool pauses = fresh.pool.paused && !settings_.pool.paused;
     connector_->set_access(make_backend_access(fresh, std::move(loaded->target)));
     if (other_backend || pauses) connector_->renew();
+    renew_tls(fresh, std::move(loaded->tls));
     credentials_ = std::make_shared<Credentials>(std::move(loaded->secrets), credentials_.get());
     shared_.policy.set(make_policy(fresh, services_, credentials_));
     acceptor_->derive_keys_ahead(credentials_);

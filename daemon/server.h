@@ -52,6 +52,7 @@ class Server {
     void finish();
     std::optional<std::string> listen();
     std::optional<std::string> serve_http();
+    void renew_tls(const config::Settings& fresh, std::vector<TlsPolicy>&& tls);
     HttpReply ready() const;
 
     config::Settings settings_;
@@ -60,6 +61,8 @@ class Server {
     ServiceIndex services_;
     SharedState shared_;
     std::shared_ptr<Credentials> credentials_;
+    std::vector<TlsPolicy> tls_;             ///< of each listener, until they are there
+    std::vector<std::string> listening_at_;  ///< the acceptor's listeners, in their order
     std::unique_ptr<Connector> connector_;
     std::unique_ptr<SharedListener> listener_;
     std::vector<std::unique_ptr<Worker>> workers_;

@@ -5,8 +5,6 @@
 #include "daemon/worker.h"
 #include "protocol/message_header.h"
 
-#include <unistd.h>
-
 #include <utility>
 
 namespace schemux::daemon {
@@ -25,10 +23,10 @@ constexpr std::string_view terminate("X\0\0\0\4", protocol::header_bytes);
 Session::Session(Worker& worker, core::SessionId id, std::unique_ptr<core::Relay> relay)
     : worker_(worker), id_(id), relay_(std::move(relay)) {}
 
-void Session::start(int fd, std::string_view first_bytes) {
-    stream_ = worker_.engine().add(fd, *this);
+void Session::start(Connection connection, std::string_view first_bytes) {
+    streams_ = &worker_.streams_for(connection);
+    stream_ = streams_->add(std::move(connection), *this);
     if (stream_ == nullptr) {
-        ::close(fd);
         worker_.forget(*this);
         return;
     }
@@ -135,7 +133,7 @@ void Session::on_subscribed(std::uint64_t number, bool late) {
 
 void Session::on_notification(std::string_view message) {
     if (closed()) return;
-    perform(relay_->on_notification(message, worker_.engine().queued_bytes(*stream_)));
+    perform(relay_->on_notification(message, streams_->queued_bytes(*stream_)));
 }
 
 void Session::on_missed() {
@@ -168,7 +166,7 @@ void Session::on_deadline() {
 
 std::size_t Session::kept_bytes() const {
     if (closed()) return 0;
-    return relay_->kept_bytes() + worker_.engine().queued_bytes(*stream_);
+    return relay_->kept_bytes() + streams_->queued_bytes(*stream_);
 }
 
 void Session::end_out_of_memory() {
@@ -192,11 +190,11 @@ void Session::give_up() {
 void Session::flush() {
     core::WorkerContext& context = worker_.context();
     if (backend_ != nullptr && !context.to_backend.empty()) {
-        worker_.engine().send(*backend_->stream, context.to_backend);
+        backend_->streams->send(*backend_->stream, context.to_backend);
     }
     if (stream_ != nullptr && !context.to_frontend.empty()) {
         relay_->counters().sent_bytes.add(context.to_frontend.size());
-        worker_.engine().send(*stream_, context.to_frontend);
+        streams_->send(*stream_, context.to_frontend);
     }
     context.settle();
 }
@@ -255,23 +253,24 @@ void Session::remember_tail(std::string_view bytes) {
 
 /// By its last bytes, heard or not. If they are of some other message, it waits in vain, no more.
 bool Session::said_terminate() const {
-    const std::string end = tail_ + worker_.engine().unread_tail(*stream_, terminate.size());
+    const std::string end = tail_ + streams_->unread_tail(*stream_, terminate.size());
     return end.ends_with(terminate);
 }
 
 /// Reading stops on the side whose bytes could not be passed on.
 void Session::apply_backpressure() {
-    StreamEngine& engine = worker_.engine();
-    const bool frontend_full = stream_ != nullptr && engine.queued_bytes(*stream_) > 0;
+    const bool frontend_full = stream_ != nullptr && streams_->queued_bytes(*stream_) > 0;
     if (frontend_full) worker_.watch_reading(*this);
-    const bool backend_full = backend_ != nullptr && engine.queued_bytes(*backend_->stream) > 0;
+    bool backend_full = false;
     if (backend_ != nullptr) {
-        frontend_full ? engine.pause(*backend_->stream) : engine.resume(*backend_->stream);
+        Streams& streams = *backend_->streams;
+        backend_full = streams.queued_bytes(*backend_->stream) > 0;
+        frontend_full ? streams.pause(*backend_->stream) : streams.resume(*backend_->stream);
     }
     if (stream_ == nullptr) return;
     // A client that does not read its answers is not asked for more work, as by PostgreSQL.
     const bool read = relay_->wants_frontend_bytes() && !backend_full && !frontend_full;
-    read ? engine.resume(*stream_) : engine.pause(*stream_);
+    read ? streams_->resume(*stream_) : streams_->pause(*stream_);
 }
 
 void Session::close(CloseReason reason) {
@@ -280,26 +279,25 @@ void Session::close(CloseReason reason) {
         worker_.forget(*this);
         return;
     }
-    worker_.engine().close(std::exchange(stream_, nullptr));
+    streams_->close(std::exchange(stream_, nullptr));
     leave(reason == CloseReason::client_terminated ? "" : core::name_of(reason));
 }
 
 /// What waits for a client that does not read would keep its backend, and memory, for ever.
 void Session::end_stalled() {
     relay_->counters().stall_timeouts.add();
-    worker_.engine().drop(std::exchange(stream_, nullptr));
+    streams_->drop(std::exchange(stream_, nullptr));
     leave("client_stalled");
 }
 
 void Session::begin_reading(core::TimePoint now) {
     last_progress_ = now;
-    progress_ = worker_.engine().progress(*stream_);
+    progress_ = streams_->progress(*stream_);
 }
 
 Session::Reading Session::reading(core::TimePoint now, std::chrono::milliseconds limit) {
-    const StreamEngine& engine = worker_.engine();
-    if (stream_ == nullptr || engine.queued_bytes(*stream_) == 0) return Reading::all;
-    const std::uint64_t progress = engine.progress(*stream_);
+    if (stream_ == nullptr || streams_->queued_bytes(*stream_) == 0) return Reading::all;
+    const std::uint64_t progress = streams_->progress(*stream_);
     if (progress != std::exchange(progress_, progress)) last_progress_ = now;
     const bool stalled = limit.count() > 0 && now - last_progress_ >= limit;
     return stalled ? Reading::nothing : Reading::some;
@@ -316,7 +314,7 @@ void Session::leave(std::string_view why) {
         case Disposal::linger:
             // The relay goes on without its client until the backend has finished.
             flush();
-            worker_.engine().resume(*backend->stream);
+            backend->streams->resume(*backend->stream);
             worker_.begin_linger(*backend, relay_->abandoned());
             return;
         case Disposal::release:

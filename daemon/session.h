@@ -21,7 +21,7 @@ class Session final : public StreamHandler {
   public:
     Session(Worker& worker, core::SessionId id, std::unique_ptr<core::Relay> relay);
 
-    void start(int fd, std::string_view first_bytes);
+    void start(Connection connection, std::string_view first_bytes);
 
     void on_bytes(std::string_view bytes) override;
     void on_drained() override;
@@ -89,6 +89,7 @@ class Session final : public StreamHandler {
     bool said_terminate() const;
 
     Worker& worker_;
+    Streams* streams_ = nullptr;  ///< the worker's, with TLS or without
     core::SessionId id_;
     std::unique_ptr<core::Relay> relay_;
     Stream* stream_ = nullptr;

@@ -62,7 +62,7 @@ asio::awaitable<void> SharedListener::run() {
         Connector::Attempt attempt = co_await connector_.try_candidates();
         if (const auto* backend = std::get_if<NewBackend>(&attempt)) {
             const auto began = std::chrono::steady_clock::now();
-            co_await serve(backend->fd);
+            co_await serve(backend->connection.fd);
             // One that is ended at once (a standby refuses LISTEN, say) is no better than none.
             if (std::chrono::steady_clock::now() - began > retry_longest) wait = retry_first;
         } else {

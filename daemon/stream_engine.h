@@ -1,10 +1,11 @@
 // The data plane's I/O, completion-shaped: received bytes come to a handler, bytes to send are
 // handed over, the engine owns the buffers. One engine per worker thread; nothing here but `wake`
-// is thread-safe. epoll_engine is the default, uring_engine the other.
+// is thread-safe. epoll_engine is the default, uring_engine the other; tls_streams go over either.
 // It must not know the protocol.
 #pragma once
 
 #include "core/output.h"
+#include "daemon/tls_session.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -31,20 +32,18 @@ class StreamHandler {
 /// A connected socket in an engine, which knows what else there is to it.
 struct Stream {};
 
-class StreamEngine {
+/// A connected, non-blocking socket that is in no engine, and its TLS where there is one.
+struct Connection {
+    int fd = -1;
+    std::unique_ptr<TlsSession> tls{};
+};
+
+class Streams {
   public:
-    virtual ~StreamEngine() = default;
+    virtual ~Streams() = default;
 
-    /// From here on the io_context's thread is the engine's, too.
-    virtual void start() = 0;
-    virtual void stop() = 0;
-    /// Thread-safe: somebody wants the thread now (EpollEngine's `may_linger`).
-    virtual void wake() = 0;
-    /// Once a second or so: gives up on closed streams whose peer does not read.
-    virtual void reap() = 0;
-
-    /// Takes over a connected, non-blocking socket.
-    virtual Stream* add(int fd, StreamHandler& handler) = 0;
+    /// Takes over a connection; nullptr: the kernel refuses, and it is closed.
+    virtual Stream* add(Connection connection, StreamHandler& handler) = 0;
     /// One send for the whole output. False: some of it is queued, `on_drained` will tell.
     virtual bool send(Stream& stream, const core::Output& output) = 0;
     /// Of what was sent, the bytes beyond those that the kernel, or the engine for it, takes
@@ -64,12 +63,23 @@ class StreamEngine {
     virtual void close(Stream* stream) = 0;
     /// Closes at once, by a reset where there is one: nobody reads what is queued.
     virtual void drop(Stream* stream) = 0;
-    /// Gives the socket back, to be added to another engine. Nothing may be queued.
-    virtual int release(Stream* stream) = 0;
+    /// Gives the connection back, to be added to another engine. Nothing may be queued.
+    virtual Connection release(Stream* stream) = 0;
     /// True when the peer has closed or sent something that has not been delivered yet.
     virtual bool has_news(const Stream& stream) const = 0;
     /// The last bytes that the peer has sent, at most `size`, of those that were not delivered yet.
-    virtual std::string unread_tail(const Stream& stream, std::size_t size) const = 0;
+    virtual std::string unread_tail(Stream& stream, std::size_t size) = 0;
+};
+
+class StreamEngine : public Streams {
+  public:
+    /// From here on the io_context's thread is the engine's, too.
+    virtual void start() = 0;
+    virtual void stop() = 0;
+    /// Thread-safe: somebody wants the thread now (EpollEngine's `may_linger`).
+    virtual void wake() = 0;
+    /// Once a second or so: gives up on closed streams whose peer does not read.
+    virtual void reap() = 0;
 };
 
 }  // namespace schemux::daemon

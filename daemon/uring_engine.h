@@ -41,7 +41,7 @@ class UringEngine final : public StreamEngine {
     void wake() override;
     void reap() override;
 
-    Stream* add(int fd, StreamHandler& handler) override;
+    Stream* add(Connection connection, StreamHandler& handler) override;
     bool send(Stream& of, const core::Output& output) override;
     std::size_t queued_bytes(const Stream& of) const override;
     bool has_unsent(const Stream& of) const override;
@@ -51,9 +51,9 @@ class UringEngine final : public StreamEngine {
     void shut_down(Stream& of) override;
     void close(Stream* of) override;
     void drop(Stream* of) override;
-    int release(Stream* of) override;
+    Connection release(Stream* of) override;
     bool has_news(const Stream& of) const override;
-    std::string unread_tail(const Stream& of, std::size_t size) const override;
+    std::string unread_tail(Stream& of, std::size_t size) override;
 
   private:
     struct UringStream;

@@ -138,9 +138,9 @@ std::uint64_t UringEngine::progress(const Stream& of) const {
 
 // ---- streams ------------------------------------------------------------------------------------
 
-Stream* UringEngine::add(int fd, StreamHandler& handler) {
+Stream* UringEngine::add(Connection connection, StreamHandler& handler) {
     auto stream = std::make_unique<UringStream>();
-    stream->fd = fd;
+    stream->fd = connection.fd;
     stream->handler = &handler;
     stream->index = streams_.size();
     streams_.push_back(std::move(stream));
@@ -221,7 +221,7 @@ std::unique_ptr<UringEngine::UringStream> UringEngine::take_out(UringStream& str
 
 /// Where something came or did not go out meanwhile the connection is of no use any more: its new
 /// owner is told so by its end.
-int UringEngine::release(Stream* of) {
+Connection UringEngine::release(Stream* of) {
     auto& stream = static_cast<UringStream&>(*of);
     const int fd = stream.fd;
     io_uring_submit(&ring_);
@@ -237,7 +237,7 @@ int UringEngine::release(Stream* of) {
                        !anything_unhandled(stream);
     retired_.push_back(take_out(stream));
     if (!clean) ::shutdown(fd, SHUT_RDWR);
-    return fd;
+    return {fd};
 }
 
 /// Bytes or an end that the kernel has told of already.
@@ -266,8 +266,8 @@ bool UringEngine::has_news(const Stream& of) const {
     return got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
-std::string UringEngine::unread_tail(const Stream& of, std::size_t size) const {
-    const auto& stream = static_cast<const UringStream&>(of);
+std::string UringEngine::unread_tail(Stream& of, std::size_t size) {
+    const auto& stream = static_cast<UringStream&>(of);
     std::string bytes = stream.held.substr(stream.held.size() - std::min(stream.held.size(), size));
     constexpr std::size_t most = 64 * 1024;
     std::string more(most, '\0');

@@ -30,6 +30,12 @@ core::ClientAuthentication client_authentication(config::AuthMethod method) {
             return core::ClientAuthentication::trust;
         case config::AuthMethod::scram_sha_256:
             return core::ClientAuthentication::scram_sha_256;
+        case config::AuthMethod::password:
+            return core::ClientAuthentication::password;
+        case config::AuthMethod::cert:
+            return core::ClientAuthentication::certificate;
+        case config::AuthMethod::peer:
+            return core::ClientAuthentication::peer;
     }
     return core::ClientAuthentication::scram_sha_256;
 }
@@ -231,6 +237,27 @@ void share_out(core::SharedPool& pool, const config::Settings& settings, Service
         policy.paused = policy.paused || paused;
     pool.configure({policies.begin(), policies.end()},
                    std::chrono::steady_clock::now().time_since_epoch());
+}
+
+std::variant<TlsPolicy, TlsError> make_tls_policy(const config::ListenerTls& tls) {
+    if (tls.mode == config::TlsMode::off) return TlsPolicy{};
+    TlsPolicy policy;
+    const bool may_do_without =
+        tls.mode == config::TlsMode::allow || tls.mode == config::TlsMode::prefer;
+    policy.use = may_do_without ? core::ClientTls::offered : core::ClientTls::required;
+    policy.certificate_is_user = tls.mode == config::TlsMode::verify_full;
+    TlsServerOptions options;
+    options.certificate = tls.certificate;
+    options.key = tls.key;
+    options.client_ca = tls.client_ca;
+    options.crl = tls.crl;
+    options.ciphers = tls.ciphers;
+    options.certificate_required = tls.mode >= config::TlsMode::verify_ca;
+    options.only_newest = tls.min_version == config::TlsVersion::v1_3;
+    auto made = TlsContext::for_server(options);
+    if (auto* wrong = std::get_if<TlsError>(&made)) return std::move(*wrong);
+    policy.context = std::get<std::shared_ptr<const TlsContext>>(std::move(made));
+    return policy;
 }
 
 BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target) {

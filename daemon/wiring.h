@@ -7,8 +7,10 @@
 #include "daemon/log.h"
 #include "daemon/service_index.h"
 #include "daemon/shared_state.h"
+#include "daemon/tls_policy.h"
 
 #include <memory>
+#include <variant>
 
 namespace schemux::daemon {
 
@@ -17,6 +19,7 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
 /// Tells the pool what each service is entitled to; nothing while all are paused.
 void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
                bool paused);
+std::variant<TlsPolicy, TlsError> make_tls_policy(const config::ListenerTls& tls);
 BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target);
 LogOptions make_log_options(const config::Log& log);
 LogLevel make_log_level(config::LogLevel level);

@@ -33,6 +33,7 @@ Worker::Worker(std::uint32_t number, SharedState& shared, ControlPlane& control,
       engine_(make_engine(
           engine, io_, [this] { return context_.now = std::chrono::steady_clock::now(); },
           [this] { return errands_.load() == 0; })),
+      tls_streams_(*engine_),
       policy_(shared.policy.get()) {
     context_.namer = &shared.namer;
     context_.last_version = std::uint64_t{number} << version_bits;
@@ -169,6 +170,11 @@ void Worker::visit_counters(
     }
 }
 
+Streams& Worker::streams_for(const Connection& connection) {
+    if (connection.tls) return tls_streams_;
+    return *engine_;
+}
+
 void Worker::open_session(NewSession&& from) {
     context_.now = std::chrono::steady_clock::now();
     const core::SessionId id = sessions_.reserve();
@@ -188,7 +194,7 @@ void Worker::open_session(NewSession&& from) {
     Session& opened = *session;
     sessions_.set(id, std::move(session));
     context_.to_frontend.generate([&](std::string& out) { out.append(from.reply); });
-    opened.start(from.fd, from.first_bytes);
+    opened.start(std::move(from.connection), from.first_bytes);
     if (draining_ && !opened.closed()) opened.on_drain();
     settle();
 }

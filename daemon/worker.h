@@ -15,6 +15,7 @@
 #include "daemon/session.h"
 #include "daemon/shared_state.h"
 #include "daemon/slot_table.h"
+#include "daemon/tls_streams.h"
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -73,7 +74,7 @@ struct WorkerCounters {
 
 /// A frontend that has logged in, on its way to a worker.
 struct NewSession {
-    int fd = -1;
+    Connection connection;
     std::shared_ptr<const core::Service> service;
     core::Label label;
     std::string reply;        ///< to be sent first: AuthenticationOk and what goes before it
@@ -123,6 +124,7 @@ class Worker {
     // On the worker's own thread.
     void open_session(NewSession&& from);
     StreamEngine& engine() { return *engine_; }
+    Streams& streams_for(const Connection& connection);
     core::WorkerContext& context() { return context_; }
     WelcomeCache& welcomes() { return shared_.welcomes; }
     Session* session(core::SessionId id) { return sessions_.find(id); }
@@ -214,6 +216,7 @@ class Worker {
     boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
     boost::asio::steady_timer timer_;
     std::unique_ptr<StreamEngine> engine_;
+    TlsStreams tls_streams_;
     std::thread thread_;
 
     core::WorkerContext context_;

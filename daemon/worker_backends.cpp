@@ -34,9 +34,9 @@ void Worker::post_backend(NewBackend&& backend, std::optional<core::Ticket> tick
 
 void Worker::adopt(std::unique_ptr<BackendConnection> owned, std::optional<core::Ticket> ticket) {
     BackendConnection& backend = *owned;
-    backend.stream = engine_->add(backend.pending_fd, backend);
+    backend.streams = &streams_for(backend.pending);
+    backend.stream = backend.streams->add(std::move(backend.pending), backend);
     if (backend.stream == nullptr) {
-        ::close(backend.pending_fd);
         if (ticket) shared_.pool.end_use(number_, *ticket->share);
         shared_.pool.return_slot();
         control_.wake_connector();
@@ -137,7 +137,7 @@ BackendConnection* Worker::take_idle(const Session& session) {
         idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(*chosen));
         publish_idle();
         const bool rested = context_.now - backend.state.idle_since > trusted_rest;
-        if (rested && engine_->has_news(*backend.stream)) {
+        if (rested && backend.streams->has_news(*backend.stream)) {
             close_backend(backend, "gone_while_idle");
             continue;
         }
@@ -237,11 +237,11 @@ void Worker::run_grants() {
 /// To a session of another worker: the connection moves there.
 void Worker::hand_over(BackendConnection& backend, const core::Ticket& ticket) {
     counters_.migrations.add();
-    const int fd = engine_->release(std::exchange(backend.stream, nullptr));
+    Connection connection = backend.streams->release(std::exchange(backend.stream, nullptr));
     std::unique_ptr<BackendConnection> leaving = backends_.remove(backend.self);
     Worker& there = *peers_[ticket.worker];
     auto moved = std::make_shared<std::unique_ptr<BackendConnection>>(
-        std::make_unique<BackendConnection>(there, std::move(*leaving), fd));
+        std::make_unique<BackendConnection>(there, std::move(*leaving), std::move(connection)));
     dead_backends_.push_back(std::move(leaving));
     there.run([&there, moved, ticket] { there.adopt(std::move(*moved), ticket); });
 }
@@ -281,7 +281,7 @@ void Worker::release(BackendConnection& backend) {
 void Worker::make_available(BackendConnection& backend) {
     end_use(backend);
     // It has answered, but not read all: rows of a COPY that failed, or it is no PostgreSQL.
-    if (engine_->has_unsent(*backend.stream)) {
+    if (backend.streams->has_unsent(*backend.stream)) {
         close_backend(backend, "unsent");
         return;
     }

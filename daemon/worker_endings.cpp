@@ -126,9 +126,9 @@ void Worker::close_backend(BackendConnection& backend, std::string_view reason) 
     goodbye.generate([](std::string& out) {
         protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::terminate));
     });
-    engine_->resume(*backend.stream);
-    engine_->send(*backend.stream, goodbye);
-    engine_->shut_down(*backend.stream);
+    backend.streams->resume(*backend.stream);
+    backend.streams->send(*backend.stream, goodbye);
+    backend.streams->shut_down(*backend.stream);
 }
 
 /// The server's end of stream: only now is there one connection less.
@@ -179,7 +179,7 @@ void Worker::free_slot(BackendConnection& backend) {
         if (grant.second == &backend) promised.push_back(grant.first);
         return grant.second == &backend;
     });
-    engine_->close(std::exchange(backend.stream, nullptr));
+    backend.streams->close(std::exchange(backend.stream, nullptr));
     shared_.pool.return_slot();
     control_.wake_connector();
     dead_backends_.push_back(backends_.remove(backend.self));

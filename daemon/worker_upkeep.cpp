@@ -34,8 +34,8 @@ void Worker::start_upkeep(BackendConnection& backend, Upkeep upkeep) {
     backend.phase_ticks = 0;
     backend.upkeep = std::move(upkeep);
     counters_.backends_upkeep.add();
-    engine_->resume(*backend.stream);
-    engine_->send(*backend.stream, context_.to_backend);
+    backend.streams->resume(*backend.stream);
+    backend.streams->send(*backend.stream, context_.to_backend);
     context_.to_backend.clear();
 }
 

@@ -15,6 +15,7 @@ namespace schemux::protocol {
 namespace {
 
 constexpr std::string_view no_channel_binding = "n,,";
+constexpr std::string_view binding_name = "tls-server-end-point";
 
 bool is_letter(char c) {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
@@ -107,14 +108,32 @@ struct ClientFirst {
     std::string_view nonce;
 };
 
-std::variant<ClientFirst, ScramFault> read_client_first(std::string_view message) {
-    if (message.size() > scram_message_max) return ScramFault::too_long;
-    // 'y' says: "I could bind a channel but think that you cannot". That is so here.
-    if (message.starts_with("p=")) return ScramFault::malformed;
+/// How much of the message its channel binding flag takes, with the comma behind it; as PostgreSQL
+/// judges it.
+std::variant<std::size_t, ScramFault> read_binding_flag(std::string_view message,
+                                                        const ScramServer::Binding& binding) {
+    if (message.starts_with("p=")) {
+        const std::size_t comma = message.find(',');
+        if (!binding.chosen || comma == std::string_view::npos) return ScramFault::malformed;
+        if (message.substr(2, comma - 2) != binding_name) return ScramFault::binding_type;
+        return comma + 1;
+    }
+    if (binding.chosen) return ScramFault::malformed;
+    // It says: "I could bind a channel but think that you cannot".
+    if (message.starts_with("y,") && !binding.end_point.empty()) return ScramFault::downgrade;
     if (!message.starts_with("n,") && !message.starts_with("y,")) return ScramFault::malformed;
-    if (message.substr(2).starts_with("a=")) return ScramFault::authorization_identity;
-    if (!message.substr(2).starts_with(",")) return ScramFault::malformed;
-    ClientFirst first{message.substr(0, 3), message.substr(3), {}};
+    return std::size_t{2};
+}
+
+std::variant<ClientFirst, ScramFault> read_client_first(std::string_view message,
+                                                        const ScramServer::Binding& binding) {
+    if (message.size() > scram_message_max) return ScramFault::too_long;
+    const auto flag = read_binding_flag(message, binding);
+    if (const auto* fault = std::get_if<ScramFault>(&flag)) return *fault;
+    const std::size_t at = std::get<std::size_t>(flag);
+    if (message.substr(at).starts_with("a=")) return ScramFault::authorization_identity;
+    if (!message.substr(at).starts_with(",")) return ScramFault::malformed;
+    ClientFirst first{message.substr(0, at + 1), message.substr(at + 1), {}};
     if (first.bare.starts_with("m=")) return ScramFault::unsupported;
     Attributes attributes(first.bare);
     if (!attributes.next('n')) return ScramFault::malformed;
@@ -179,6 +198,12 @@ std::string_view describe(ScramFault fault) {
             return "the SCRAM exchange names an authorization identity";
         case ScramFault::channel_binding:
             return "the SCRAM channel binding is not the one that the exchange began with";
+        case ScramFault::binding_type:
+            return "the SCRAM exchange asks for an unsupported type of channel binding";
+        case ScramFault::binding_data:
+            return "the SCRAM exchange is bound to another channel";
+        case ScramFault::downgrade:
+            return "the client thinks that the server supports no channel binding";
         case ScramFault::nonce:
             return "the SCRAM nonce is not acceptable";
         case ScramFault::other_nonce:
@@ -251,19 +276,22 @@ std::optional<ScramFault> ScramClient::on_server_final(std::string_view message)
     return {};
 }
 
-ScramServer::ScramServer(ScramVerifier verifier, std::string nonce)
-    : verifier_(std::move(verifier)), nonce_(std::move(nonce)) {
+ScramServer::ScramServer(ScramVerifier verifier, std::string nonce, Binding binding)
+    : verifier_(std::move(verifier)), nonce_(std::move(nonce)), binding_(std::move(binding)) {
     assert(is_nonce(nonce_) && nonce_.size() <= scram_nonce_max / 2);
+    assert(!binding_.chosen || !binding_.end_point.empty());
 }
 
 std::variant<std::string, ScramFault> ScramServer::on_client_first(std::string_view message) {
     if (std::exchange(state_, State::finished) != State::expects_first)
         return ScramFault::out_of_turn;
-    const auto read = read_client_first(message);
+    const auto read = read_client_first(message, binding_);
     if (const auto* fault = std::get_if<ScramFault>(&read)) return *fault;
     const auto& first = std::get<ClientFirst>(read);
     if (first.nonce.size() > scram_nonce_max - nonce_.size()) return ScramFault::nonce;
-    channel_binding_ = encode_base64(first.header);
+    channel_binding_ = std::string(first.header);
+    if (binding_.chosen) channel_binding_ += binding_.end_point;
+    channel_binding_ = encode_base64(channel_binding_);
     first_bare_ = first.bare;
     full_nonce_ = std::string(first.nonce) + nonce_;
     server_first_ = "r=" + full_nonce_ + ",s=" + encode_base64(verifier_.salt) +
@@ -279,7 +307,8 @@ std::variant<ScramServer::Accepted, ScramFault> ScramServer::on_client_final(
     const auto read = read_client_final(message);
     if (const auto* fault = std::get_if<ScramFault>(&read)) return *fault;
     const auto& final = std::get<ClientFinal>(read);
-    if (final.channel_binding != channel_binding_) return ScramFault::channel_binding;
+    if (final.channel_binding != channel_binding_)
+        return binding_.chosen ? ScramFault::binding_data : ScramFault::channel_binding;
     if (final.nonce != full_nonce_) return ScramFault::other_nonce;
     const std::string text = auth_message(first_bare_, server_first_, final.without_proof);
     const ScramKey client_key = exclusive_or(final.proof, hmac_sha_256(verifier_.stored, text));

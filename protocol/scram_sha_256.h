@@ -1,5 +1,6 @@
-// SCRAM-SHA-256 without channel binding: both sides of the exchange as small machines over message
-// texts. Sources: RFC 5802 (messages: section 7), RFC 7677; PostgreSQL manual, 55.3.1.
+// SCRAM-SHA-256, on the server's side with channel binding (PLUS): both sides of the exchange as
+// small machines over message texts. Sources: RFC 5802 (messages: section 7), RFC 7677, RFC 5929
+// (tls-server-end-point); PostgreSQL manual, 55.3.1.
 // PostgreSQL takes the user's name from the startup packet, the one in the exchange is ignored.
 // They must not derive keys themselves nor make random numbers: the caller gives both, so that the
 // slow part runs elsewhere and tests are repeatable. Each message is either read to its end into a
@@ -13,11 +14,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 namespace schemux::protocol {
 
 inline constexpr std::string_view scram_mechanism = "SCRAM-SHA-256";
+inline constexpr std::string_view scram_plus_mechanism = "SCRAM-SHA-256-PLUS";
 inline constexpr std::size_t scram_message_max = 4096;
 /// Client's and server's part together.
 inline constexpr std::size_t scram_nonce_max = 512;
@@ -31,6 +34,9 @@ enum class ScramFault : std::uint8_t {
     unsupported,  ///< a mandatory extension
     authorization_identity,
     channel_binding,  ///< not the one that the exchange began with
+    binding_type,     ///< another than tls-server-end-point
+    binding_data,     ///< of another channel: somebody is in between
+    downgrade,        ///< the client was told, not by us, that we cannot bind channels
     nonce,
     other_nonce,  ///< of another exchange
     iterations,
@@ -88,6 +94,12 @@ class ScramClient {
 /// The side that knows a verifier.
 class ScramServer {
   public:
+    /// What the channel offers and the client has chosen of it.
+    struct Binding {
+        std::string end_point{};  ///< hash of the server's certificate; empty: nothing is offered
+        bool chosen = false;      ///< the client's mechanism is the one with -PLUS
+    };
+
     struct Accepted {
         std::string server_final;
         /// Recovered from the proof: lets the caller log in elsewhere with the same verifier.
@@ -95,7 +107,9 @@ class ScramServer {
     };
 
     /// `nonce` as for `ScramClient`; the verifier may be a mock one.
-    ScramServer(ScramVerifier verifier, std::string nonce);
+    ScramServer(ScramVerifier verifier, std::string nonce, Binding binding);
+    ScramServer(ScramVerifier verifier, std::string nonce)
+        : ScramServer(std::move(verifier), std::move(nonce), Binding{}) {}
 
     /// The server-first message.
     std::variant<std::string, ScramFault> on_client_first(std::string_view message);
@@ -106,6 +120,7 @@ class ScramServer {
 
     ScramVerifier verifier_;
     std::string nonce_;
+    Binding binding_;
     std::string channel_binding_;  ///< what the client must repeat in c=
     std::string first_bare_;
     std::string server_first_;

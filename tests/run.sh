@@ -36,7 +36,7 @@ clients_seconds=900
 
 test_packages=(
     libgtest-dev libgmock-dev libpg-query-dev postgresql-server-dev-15 libnss-wrapper
-    python3 python3-psycopg python3-psycopg2 python3-psycopg-pool python3-asyncpg
+    openssl python3 python3-psycopg python3-psycopg2 python3-psycopg-pool python3-asyncpg
     python3-sqlalchemy python3-django libpostgresql-jdbc-java
 )
 

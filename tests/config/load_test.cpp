@@ -305,10 +305,11 @@ TEST(LoadFile, TheDefaultFileLoadsWithWhatIsCommentedOut) {
     }
     const LoadResult result = load_text(text);
     // Two ways to listen and three secrets exclude each other; nothing else may be wrong.
-    ASSERT_EQ(result.errors.size(), 2U) << text;
+    ASSERT_EQ(result.errors.size(), 3U) << text;
     EXPECT_EQ(result.errors[0].message,
               "address and unix_socket_dir exclude each other; make two entries");
-    EXPECT_EQ(result.errors[1].message,
+    EXPECT_EQ(result.errors[1].message, "TLS is for addresses; a unix socket has none");
+    EXPECT_EQ(result.errors[2].message,
               "password, password_file and scram_verifier exclude each other");
 }
 

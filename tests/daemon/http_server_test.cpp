@@ -15,6 +15,7 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -58,6 +59,8 @@ class Client {
                 return text;
             }
             const ssize_t n = recv(descriptor_, buffer.data(), buffer.size(), 0);
+            // A process that is stopped and goes on gets this where a receive has a timeout.
+            if (n < 0 && errno == EINTR) continue;
             if (n < 0) return "(error) " + std::string(strerror(errno)) + pending_;
             if (n == 0) return std::exchange(pending_, {});
             pending_.append(buffer.data(), static_cast<std::size_t>(n));

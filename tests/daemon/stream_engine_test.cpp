@@ -89,7 +89,7 @@ class StreamEngineTest : public testing::TestWithParam<std::tuple<IoEngine, Make
         engine_ = make_engine(
             kind(), io_, [] { return std::chrono::steady_clock::now(); }, [] { return false; });
         pair_ = std::get<MakePair>(GetParam())();
-        stream_ = engine_->add(pair_.near, handler_);
+        stream_ = engine_->add({pair_.near}, handler_);
         engine_->start();
     }
     ~StreamEngineTest() override { ::close(pair_.far); }
@@ -266,12 +266,12 @@ TEST_P(StreamEngineTest, WhatIsSentArrivesInItsOrderHoweverMuch) {
 TEST_P(StreamEngineTest, AReleasedSocketIsNobodysAndWhole) {
     ASSERT_EQ(::send(far_end(), "before", 6, 0), 6);
     EXPECT_TRUE(runs_until([&] { return handler().received == "before"; }));
-    const int fd = engine().release(&stream());
+    const int fd = engine().release(&stream()).fd;
     ASSERT_EQ(::send(far_end(), "behind", 6, 0), 6);
     settle_shortly();
     EXPECT_EQ(handler().received, "before");
     Handler next;
-    Stream* again = engine().add(fd, next);
+    Stream* again = engine().add({fd}, next);
     EXPECT_TRUE(runs_until([&] { return next.received == "behind"; }));
     engine().close(again);
 }
@@ -287,7 +287,7 @@ class LingeringTest : public testing::TestWithParam<IoEngine> {
                 return std::chrono::steady_clock::now();
             },
             [this] { return may_linger_(); });
-        engine_->add(pair_.near, handler_);
+        engine_->add({pair_.near}, handler_);
         engine_->start();
         io_.poll();  // what the start itself takes
         batches_ = 0;

@@ -99,7 +99,7 @@ class WorkerWakeUp : public testing::Test {
         pool().connect_succeeded();
         auto peer = std::make_unique<Peer>();
         NewBackend backend;
-        backend.fd = peer->given();
+        backend.connection.fd = peer->given();
         worker(to).post_backend(std::move(backend), {});
         return peer;
     }
@@ -109,7 +109,7 @@ class WorkerWakeUp : public testing::Test {
                                      core::Settings settings = {}) {
         auto peer = std::make_unique<Peer>();
         NewSession session;
-        session.fd = peer->given();
+        session.connection.fd = peer->given();
         session.service = service_;
         session.label = core::Label::of(std::move(settings));
         session.first_bytes = query(text);

@@ -13,6 +13,8 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <variant>
 
 namespace schemux::fuzz {
@@ -118,6 +120,9 @@ void check_packet(std::string_view packet) {
 constexpr std::uint8_t scram_bit = 0x80;
 /// Two encryptions declined, the mechanism, an empty challenge, the challenge.
 constexpr std::size_t replies_max = 5;
+constexpr std::size_t close_index = std::variant_size_v<FrontendLogin::Action> - 1;
+static_assert(std::is_same_v<std::variant_alternative_t<close_index, FrontendLogin::Action>,
+                             FrontendLogin::Close>);
 
 struct Conversation {
     std::string sent;
@@ -142,11 +147,32 @@ protocol::ScramVerifier some_verifier(const std::string& user) {
     return protocol::mock_verifier("secret", user, 1);
 }
 
-Conversation converse(const Pieces& pieces, core::ClientAuthentication method) {
-    FrontendLogin login(method);
+/// Instead of it: what comes next is taken for what comes out of it.
+void check_handshake(const FrontendLogin::StartTls& start, const core::LoginRules& rules,
+                     std::string& pending) {
+    demand(rules.tls != core::ClientTls::off, "there is TLS");
+    demand(start.direct || pending.empty(), "nothing came before it");
+    if (start.direct) pending.erase(0, 1);
+}
+
+void check_refusal(const FrontendLogin::Refuse& refuse) {
+    const auto view = protocol::read_error(std::string_view(refuse.bytes).substr(5));
+    demand(view && view->severity == "FATAL" && view->sqlstate == refuse.error.sqlstate,
+           "a refusal is a well-formed FATAL error");
+}
+
+void check_end(FrontendLogin& login, const Conversation& talk) {
+    demand(std::holds_alternative<FrontendLogin::Close>(login.on_bytes("x").action),
+           "after the end there is only Close");
+    demand(login.held_bytes() == 0 || talk.last == close_index, "nothing is held at the end");
+}
+
+Conversation converse(const Pieces& pieces, const core::LoginRules& rules) {
+    FrontendLogin login(rules);
     Conversation talk;
     std::string pending;
     bool over = false;
+    bool encrypted = false;
     std::size_t replies = 0;
     for (const std::string_view piece : pieces) {
         pending.append(piece);
@@ -161,6 +187,8 @@ Conversation converse(const Pieces& pieces, core::ClientAuthentication method) {
             talk.last = step.action.index();
             if (const auto* need = std::get_if<FrontendLogin::NeedVerifier>(&step.action))
                 step.action = login.on_verifier(some_verifier(need->user), "servernonce");
+            if (std::holds_alternative<FrontendLogin::CheckPassword>(step.action))
+                step.action = login.on_password_checked(false);
             std::visit(Overload{
                            [&](FrontendLogin::NeedBytes) {
                                demand(pending.empty(), "more is wanted only when all was taken");
@@ -170,26 +198,33 @@ Conversation converse(const Pieces& pieces, core::ClientAuthentication method) {
                                talk.sent += reply.bytes;
                                demand(++replies <= replies_max, "each question is asked once");
                            },
+                           [&](const FrontendLogin::StartTls& start) {
+                               demand(!std::exchange(encrypted, true), "one handshake is enough");
+                               check_handshake(start, rules, pending);
+                               talk.sent += start.bytes;
+                               login.on_encrypted({"end point", {}});
+                           },
                            [&](const FrontendLogin::NeedVerifier&) {
                                demand(false, "it got its verifier");
+                           },
+                           [&](const FrontendLogin::CheckPassword&) {
+                               demand(false, "its password was checked");
                            },
                            [&](const FrontendLogin::Cancel& cancel) {
                                talk.result = std::to_string(cancel.pid) + '|' + cancel.secret;
                                over = true;
                            },
                            [&](const FrontendLogin::Accepted& accepted) {
-                               demand(method == core::ClientAuthentication::trust,
+                               demand(rules.method == core::ClientAuthentication::trust,
                                       "nobody gets in without a proof");
+                               demand(encrypted || rules.tls != core::ClientTls::required,
+                                      "nobody gets in without TLS where it is required");
                                talk.result = describe(accepted.parameters);
                                talk.sent += accepted.reply;
                                over = true;
                            },
                            [&](const FrontendLogin::Refuse& refuse) {
-                               const auto view =
-                                   protocol::read_error(std::string_view(refuse.bytes).substr(5));
-                               demand(view && view->severity == "FATAL" &&
-                                          view->sqlstate == refuse.error.sqlstate,
-                                      "a refusal is a well-formed FATAL error");
+                               check_refusal(refuse);
                                talk.sent += refuse.bytes;
                                over = true;
                            },
@@ -199,11 +234,7 @@ Conversation converse(const Pieces& pieces, core::ClientAuthentication method) {
         }
         if (over) break;
     }
-    if (over) {
-        demand(std::holds_alternative<FrontendLogin::Close>(login.on_bytes("x").action),
-               "after the end there is only Close");
-        demand(login.held_bytes() == 0 || talk.last == 6, "nothing is held after the end");
-    }
+    if (over) check_end(login, talk);
     return talk;
 }
 
@@ -234,12 +265,21 @@ void check(Input input) {
         const auto length = protocol::startup_packet_bytes(copy.view());
         if (length) check_packet(copy.view().substr(0, *length));
     }
-    const auto method = (choice & scram_bit) != 0 ? core::ClientAuthentication::scram_sha_256
-                                                  : core::ClientAuthentication::trust;
-    const Conversation whole = converse(cut(copy.view(), 0), method);
-    demand(converse(cut(copy.view(), 1), method) == whole,
+    core::LoginRules rules;
+    rules.method = (choice & scram_bit) != 0 ? core::ClientAuthentication::scram_sha_256
+                                             : core::ClientAuthentication::trust;
+    const Conversation whole = converse(cut(copy.view(), 0), rules);
+    demand(converse(cut(copy.view(), 1), rules) == whole,
            "byte by byte it is the same conversation");
-    demand(converse(cut(copy.view(), 2 + (choice >> 1U)), method) == whole, "any cut is the same");
+    demand(converse(cut(copy.view(), 2 + (choice >> 1U)), rules) == whole, "any cut is the same");
+    // Where TLS begins depends on the cuts, as it must.
+    for (const auto method : {rules.method, core::ClientAuthentication::password,
+                              core::ClientAuthentication::certificate}) {
+        rules.method = method;
+        rules.tls = (choice & 2U) != 0 ? core::ClientTls::offered : core::ClientTls::required;
+        converse(cut(copy.view(), 1), rules);
+        converse(cut(copy.view(), 2 + (choice >> 1U)), rules);
+    }
 }
 
 }  // namespace

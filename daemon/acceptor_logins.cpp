@@ -1,0 +1,329 @@
+// The acceptor's logins: one coroutine for each new connection, on its worker's thread, from the
+// first byte until a session takes over. Listening and counting: acceptor.cpp.
+#include "core/overload.h"
+#include "daemon/acceptor.h"
+#include "daemon/deadline.h"
+#include "daemon/hop.h"
+#include "daemon/log.h"
+#include "daemon/login_stream.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+
+#include <pwd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace asio = boost::asio;
+namespace sqlstate = protocol::sqlstate;
+using asio::redirect_error;
+using asio::use_awaitable;
+
+namespace {
+
+/// Beyond limits.max_clients, to ask for a cancel.
+constexpr auto beyond_patience = std::chrono::milliseconds(2'000);
+/// How long a CancelRequest's connection waits until the worker has acted on it.
+constexpr auto cancel_patience = std::chrono::seconds(5);
+constexpr std::size_t user_name_bytes_max = 4096;
+
+protocol::ErrorFields fatal(std::string_view code, std::string message) {
+    return protocol::make_error(code, std::move(message), protocol::Severity::fatal);
+}
+
+/// As PostgreSQL, which reads the first packet before it says that it is full: a cancel is heard.
+bool heard_beyond(const core::FrontendLogin::Action& action) {
+    using Login = core::FrontendLogin;
+    return std::holds_alternative<Login::NeedBytes>(action) ||
+           std::holds_alternative<Login::Reply>(action) ||
+           std::holds_alternative<Login::StartTls>(action) ||
+           std::holds_alternative<Login::Cancel>(action) ||
+           std::holds_alternative<Login::Close>(action);
+}
+
+/// The system's name of the process at the other end of a unix socket.
+std::optional<std::string> peer_of(int fd) {
+    ucred who{};
+    socklen_t size = sizeof who;
+    if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return {};
+    std::array<char, user_name_bytes_max> room{};
+    passwd entry{};
+    passwd* found = nullptr;
+    if (::getpwuid_r(who.uid, &entry, room.data(), room.size(), &found) != 0) return {};
+    if (found == nullptr) return {};
+    return std::string(found->pw_name);
+}
+
+void log_tls_failure(const std::string& why) {
+    static LogLimiter limiter;
+    log_event_limited(limiter, LogLevel::info, "tls_failed", {{"error", why}});
+}
+
+/// Strangers can repeat it as often as they like.
+void log_refusal(const protocol::ErrorFields& error) {
+    static LogLimiter limiter;
+    log_event_limited(limiter, LogLevel::info, "login_refused",
+                      {{"sqlstate", error.sqlstate}, {"error", error.message}});
+}
+
+protocol::ErrorFields too_many(std::string_view what, const std::string& name, std::string hint) {
+    auto error = fatal(sqlstate::too_many_connections,
+                       "too many connections for " + std::string(what) + " \"" + name + '"');
+    error.hint = std::move(hint);
+    return error;
+}
+
+/// Takes its places among the clients of its user and of its service, or says which is full.
+std::optional<protocol::ErrorFields> take_places(const Policy& policy, ClientCounts& counts,
+                                                 const std::string& user, NewSession& session) {
+    const auto own = policy.max_clients_of_user.find(user);
+    const std::uint32_t of_user =
+        own == policy.max_clients_of_user.end() ? policy.max_clients_per_user : own->second;
+    auto by_user = counts.enter(CountedBy::user, user, of_user);
+    if (!by_user)
+        return too_many("role", user,
+                        "limits.max_clients_per_user, or max_clients of the user, sets how many.");
+    const core::Service& service = *session.service;
+    auto by_service = counts.enter(CountedBy::service, service.name, service.max_clients);
+    if (!by_service)
+        return too_many("database", service.name,
+                        "services[].max_clients of the service sets how many.");
+    session.places.push_back(std::move(*by_user));
+    session.places.push_back(std::move(*by_service));
+    return {};
+}
+
+/// What the client may use, or why not. After authentication: names are not told to strangers.
+std::variant<NewSession, protocol::ErrorFields> admit(
+    const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted) {
+    const protocol::StartupParameters& asked = accepted.parameters;
+    if (!policy.users.empty() && !policy.users.contains(asked.user)) {
+        return fatal(sqlstate::invalid_authorization_specification,
+                     "role \"" + asked.user + "\" does not exist");
+    }
+    NewSession session;
+    session.service = policy.services.find(asked.database);
+    if (!session.service) {
+        auto error = fatal(sqlstate::invalid_catalog_name,
+                           "database \"" + asked.database + "\" does not exist");
+        error.hint = "The database name selects a service of schemux; no service has this name.";
+        return error;
+    }
+    if (!session.service->admits(asked.user)) {
+        return fatal(sqlstate::insufficient_privilege,
+                     "permission denied for database \"" + asked.database + "\"");
+    }
+    if (auto full = take_places(policy, counts, asked.user, session)) return std::move(*full);
+    core::Settings settings;
+    settings.emplace_back("search_path", session.service->search_path);
+    settings.insert(settings.end(), asked.settings.begin(), asked.settings.end());
+    session.label = core::Label::of(std::move(settings));
+    session.reply = accepted.reply;
+    session.long_key = asked.minor >= protocol::long_key_minor;
+    protocol::append_authentication_ok(session.reply);
+    return session;
+}
+
+}  // namespace
+
+/// Acts on one step of a login. `rest`: what the client sent behind the packet.
+Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const Policy& policy,
+                               LoginStream& stream, std::string_view rest, Worker& worker,
+                               ClientPlaces& places) {
+    using Login = core::FrontendLogin;
+    const auto accept = [&](const Login::Accepted& accepted) -> Answer {
+        auto outcome = admit(policy, shared_.client_counts, accepted);
+        if (auto* session = std::get_if<NewSession>(&outcome)) {
+            session->first_bytes = rest;
+            std::move(places.begin(), places.end(), std::back_inserter(session->places));
+            places.clear();
+            session->connection = stream.release();
+            worker.open_session(std::move(*session));
+            return {{}, LoginState::admitted};
+        }
+        const auto& refusal = std::get<protocol::ErrorFields>(outcome);
+        log_event(LogLevel::info, "login_refused",
+                  {{"service", accepted.parameters.database},
+                   {"user", accepted.parameters.user},
+                   {"sqlstate", refusal.sqlstate}});
+        std::string reply = accepted.reply;
+        protocol::append_authentication_ok(reply);
+        protocol::append_error(reply, refusal);
+        return {std::move(reply), LoginState::over};
+    };
+    const auto over = [](const auto&) -> Answer { return {{}, LoginState::over}; };
+    const auto refuse = [](const Login::Refuse& refused) -> Answer {
+        log_refusal(refused.error);
+        return {refused.bytes, LoginState::over};
+    };
+    const auto reply = [](const Login::Reply& said) -> Answer {
+        return {said.bytes, LoginState::goes_on};
+    };
+    const auto wait = [](const Login::NeedBytes&) -> Answer {
+        return {{}, LoginState::needs_bytes};
+    };
+    // The others were acted on before: what came of them is here, or the login is over.
+    return std::visit(core::Overload{accept, refuse, reply, wait, over}, action);
+}
+
+/// Nobody's key derivation runs on a worker's thread.
+asio::awaitable<core::FrontendLogin::Action> Acceptor::prove(core::FrontendLogin& login,
+                                                             const Policy& policy, Worker& worker) {
+    auto verifier = policy.credentials->find(login.user(), shared_.mock_secret);
+    if (!verifier) {
+        co_await hop_to(helper_);
+        policy.credentials->derive(login.user());
+        co_await hop_to(worker.io());
+        verifier = policy.credentials->find(login.user(), shared_.mock_secret);
+    }
+    co_return login.on_verifier(std::move(*verifier), protocol::make_scram_nonce());
+}
+
+asio::awaitable<core::FrontendLogin::Action> Acceptor::check_password(
+    core::FrontendLogin& login, core::FrontendLogin::CheckPassword asked, const Policy& policy,
+    Worker& worker) {
+    co_await hop_to(helper_);
+    const bool right = policy.credentials->matches(asked.user, asked.password, shared_.mock_secret);
+    OPENSSL_cleanse(asked.password.data(), asked.password.size());
+    co_await hop_to(worker.io());
+    co_return login.on_password_checked(right);
+}
+
+/// What the action needs that takes a while; what came of it, to be acted on.
+asio::awaitable<core::FrontendLogin::Action> Acceptor::settle(core::FrontendLogin::Action action,
+                                                              core::FrontendLogin& login,
+                                                              const Policy& policy,
+                                                              Worker& worker) {
+    using Login = core::FrontendLogin;
+    if (const auto* request = std::get_if<Login::Cancel>(&action))
+        co_await cancel(*request, worker);
+    if (std::holds_alternative<Login::NeedVerifier>(action))
+        co_return co_await prove(login, policy, worker);
+    if (auto* asked = std::get_if<Login::CheckPassword>(&action))
+        co_return co_await check_password(login, std::move(*asked), policy, worker);
+    co_return action;
+}
+
+/// `received` begins the handshake. False: there is no TLS, and nothing more to be said.
+asio::awaitable<bool> Acceptor::start_tls(core::FrontendLogin::StartTls start, std::string received,
+                                          LoginStream& stream,
+                                          std::shared_ptr<const TlsContext> context,
+                                          core::FrontendLogin& login, Worker& worker) {
+    if (!start.bytes.empty() && !co_await stream.write(start.bytes)) co_return false;
+    const bool slow = context->signs_slowly();
+    const auto secured = co_await stream.secure(std::make_unique<TlsSession>(std::move(context)),
+                                                std::move(received), slow, helper_, worker.io());
+    if (secured == LoginStream::Secured::no) log_tls_failure(stream.why());
+    if (secured != LoginStream::Secured::yes) co_return false;
+    if (start.direct && !stream.tls()->names_protocol()) {
+        log_tls_failure("direct TLS without ALPN");
+        co_return false;
+    }
+    login.on_encrypted(stream.tls()->channel());
+    co_return true;
+}
+
+/// One at a time, so that a login that cannot wait gets its turn in between.
+void Acceptor::derive_keys_ahead(std::weak_ptr<Credentials> credentials) {
+    asio::post(helper_, [this, credentials = std::move(credentials)] {
+        const std::shared_ptr<Credentials> held = credentials.lock();
+        const auto user = held ? held->next_to_derive() : std::nullopt;
+        if (!user) return;
+        held->derive(*user);
+        derive_keys_ahead(held);
+    });
+}
+
+/// The client that waits for the end of this connection, as libpq does, knows then that nothing it
+/// sends from there on is hit: so the worker acts first.
+asio::awaitable<void> Acceptor::cancel(core::FrontendLogin::Cancel request, Worker& worker) {
+    const auto where = shared_.cancels.find(request.pid, request.secret);
+    if (!where) co_return;
+    const auto acted = std::make_shared<asio::steady_timer>(worker.io(), cancel_patience);
+    // On the target's thread nothing but its place is known of a timer that is not its own.
+    const auto wake = [&io = worker.io(), weak = std::weak_ptr(acted)] {
+        asio::post(io, [weak] {
+            if (const auto timer = weak.lock()) timer->cancel();
+        });
+    };
+    workers_[where->worker]->post_cancel(where->session, wake);
+    boost::system::error_code ignored;
+    co_await acted->async_wait(redirect_error(use_awaitable, ignored));
+}
+
+core::LoginRules Acceptor::rules_for(const Door& door, const Policy& policy, int fd) {
+    core::LoginRules rules;
+    rules.method = policy.authentication;
+    rules.tls = door.tls.use;
+    rules.certificate_is_user = door.tls.certificate_is_user;
+    rules.is_local = door.is_unix;
+    if (door.is_unix && rules.method == core::ClientAuthentication::peer) rules.peer = peer_of(fd);
+    return rules;
+}
+
+asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker, Door door,
+                                       Room room, ClientPlaces places) {
+    using Login = core::FrontendLogin;
+    const bool beyond = room != Room::enough;
+    LoginState state = LoginState::needs_bytes;
+    struct Counted {
+        Acceptor& acceptor;
+        Worker& worker;
+        const LoginState& state;
+        const bool beyond;
+        ~Counted() {
+            acceptor.logging_in_.fetch_sub(1, std::memory_order_relaxed);
+            worker.end_errand();
+            // An admitted connection counts until its session ends.
+            if (beyond) {
+                acceptor.beyond_.fetch_sub(1);
+            } else if (state != LoginState::admitted) {
+                acceptor.shared_.connections.fetch_sub(1);
+            }
+        }
+    } counted{*this, worker, state, beyond};
+    const std::shared_ptr<const Policy> policy = shared_.policy.get();
+    const auto socket = std::make_shared<Protocol::socket>(std::move(accepted));
+    const Deadline deadline(
+        socket, beyond ? std::min(policy->login_timeout, beyond_patience) : policy->login_timeout);
+    Login login(rules_for(door, *policy, socket->native_handle()));
+    LoginStream stream(socket);
+    while (state != LoginState::over && state != LoginState::admitted) {
+        const auto received = co_await stream.read();
+        if (!received) co_return;
+        std::string_view rest = *received;
+        do {
+            Login::Step step = login.on_bytes(rest);
+            rest.remove_prefix(step.consumed);
+            if (beyond && !heard_beyond(step.action)) {
+                refused_.fetch_add(1, std::memory_order_relaxed);
+                step.action = refusal(room);
+            }
+            if (const auto* start = std::get_if<Login::StartTls>(&step.action)) {
+                if (!co_await start_tls(*start, std::string(rest), stream, door.tls.context, login,
+                                        worker))
+                    co_return;
+                break;
+            }
+            step.action = co_await settle(std::move(step.action), login, *policy, worker);
+            const Answer answer = act(step.action, *policy, stream, rest, worker, places);
+            state = answer.state;
+            // Before the next packet: who is admitted takes the socket along.
+            if (answer.bytes.empty()) continue;
+            if (!co_await stream.write(answer.bytes)) co_return;
+        } while (state == LoginState::goes_on && !rest.empty());
+    }
+}
+
+}  // namespace schemux::daemon

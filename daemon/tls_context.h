@@ -1,0 +1,63 @@
+// What TLS needs once for many connections: a certificate with its key, whom to believe, which
+// versions, as OpenSSL keeps it. Made anew by a reload; connections keep the one they began with.
+// It must not know sockets, sessions or the configuration.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+using SSL_CTX = struct ssl_ctx_st;
+
+namespace schemux::daemon {
+
+/// The application protocol that a client may name, and must where it begins with TLS at once
+/// (PostgreSQL manual, 55.2.11).
+inline constexpr char postgresql_alpn[] = "\012postgresql";
+
+struct TlsServerOptions {
+    std::string certificate;  ///< PEM files
+    std::string key;
+    std::string client_ca{};  ///< empty: no certificate is asked for
+    std::string crl{};
+    std::string ciphers{};  ///< empty: OpenSSL's
+    bool certificate_required = false;
+    bool only_newest = false;  ///< TLS 1.3, else 1.2 too
+};
+
+struct TlsError {
+    enum class Where : std::uint8_t { certificate, key, client_ca, crl, ciphers, other };
+    Where where = Where::other;
+    std::string message;
+};
+
+class TlsContext {
+  public:
+    /// Reads the files.
+    static std::variant<std::shared_ptr<const TlsContext>, TlsError> for_server(
+        const TlsServerOptions& options);
+    ~TlsContext();
+    TlsContext(const TlsContext&) = delete;
+    TlsContext& operator=(const TlsContext&) = delete;
+
+    SSL_CTX* native() const { return context_; }
+    /// The hash of the own certificate that SCRAM binds to (RFC 5929, 4.1); empty where its
+    /// signature has no hash.
+    const std::string& end_point() const { return end_point_; }
+    /// A signature takes a good part of a millisecond: not on a thread that serves others.
+    bool signs_slowly() const { return signs_slowly_; }
+
+  private:
+    TlsContext();
+    std::optional<TlsError> load(const TlsServerOptions& options);
+    std::optional<TlsError> load_certificate(const TlsServerOptions& options);
+    std::optional<TlsError> load_authorities(const TlsServerOptions& options);
+
+    SSL_CTX* context_ = nullptr;
+    std::string end_point_;
+    bool signs_slowly_ = false;
+};
+
+}  // namespace schemux::daemon

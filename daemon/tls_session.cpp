@@ -1,0 +1,176 @@
+#include "daemon/tls_session.h"
+
+#include <climits>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace schemux::daemon {
+
+/// OpenSSL reads from the bytes of the call and writes to its string: no socket, no copy between.
+class TlsSession::Turn {
+  public:
+    Turn(TlsSession& session, std::string_view in, std::string& out) : session_(session) {
+        ERR_clear_error();
+        session_.pipe_ = {in, &out};
+    }
+    ~Turn() { session_.pipe_ = {}; }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+    static int read(BIO* bio, char* into, int size) {
+        auto& pipe = *static_cast<Pipe*>(BIO_get_data(bio));
+        BIO_clear_retry_flags(bio);
+        const std::size_t taken =
+            std::min(pipe.in.size(), static_cast<std::size_t>(std::max(size, 0)));
+        if (taken == 0) {
+            BIO_set_retry_read(bio);
+            return -1;
+        }
+        std::memcpy(into, pipe.in.data(), taken);
+        pipe.in.remove_prefix(taken);
+        return static_cast<int>(taken);
+    }
+    static int write(BIO* bio, const char* from, int size) {
+        auto& pipe = *static_cast<Pipe*>(BIO_get_data(bio));
+        if (size <= 0 || pipe.out == nullptr) return -1;
+        pipe.out->append(from, static_cast<std::size_t>(size));
+        return size;
+    }
+    static long control(BIO* /*bio*/, int command, long /*number*/, void* /*pointer*/) {
+        return command == BIO_CTRL_FLUSH ? 1 : 0;
+    }
+
+    static const BIO_METHOD* method() {
+        static BIO_METHOD* const made = [] {
+            BIO_METHOD* pipe = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "pipe");
+            if (pipe == nullptr) throw std::bad_alloc();
+            BIO_meth_set_read(pipe, read);
+            BIO_meth_set_write(pipe, write);
+            BIO_meth_set_ctrl(pipe, control);
+            return pipe;
+        }();
+        return made;
+    }
+
+  private:
+    TlsSession& session_;
+};
+
+TlsSession::TlsSession(std::shared_ptr<const TlsContext> context) : context_(std::move(context)) {
+    ssl_ = SSL_new(context_->native());
+    BIO* bio = BIO_new(Turn::method());
+    if (ssl_ == nullptr || bio == nullptr) {
+        SSL_free(ssl_);
+        BIO_free(bio);
+        throw std::bad_alloc();
+    }
+    BIO_set_data(bio, &pipe_);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl_, bio, bio);
+    SSL_set_accept_state(ssl_);
+}
+
+TlsSession::~TlsSession() {
+    SSL_free(ssl_);
+}
+
+void TlsSession::note_failure() {
+    const unsigned long code = ERR_peek_error();
+    const char* reason = ERR_reason_error_string(code);
+    why_ = reason != nullptr ? reason : "TLS failed";
+    const long verified = SSL_get_verify_result(ssl_);
+    if (verified != X509_V_OK) why_ += std::string(": ") + X509_verify_cert_error_string(verified);
+    ERR_clear_error();
+}
+
+TlsSession::Progress TlsSession::handshake(std::string_view& bytes, std::string& out) {
+    const Turn turn(*this, bytes, out);
+    const int done = SSL_do_handshake(ssl_);
+    bytes = pipe_.in;
+    if (done == 1) return Progress::done;
+    if (SSL_get_error(ssl_, done) == SSL_ERROR_WANT_READ) return Progress::needs_bytes;
+    note_failure();
+    return Progress::failed;
+}
+
+bool TlsSession::names_protocol() const {
+    const unsigned char* name = nullptr;
+    unsigned size = 0;
+    SSL_get0_alpn_selected(ssl_, &name, &size);
+    return size > 0;
+}
+
+core::SecureChannel TlsSession::channel() const {
+    core::SecureChannel channel;
+    channel.end_point = context_->end_point();
+    const X509* certificate = SSL_get0_peer_certificate(ssl_);
+    if (certificate == nullptr || SSL_get_verify_result(ssl_) != X509_V_OK) return channel;
+    const X509_NAME* subject = X509_get_subject_name(certificate);
+    const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+    if (at < 0) return channel;
+    const ASN1_STRING* text = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
+    unsigned char* utf8 = nullptr;
+    const int size = ASN1_STRING_to_UTF8(&utf8, text);
+    if (size < 0) return channel;
+    std::string name(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(size));
+    OPENSSL_free(utf8);
+    // "ann\0.example" is nobody's name (CVE-2009-4034).
+    if (name.find('\0') == std::string::npos) channel.certificate_name = std::move(name);
+    return channel;
+}
+
+TlsSession::Plain TlsSession::decrypt(std::string_view bytes, std::span<char> into,
+                                      std::string& out) {
+    assert(into.size() >= plain_bytes_max(bytes.size()));
+    const Turn turn(*this, bytes, out);
+    Plain plain;
+    while (true) {
+        std::size_t got = 0;
+        const int outcome =
+            SSL_read_ex(ssl_, into.data() + plain.size, into.size() - plain.size, &got);
+        plain.size += got;
+        if (outcome == 1) continue;
+        switch (SSL_get_error(ssl_, outcome)) {
+            case SSL_ERROR_WANT_READ:
+                return plain;
+            case SSL_ERROR_ZERO_RETURN:
+                plain.state = State::closed;
+                return plain;
+            default:
+                note_failure();
+                plain.state = State::broken;
+                return plain;
+        }
+    }
+}
+
+bool TlsSession::encrypt(std::string_view plain, std::string& out) {
+    const Turn turn(*this, {}, out);
+    while (!plain.empty()) {
+        const int size = static_cast<int>(std::min<std::size_t>(plain.size(), INT_MAX));
+        const int written = SSL_write(ssl_, plain.data(), size);
+        if (written <= 0) {
+            note_failure();
+            return false;
+        }
+        plain.remove_prefix(static_cast<std::size_t>(written));
+    }
+    return true;
+}
+
+void TlsSession::end(std::string& out) {
+    const Turn turn(*this, {}, out);
+    if (why_.empty()) SSL_shutdown(ssl_);
+    ERR_clear_error();
+}
+
+}  // namespace schemux::daemon
