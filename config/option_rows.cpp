@@ -104,7 +104,8 @@ void add_backend(std::vector<Option>& rows) {
                 .optional("\"LOAD 'auto_explain'\"")
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->backend.on_connect; }),
-            reserved("backend.tls", "TLS towards PostgreSQL; until then sslmode in the dsn."),
+            reserved("backend.tls",
+                     "TLS towards PostgreSQL, beside sslmode and its kin in the dsn."),
             reserved("backend.control_connections",
                      "Connections beside the pool for the prober, listener and audit."),
             reserved("backend.password_command", "Program that prints the password."),

@@ -166,6 +166,10 @@ std::optional<BackendStartup::Action> BackendStartup::on_authentication(std::str
                 if (state_ == State::expects_authentication && !login_.methods.none)
                     return fail(sqlstate::invalid_authorization_specification,
                                 "server asks for no authentication, which is not accepted");
+                if (login_.channel_binding == ChannelBinding::required && !bound_)
+                    return fail(sqlstate::invalid_authorization_specification,
+                                "channel binding is required, but the server's authentication "
+                                "does not use it");
                 state_ = State::expects_ready;
                 return {};
             },
@@ -227,16 +231,31 @@ std::optional<BackendStartup::Action> BackendStartup::on_sasl(
     if (!login_.methods.scram_sha_256) return refuse_method("SCRAM authentication");
     if (state_ != State::expects_authentication) return violation("second authentication request");
     const auto& offered = request.mechanisms;
-    if (std::find(offered.begin(), offered.end(), protocol::scram_mechanism) == offered.end())
+    const auto offers = [&offered](std::string_view mechanism) {
+        return std::find(offered.begin(), offered.end(), mechanism) != offered.end();
+    };
+    using Binding = protocol::ScramClient::Binding;
+    Binding binding = Binding::none;
+    if (!login_.end_point.empty() && login_.channel_binding != ChannelBinding::never)
+        binding =
+            offers(protocol::scram_plus_mechanism) ? Binding::end_point : Binding::not_offered;
+    bound_ = binding == Binding::end_point;
+    const std::string_view mechanism =
+        bound_ ? protocol::scram_plus_mechanism : protocol::scram_mechanism;
+    if (!offers(mechanism))
         return fail(sqlstate::feature_not_supported,
                     "server offers no supported SASL mechanism (SCRAM-SHA-256)");
     if (!login_.password)
         return fail(sqlstate::invalid_password,
                     "server asks for a password, but none is configured");
-    scram_.emplace(login_.scram_nonce);
+    if (login_.channel_binding == ChannelBinding::required && !bound_)
+        return fail(sqlstate::invalid_authorization_specification,
+                    "channel binding is required, but the server does not offer it");
+    scram_.emplace(login_.scram_nonce, binding,
+                   bound_ ? std::string_view(login_.end_point) : std::string_view());
     const std::string first = scram_->first_message();
     Send action;
-    protocol::append_sasl_initial_response(action.bytes, {protocol::scram_mechanism, first});
+    protocol::append_sasl_initial_response(action.bytes, {mechanism, first});
     state_ = State::expects_sasl_continue;
     return action;
 }

@@ -39,6 +39,9 @@ struct AcceptedMethods {
     bool scram_sha_256 = true;
 };
 
+/// Whether the login is bound to the encrypted channel, as libpq's channel_binding says.
+enum class ChannelBinding : std::uint8_t { never, if_possible, required };
+
 struct BackendLogin {
     std::string user;
     std::string database;
@@ -46,6 +49,9 @@ struct BackendLogin {
     std::optional<std::string> password;
     AcceptedMethods methods;
     std::string scram_nonce;  ///< random and new for each login, see protocol::ScramClient
+    /// The hash of the server's certificate; empty: nothing can be bound to.
+    std::string end_point;
+    ChannelBinding channel_binding = ChannelBinding::if_possible;
     std::uint16_t protocol_minor = 0;
     std::string on_connect;  ///< SQL that runs first; what it leaves in the session is discarded
 };
@@ -139,6 +145,7 @@ class BackendStartup {
     bool any_message_ = false;
     bool negotiated_ = false;
     bool key_seen_ = false;
+    bool bound_ = false;  ///< to the channel, by SCRAM
     std::size_t received_ = 0;
     std::string buffer_;
     std::size_t handled_ = 0;  ///< bytes at the front of the buffer that are done with

@@ -43,6 +43,7 @@ struct ConnectorCounters {
     core::DurationHistogram connect;
 };
 
+class LoginStream;
 class SharedListener;
 
 class Connector final : public ControlPlane {
@@ -52,7 +53,8 @@ class Connector final : public ControlPlane {
         protocol::ErrorFields error;
         bool transient = true;
         bool version_refused = false;
-        bool unsuitable = false;  ///< by target_session_attrs
+        bool unsuitable = false;          ///< by target_session_attrs
+        bool another_way_may_do = false;  ///< with TLS where it was without, or the other way round
     };
     using Attempt = std::variant<NewBackend, Failure>;
 
@@ -84,16 +86,24 @@ class Connector final : public ControlPlane {
         HostPort host;
     };
 
+    enum class Way : std::uint8_t { plain, encrypted };
+
     void start_connects();
     boost::asio::awaitable<void> connect_one();
     boost::asio::awaitable<void> ask_server(SocketAddress address);
     void note_server(NewBackend& backend);
     bool wants_primary() const;
     boost::asio::awaitable<Attempt> try_candidate(Candidate candidate, bool must_be_standby);
-    boost::asio::awaitable<Attempt> try_version(Candidate candidate, bool must_be_standby,
+    std::vector<Way> ways_to(const Candidate& candidate) const;
+    boost::asio::awaitable<Attempt> try_way(Candidate candidate, bool must_be_standby, Way way);
+    boost::asio::awaitable<Attempt> try_version(Candidate candidate, bool must_be_standby, Way way,
                                                 std::uint16_t minor);
+    boost::asio::awaitable<std::optional<Failure>> encrypt(LoginStream& stream,
+                                                           Candidate candidate);
+    boost::asio::awaitable<bool> encrypt_cancel(LoginStream& stream, SocketAddress address);
+    void remember_name(const Candidate& candidate);
     boost::asio::awaitable<std::variant<core::BackendStartup, Failure>> log_in(
-        Socket& socket, const Candidate& candidate, std::uint16_t minor);
+        LoginStream& stream, const Candidate& candidate, std::uint16_t minor);
     boost::asio::awaitable<std::vector<Candidate>> candidates(std::string& why_none);
     boost::asio::awaitable<void> cancel(SocketAddress address, std::uint32_t pid,
                                         std::string secret, std::function<void(CancelEnd)> done);
@@ -120,7 +130,8 @@ class Connector final : public ControlPlane {
     std::chrono::steady_clock::time_point doubted_{};
     bool asking_ = false;
     core::Settings last_parameters_;
-    std::set<std::string> old_servers_;  ///< that said that protocol 3.0 is all they know
+    std::map<std::string, HostPort> hosts_;  ///< by the bytes of their addresses
+    std::set<std::string> old_servers_;      ///< that said that protocol 3.0 is all they know
     std::map<std::pair<std::string, std::uint32_t>, protocol::ScramKeys> keys_;
     ConnectorCounters counters_;
 };

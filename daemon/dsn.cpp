@@ -16,7 +16,7 @@ namespace {
 struct ConnectionDeleter {
     void operator()(PGconn* connection) const { PQfinish(connection); }
 };
-using Connection = std::unique_ptr<PGconn, ConnectionDeleter>;
+using Attempt = std::unique_ptr<PGconn, ConnectionDeleter>;
 
 struct OptionsDeleter {
     void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
@@ -31,7 +31,7 @@ using Values = std::map<std::string, std::string, std::less<>>;
 // any socket exists, and everything resolved so far can be read.
 constexpr const char* impossible = "schemux only resolves";
 
-Connection start_and_stop(const Parameters& parameters, const char* stop_at) {
+Attempt start_and_stop(const Parameters& parameters, const char* stop_at) {
     std::vector<const char*> keywords;
     std::vector<const char*> values;
     for (const auto& [keyword, value] : parameters) {
@@ -43,8 +43,7 @@ Connection start_and_stop(const Parameters& parameters, const char* stop_at) {
     keywords.push_back(nullptr);
     values.push_back(nullptr);
     constexpr int dbname_may_be_a_dsn = 1;
-    Connection connection(
-        PQconnectStartParams(keywords.data(), values.data(), dbname_may_be_a_dsn));
+    Attempt connection(PQconnectStartParams(keywords.data(), values.data(), dbname_may_be_a_dsn));
     assert(connection == nullptr || PQstatus(connection.get()) == CONNECTION_BAD);
     return connection;
 }
@@ -119,12 +118,12 @@ std::optional<std::uint16_t> parse_port(std::string_view text) {
 
 // Everything libpq resolves, or its own error. Two attempts, because each hides one option.
 std::variant<Values, DsnError> resolve_values(const Parameters& parameters) {
-    const Connection first = start_and_stop(parameters, "target_session_attrs");
+    const Attempt first = start_and_stop(parameters, "target_session_attrs");
     if (first == nullptr) return DsnError{"out of memory"};
     const std::string message = PQerrorMessage(first.get());
     if (message.find(impossible) == std::string::npos) return DsnError{trimmed(message)};
     Values values = values_of(first.get());
-    const Connection second = start_and_stop(parameters, "channel_binding");
+    const Attempt second = start_and_stop(parameters, "channel_binding");
     if (second == nullptr) return DsnError{"out of memory"};
     values["target_session_attrs"] =
         value_or_empty(values_of(second.get()), "target_session_attrs");
@@ -140,7 +139,7 @@ std::variant<HostPort, DsnError> resolve_host(Parameters parameters, const std::
     if (host != nullptr) parameters.emplace_back("host", *host + "," + *host);
     if (hostaddr != nullptr) parameters.emplace_back("hostaddr", *hostaddr + "," + *hostaddr);
     parameters.emplace_back("port", port + "," + port);
-    const Connection connection = start_and_stop(parameters, "channel_binding");
+    const Attempt connection = start_and_stop(parameters, "channel_binding");
     if (connection == nullptr) return DsnError{"out of memory"};
     const auto text = [](const char* value) { return std::string(value == nullptr ? "" : value); };
     HostPort result;
@@ -182,32 +181,82 @@ bool leaves_the_machine(const HostPort& host) {
            !host.address.starts_with("127.");
 }
 
-// Options that promise security which is not there must not be ignored.
-std::optional<DsnError> check_security(const Values& values, BackendTarget& target) {
-    const std::string sslmode = value_or_empty(values, "sslmode");
-    if (sslmode == "disable") {
-        target.sslmode = SslMode::disable;
-    } else if (sslmode == "allow") {
-        target.sslmode = SslMode::allow;
-    } else if (sslmode == "prefer" || sslmode.empty()) {
-        target.sslmode = SslMode::prefer;
-    } else {
-        return DsnError{"sslmode=" + sslmode + ": TLS to PostgreSQL is not supported yet"};
-    }
-    const auto is_require = [&](std::string_view keyword) {
-        return value_or_empty(values, keyword) == "require";
-    };
-    if (is_require("channel_binding")) {
-        return DsnError{"channel_binding=require: TLS to PostgreSQL is not supported yet"};
-    }
-    if (is_require("gssencmode")) return DsnError{"gssencmode=require is not supported"};
-    for (const char* keyword : {"requirepeer", "require_auth", "replication"}) {
-        if (values.contains(keyword)) return DsnError{std::string(keyword) + " is not supported"};
-    }
+std::optional<SslMode> parse_sslmode(std::string_view name) {
+    if (name == "disable") return SslMode::disable;
+    if (name == "allow") return SslMode::allow;
+    if (name.empty() || name == "prefer") return SslMode::prefer;
+    if (name == "require") return SslMode::require;
+    if (name == "verify-ca") return SslMode::verify_ca;
+    if (name == "verify-full") return SslMode::verify_full;
+    return std::nullopt;
+}
+
+std::optional<core::ChannelBinding> parse_channel_binding(std::string_view name) {
+    if (name == "disable") return core::ChannelBinding::never;
+    if (name.empty() || name == "prefer") return core::ChannelBinding::if_possible;
+    if (name == "require") return core::ChannelBinding::required;
+    return std::nullopt;
+}
+
+/// The files that the dsn names, and no others: a daemon's home folder says nothing of its server.
+/// As libpq, sslmode=require with a root certificate verifies it.
+std::variant<TlsClientOptions, DsnError> tls_options(const Values& values, SslMode mode) {
+    TlsClientOptions options;
+    options.root_certificate = value_or_empty(values, "sslrootcert");
+    options.certificate = value_or_empty(values, "sslcert");
+    options.key = value_or_empty(values, "sslkey");
+    options.crl = value_or_empty(values, "sslcrl");
+    options.verify_name = mode == SslMode::verify_full;
+    const std::string oldest = value_or_empty(values, "ssl_min_protocol_version");
+    options.only_newest = oldest == "TLSv1.3";
+    if (mode >= SslMode::verify_ca && options.root_certificate.empty())
+        return DsnError{"sslmode=" + value_or_empty(values, "sslmode") +
+                        " needs sslrootcert: the file with whom to believe"};
+    if (mode < SslMode::require) options.root_certificate.clear();
+    if (options.certificate.empty() != options.key.empty())
+        return DsnError{"sslcert and sslkey belong together"};
+    if (!options.crl.empty() && options.root_certificate.empty())
+        return DsnError{"sslcrl is of use only where sslrootcert is verified"};
+    return options;
+}
+
+/// Somebody on the way could be taken for the server.
+void warn_unverified(const TlsClientOptions& options, BackendTarget& target) {
     const bool remote = std::any_of(target.hosts.begin(), target.hosts.end(), leaves_the_machine);
-    if (remote && target.sslmode != SslMode::disable) {
-        target.warnings.push_back("connections to PostgreSQL are not encrypted yet (sslmode=" +
-                                  (sslmode.empty() ? "prefer" : sslmode) + ")");
+    if (!remote || !options.root_certificate.empty()) return;
+    target.warnings.push_back(
+        "the server's certificate is not verified; sslmode=verify-full and sslrootcert in the dsn "
+        "would see to that");
+}
+
+std::optional<DsnError> read_tls(const Values& values, BackendTarget& target) {
+    const auto mode = parse_sslmode(value_or_empty(values, "sslmode"));
+    const auto binding = parse_channel_binding(value_or_empty(values, "channel_binding"));
+    if (!mode || !binding) return DsnError{"invalid sslmode or channel_binding value"};
+    target.sslmode = *mode;
+    target.channel_binding = *binding;
+    target.sni = value_or_empty(values, "sslsni") != "0";
+    if (*mode == SslMode::disable) {
+        if (*binding == core::ChannelBinding::required)
+            return DsnError{"channel_binding=require needs TLS: sslmode is disable"};
+        return {};
+    }
+    auto options = tls_options(values, *mode);
+    if (auto* error = std::get_if<DsnError>(&options)) return std::move(*error);
+    warn_unverified(std::get<TlsClientOptions>(options), target);
+    auto made = TlsContext::for_client(std::get<TlsClientOptions>(options));
+    if (auto* wrong = std::get_if<TlsError>(&made)) return DsnError{wrong->message};
+    target.tls = std::get<std::shared_ptr<const TlsContext>>(std::move(made));
+    return {};
+}
+
+/// Options that promise security which is not there must not be ignored.
+std::optional<DsnError> check_security(const Values& values) {
+    if (value_or_empty(values, "gssencmode") == "require")
+        return DsnError{"gssencmode=require is not supported"};
+    for (const char* keyword : {"requirepeer", "require_auth", "replication", "sslcrldir",
+                                "sslpassword", "ssl_max_protocol_version"}) {
+        if (values.contains(keyword)) return DsnError{std::string(keyword) + " is not supported"};
     }
     return std::nullopt;
 }
@@ -297,7 +346,8 @@ std::variant<BackendTarget, DsnError> resolve_dsn(const std::string& dsn,
     auto error = read_plain_values(values, target);
     if (!error) error = resolve_hosts(parameters, values, target.hosts);
     if (!error) error = read_keep_alive(values, target.keep_alive);
-    if (!error) error = check_security(values, target);
+    if (!error) error = check_security(values);
+    if (!error) error = read_tls(values, target);
     if (error) return std::move(*error);
     return target;
 }

@@ -3,13 +3,16 @@
 // its sockets are never used. Knows nothing of pools or of the protocol.
 #pragma once
 
+#include "core/backend_startup.h"
 #include "daemon/socket_options.h"
+#include "daemon/tls_context.h"
 
 #include <sys/socket.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -29,10 +32,13 @@ struct HostPort {
     bool is_unix() const { return address.starts_with('/') || address.starts_with('@'); }
     std::string to_string() const;  ///< without the password: host:port, [v6]:port, socket path
 
+    /// What its certificate must be for.
+    const std::string& name() const { return host.empty() ? address : host; }
+
     friend bool operator==(const HostPort&, const HostPort&) = default;
 };
 
-enum class SslMode : std::uint8_t { disable, allow, prefer };
+enum class SslMode : std::uint8_t { disable, allow, prefer, require, verify_ca, verify_full };
 enum class TargetSessionAttrs : std::uint8_t {
     any,
     read_write,
@@ -48,7 +54,10 @@ struct BackendTarget {
     std::string user;
     /// For the startup packet: application_name, options, client_encoding, where given.
     std::vector<std::pair<std::string, std::string>> settings;
-    SslMode sslmode = SslMode::prefer;  ///< none of them encrypts yet
+    SslMode sslmode = SslMode::prefer;
+    std::shared_ptr<const TlsContext> tls{};  ///< null: sslmode=disable
+    core::ChannelBinding channel_binding = core::ChannelBinding::if_possible;
+    bool sni = true;
     TargetSessionAttrs target_session_attrs = TargetSessionAttrs::any;
     std::optional<std::uint32_t> connect_timeout_s;  ///< for each host; absent: wait for ever
     KeepAlive keep_alive;               ///< keepalives, keepalives_idle …, where given
@@ -62,8 +71,9 @@ struct DsnError {
 inline constexpr std::size_t max_backend_hosts = 16;
 
 /// `password`, from `backend.password_file`, wins over the DSN's, the environment's and the
-/// passfile's. Reads files, opens no connection. Not thread-safe against setenv().
-/// Source: PostgreSQL manual, 34.1 "Database Connection Control Functions", 34.15 to 34.17.
+/// passfile's. Reads files (certificates too), opens no connection. Not thread-safe against
+/// setenv(). Source: PostgreSQL manual, 34.1 "Database Connection Control Functions", 34.15
+/// to 34.17.
 std::variant<BackendTarget, DsnError> resolve_dsn(const std::string& dsn,
                                                   const std::optional<std::string>& password = {});
 

@@ -16,10 +16,9 @@ using asio::use_awaitable;
 
 /// 0: the end, however it came.
 asio::awaitable<std::size_t> LoginStream::read_raw() {
-    boost::system::error_code error;
-    const std::size_t got = co_await socket_->async_read_some(asio::buffer(buffer_),
-                                                              redirect_error(use_awaitable, error));
-    co_return error ? 0 : got;
+    const std::size_t got = co_await socket_->async_read_some(
+        asio::buffer(buffer_), redirect_error(use_awaitable, error_));
+    co_return error_ ? 0 : got;
 }
 
 asio::awaitable<bool> LoginStream::write_raw(std::string_view bytes) {
@@ -40,7 +39,6 @@ asio::awaitable<std::optional<std::string_view>> LoginStream::read() {
         const std::size_t got = co_await read_raw();
         if (got == 0) co_return std::nullopt;
         ended_ = !decrypt({buffer_.data(), got});
-        if (!out_.empty()) co_await write_raw(std::exchange(out_, {}));
     }
     co_return std::string_view(plain_.data(), std::exchange(plain_size_, 0));
 }
@@ -96,6 +94,11 @@ asio::awaitable<LoginStream::Secured> LoginStream::secure(std::unique_ptr<TlsSes
 
 Connection LoginStream::release() {
     return {socket_->release(), std::move(tls_)};
+}
+
+void LoginStream::close() {
+    boost::system::error_code ignored;
+    socket_->close(ignored);
 }
 
 }  // namespace schemux::daemon

@@ -5,6 +5,7 @@
 #include "daemon/stream_engine.h"
 
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -24,9 +25,11 @@ class LoginStream {
     using Socket = boost::asio::generic::stream_protocol::socket;
     enum class Secured : std::uint8_t { yes, no, gone };
 
-    explicit LoginStream(std::shared_ptr<Socket> socket) : socket_(std::move(socket)) {}
+    explicit LoginStream(std::shared_ptr<Socket> socket, std::unique_ptr<TlsSession> tls = {})
+        : socket_(std::move(socket)), tls_(std::move(tls)) {}
 
-    /// The next bytes, valid until the next call; nullopt: the end, or a broken connection.
+    /// The next bytes, valid until the next call; nullopt: the end, or a broken connection. Another
+    /// coroutine may write meanwhile.
     boost::asio::awaitable<std::optional<std::string_view>> read();
     /// False: the connection is broken.
     boost::asio::awaitable<bool> write(std::string_view bytes);
@@ -37,8 +40,13 @@ class LoginStream {
                                            boost::asio::io_context& home);
     const TlsSession* tls() const { return tls_.get(); }
     const std::string& why() const { return why_; }
+    /// The last `read` found the other side's end, and not a broken connection.
+    bool ended_well() const { return ended_ || error_ == boost::asio::error::eof; }
+    const boost::system::error_code& error() const { return error_; }
     /// For an engine; nothing may be done here from then on.
     Connection release();
+    /// Ends whatever a coroutine waits for here.
+    void close();
 
   private:
     static constexpr std::size_t buffer_bytes = 1024;
@@ -52,6 +60,7 @@ class LoginStream {
     std::shared_ptr<Socket> socket_;
     std::unique_ptr<TlsSession> tls_;
     std::string why_;
+    boost::system::error_code error_;  ///< of the last read
     std::array<char, buffer_bytes> buffer_{};
     std::vector<char> plain_;
     std::size_t plain_size_ = 0;  ///< decrypted and not given out yet

@@ -2,15 +2,12 @@
 
 #include "daemon/log.h"
 
-#include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 namespace schemux::daemon {
@@ -25,7 +22,6 @@ constexpr auto retry_first = std::chrono::milliseconds(100);
 constexpr auto retry_longest = std::chrono::milliseconds(2'000);
 /// Between two looks at those who wait for their LISTEN: they wait for at most twice as long.
 constexpr auto patience = std::chrono::milliseconds(2'500);
-constexpr std::size_t read_bytes = 65'536;
 
 }  // namespace
 
@@ -44,8 +40,7 @@ void SharedListener::subscribe(const core::Subscriber& who, std::vector<std::str
 }
 
 void SharedListener::move() {
-    boost::system::error_code ignored;
-    if (socket_) socket_->close(ignored);
+    if (stream_) stream_->close();
 }
 
 void SharedListener::stop() {
@@ -60,9 +55,9 @@ asio::awaitable<void> SharedListener::run() {
     auto wait = retry_first;
     while (!stopped_ && listener_.wanted()) {
         Connector::Attempt attempt = co_await connector_.try_candidates();
-        if (const auto* backend = std::get_if<NewBackend>(&attempt)) {
+        if (auto* backend = std::get_if<NewBackend>(&attempt)) {
             const auto began = std::chrono::steady_clock::now();
-            co_await serve(backend->connection.fd);
+            co_await serve(std::move(backend->connection));
             // One that is ended at once (a standby refuses LISTEN, say) is no better than none.
             if (std::chrono::steady_clock::now() - began > retry_longest) wait = retry_first;
         } else {
@@ -79,51 +74,49 @@ asio::awaitable<void> SharedListener::run() {
     running_ = false;
 }
 
-asio::awaitable<void> SharedListener::serve(int fd) {
+asio::awaitable<void> SharedListener::serve(Connection connection) {
     boost::system::error_code error;
-    socket_ = std::make_shared<Connector::Socket>(io_);
-    const std::shared_ptr<Connector::Socket> socket = socket_;
-    socket->assign(asio::generic::stream_protocol(AF_UNSPEC, SOCK_STREAM), fd, error);
+    auto socket = std::make_shared<Connector::Socket>(io_);
+    socket->assign(asio::generic::stream_protocol(AF_UNSPEC, SOCK_STREAM), connection.fd, error);
     if (error || stopped_) {
-        if (error) ::close(fd);
+        if (error) ::close(connection.fd);
         co_return;
     }
+    stream_ = std::make_shared<LoginStream>(std::move(socket), std::move(connection.tls));
+    const std::shared_ptr<LoginStream> stream = stream_;
     listener_.on_connected();
     connections_.add();
     log_event(LogLevel::info, "listener_connected", {{"channels", listener_.channels()}});
     co_await write();
-    std::array<char, read_bytes> buffer{};
     bool useful = true;
     while (useful && !stopped_) {
-        const std::size_t size = co_await socket->async_read_some(
-            asio::buffer(buffer), redirect_error(use_awaitable, error));
-        if (error) break;
-        useful = listener_.on_bytes({buffer.data(), size});
+        const auto received = co_await stream->read();
+        if (!received) break;
+        useful = listener_.on_bytes(*received);
         note_channels();
         if (useful) co_await write();
     }
     if (!stopped_) {
         losses_.add();
         log_event(LogLevel::warning, "listener_lost",
-                  {{"error", useful ? error.message() : listener_.why()}});
+                  {{"error", useful ? stream->error().message() : listener_.why()}});
     }
     connections_.subtract();
-    socket->close(error);
+    stream->close();
     listener_.on_lost();
 }
 
 /// What another one is writing goes with its bytes.
 asio::awaitable<void> SharedListener::write() {
     if (std::exchange(writing_, true)) co_return;
-    const std::shared_ptr<Connector::Socket> socket = socket_;
-    boost::system::error_code error;
-    while (!error && !listener_.output().empty()) {
+    const std::shared_ptr<LoginStream> stream = stream_;
+    bool sound = true;
+    while (sound && !listener_.output().empty()) {
         const std::string bytes = std::exchange(listener_.output(), {});
-        co_await asio::async_write(*socket, asio::buffer(bytes),
-                                   redirect_error(use_awaitable, error));
+        sound = co_await stream->write(bytes);
     }
     writing_ = false;
-    if (error) socket->close(error);
+    if (!sound) stream->close();
 }
 
 void SharedListener::look_at_waiting() {

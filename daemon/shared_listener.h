@@ -4,6 +4,7 @@
 
 #include "core/listener.h"
 #include "daemon/connector.h"
+#include "daemon/login_stream.h"
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
@@ -39,7 +40,7 @@ class SharedListener final : public core::ListenerAudience {
 
   private:
     boost::asio::awaitable<void> run();
-    boost::asio::awaitable<void> serve(int fd);
+    boost::asio::awaitable<void> serve(Connection connection);
     boost::asio::awaitable<void> write();
     void look_at_waiting();
     void note_channels();
@@ -48,7 +49,7 @@ class SharedListener final : public core::ListenerAudience {
     Connector& connector_;
     const std::vector<std::unique_ptr<Worker>>& workers_;
     core::Listener listener_;
-    std::shared_ptr<Connector::Socket> socket_;
+    std::shared_ptr<LoginStream> stream_;
     boost::asio::steady_timer retry_;
     boost::asio::steady_timer look_;
     bool running_ = false;

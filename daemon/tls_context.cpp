@@ -7,6 +7,7 @@
 
 #include <array>
 #include <memory>
+#include <new>
 #include <string_view>
 
 namespace schemux::daemon {
@@ -26,18 +27,6 @@ TlsError error(TlsError::Where where, const std::string& what) {
     return {where, std::move(message)};
 }
 
-/// RFC 5929: by the hash of the certificate's signature, but never by MD5 or SHA-1.
-std::string end_point_of(X509* certificate) {
-    int digest_id = NID_undef;
-    if (X509_get_signature_info(certificate, &digest_id, nullptr, nullptr, nullptr) != 1) return {};
-    if (digest_id == NID_md5 || digest_id == NID_sha1) digest_id = NID_sha256;
-    const EVP_MD* digest = EVP_get_digestbynid(digest_id);
-    std::array<unsigned char, EVP_MAX_MD_SIZE> hash{};
-    unsigned size = 0;
-    if (digest == nullptr || X509_digest(certificate, digest, hash.data(), &size) != 1) return {};
-    return {reinterpret_cast<const char*>(hash.data()), size};
-}
-
 /// A client that names protocols must name ours, else it means another server.
 int choose_protocol(SSL* /*connection*/, const unsigned char** chosen, unsigned char* size,
                     const unsigned char* offered, unsigned offered_size, void* /*unused*/) {
@@ -51,7 +40,25 @@ int choose_protocol(SSL* /*connection*/, const unsigned char** chosen, unsigned 
 
 }  // namespace
 
-TlsContext::TlsContext() : context_(SSL_CTX_new(TLS_server_method())) {}
+std::string end_point_of(const X509* certificate) {
+    int digest_id = NID_undef;
+    if (X509_get_signature_info(const_cast<X509*>(certificate), &digest_id, nullptr, nullptr,
+                                nullptr) != 1)
+        return {};
+    if (digest_id == NID_md5 || digest_id == NID_sha1) digest_id = NID_sha256;
+    const EVP_MD* digest = EVP_get_digestbynid(digest_id);
+    std::array<unsigned char, EVP_MAX_MD_SIZE> hash{};
+    unsigned size = 0;
+    if (digest == nullptr || X509_digest(certificate, digest, hash.data(), &size) != 1) return {};
+    return {reinterpret_cast<const char*>(hash.data()), size};
+}
+
+TlsContext::TlsContext(bool is_server)
+    : context_(SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method())),
+      is_server_(is_server) {
+    ERR_clear_error();
+    if (context_ == nullptr) throw std::bad_alloc();
+}
 
 TlsContext::~TlsContext() {
     SSL_CTX_free(context_);
@@ -59,21 +66,30 @@ TlsContext::~TlsContext() {
 
 std::variant<std::shared_ptr<const TlsContext>, TlsError> TlsContext::for_server(
     const TlsServerOptions& options) {
-    ERR_clear_error();
-    const std::shared_ptr<TlsContext> made(new TlsContext);
-    if (made->context_ == nullptr) return error(TlsError::Where::other, "OpenSSL has no TLS");
+    const std::shared_ptr<TlsContext> made(new TlsContext(true));
     if (auto wrong = made->load(options)) return std::move(*wrong);
     return std::shared_ptr<const TlsContext>(made);
 }
 
-std::optional<TlsError> TlsContext::load(const TlsServerOptions& options) {
-    SSL_CTX_set_min_proto_version(context_, options.only_newest ? TLS1_3_VERSION : TLS1_2_VERSION);
+std::variant<std::shared_ptr<const TlsContext>, TlsError> TlsContext::for_client(
+    const TlsClientOptions& options) {
+    const std::shared_ptr<TlsContext> made(new TlsContext(false));
+    if (auto wrong = made->load(options)) return std::move(*wrong);
+    return std::shared_ptr<const TlsContext>(made);
+}
+
+void TlsContext::set_up(bool only_newest) {
+    SSL_CTX_set_min_proto_version(context_, only_newest ? TLS1_3_VERSION : TLS1_2_VERSION);
     SSL_CTX_set_options(context_, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                       SSL_OP_CIPHER_SERVER_PREFERENCE);
     // An idle connection keeps no buffers.
     SSL_CTX_set_mode(context_, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
     // Sessions are resumed by tickets, which cost no memory here; one for each handshake.
     SSL_CTX_set_session_cache_mode(context_, SSL_SESS_CACHE_OFF);
+}
+
+std::optional<TlsError> TlsContext::load(const TlsServerOptions& options) {
+    set_up(options.only_newest);
     SSL_CTX_set_num_tickets(context_, 1);
     SSL_CTX_set_session_id_context(context_,
                                    reinterpret_cast<const unsigned char*>(session_context.data()),
@@ -81,37 +97,49 @@ std::optional<TlsError> TlsContext::load(const TlsServerOptions& options) {
     SSL_CTX_set_alpn_select_cb(context_, choose_protocol, nullptr);
     if (!options.ciphers.empty() && SSL_CTX_set_cipher_list(context_, options.ciphers.c_str()) != 1)
         return error(TlsError::Where::ciphers, "OpenSSL knows none of these ciphers");
-    if (auto wrong = load_certificate(options)) return wrong;
-    return load_authorities(options);
-}
-
-std::optional<TlsError> TlsContext::load_certificate(const TlsServerOptions& options) {
-    if (SSL_CTX_use_certificate_chain_file(context_, options.certificate.c_str()) != 1)
-        return error(TlsError::Where::certificate, "cannot use " + options.certificate);
-    if (SSL_CTX_use_PrivateKey_file(context_, options.key.c_str(), SSL_FILETYPE_PEM) != 1)
-        return error(TlsError::Where::key, "cannot use " + options.key);
-    X509* own = SSL_CTX_get0_certificate(context_);
-    end_point_ = end_point_of(own);
-    const EVP_PKEY* key = SSL_CTX_get0_privatekey(context_);
-    signs_slowly_ = EVP_PKEY_get_base_id(key) == EVP_PKEY_RSA;
-    return {};
-}
-
-std::optional<TlsError> TlsContext::load_authorities(const TlsServerOptions& options) {
+    if (auto wrong = load_certificate(options.certificate, options.key)) return wrong;
+    end_point_ = end_point_of(SSL_CTX_get0_certificate(context_));
     if (options.client_ca.empty()) return {};
-    if (SSL_CTX_load_verify_locations(context_, options.client_ca.c_str(), nullptr) != 1)
-        return error(TlsError::Where::client_ca, "cannot use " + options.client_ca);
-    STACK_OF(X509_NAME)* names = SSL_load_client_CA_file(options.client_ca.c_str());
-    if (names == nullptr)
-        return error(TlsError::Where::client_ca, "no certificate in " + options.client_ca);
-    SSL_CTX_set_client_CA_list(context_, names);
+    if (auto wrong = load_authorities(options.client_ca, options.crl)) return wrong;
+    SSL_CTX_set_client_CA_list(context_, SSL_load_client_CA_file(options.client_ca.c_str()));
     int verify = SSL_VERIFY_PEER;
     if (options.certificate_required) verify |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
     SSL_CTX_set_verify(context_, verify, nullptr);
-    if (options.crl.empty()) return {};
+    return {};
+}
+
+std::optional<TlsError> TlsContext::load(const TlsClientOptions& options) {
+    set_up(options.only_newest);
+    const auto* name = reinterpret_cast<const unsigned char*>(postgresql_alpn);
+    SSL_CTX_set_alpn_protos(context_, name, sizeof postgresql_alpn - 1);
+    verifies_name_ = options.verify_name;
+    if (!options.certificate.empty()) {
+        if (auto wrong = load_certificate(options.certificate, options.key)) return wrong;
+    }
+    if (options.root_certificate.empty()) return {};
+    if (auto wrong = load_authorities(options.root_certificate, options.crl)) return wrong;
+    SSL_CTX_set_verify(context_, SSL_VERIFY_PEER, nullptr);
+    return {};
+}
+
+std::optional<TlsError> TlsContext::load_certificate(const std::string& certificate,
+                                                     const std::string& key) {
+    if (SSL_CTX_use_certificate_chain_file(context_, certificate.c_str()) != 1)
+        return error(TlsError::Where::certificate, "cannot use " + certificate);
+    if (SSL_CTX_use_PrivateKey_file(context_, key.c_str(), SSL_FILETYPE_PEM) != 1)
+        return error(TlsError::Where::key, "cannot use " + key);
+    signs_slowly_ = EVP_PKEY_get_base_id(SSL_CTX_get0_privatekey(context_)) == EVP_PKEY_RSA;
+    return {};
+}
+
+std::optional<TlsError> TlsContext::load_authorities(const std::string& file,
+                                                     const std::string& crl) {
+    if (SSL_CTX_load_verify_locations(context_, file.c_str(), nullptr) != 1)
+        return error(TlsError::Where::client_ca, "cannot use " + file);
+    if (crl.empty()) return {};
     X509_STORE* store = SSL_CTX_get_cert_store(context_);
-    if (X509_STORE_load_locations(store, options.crl.c_str(), nullptr) != 1)
-        return error(TlsError::Where::crl, "cannot use " + options.crl);
+    if (X509_STORE_load_locations(store, crl.c_str(), nullptr) != 1)
+        return error(TlsError::Where::crl, "cannot use " + crl);
     X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
     return {};
 }

@@ -1,10 +1,13 @@
 #include "daemon/tls_session.h"
 
+#include <arpa/inet.h>
+
 #include <climits>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <array>
@@ -65,7 +68,8 @@ class TlsSession::Turn {
     TlsSession& session_;
 };
 
-TlsSession::TlsSession(std::shared_ptr<const TlsContext> context) : context_(std::move(context)) {
+TlsSession::TlsSession(std::shared_ptr<const TlsContext> context, const std::string& peer)
+    : context_(std::move(context)) {
     ssl_ = SSL_new(context_->native());
     BIO* bio = BIO_new(Turn::method());
     if (ssl_ == nullptr || bio == nullptr) {
@@ -76,7 +80,32 @@ TlsSession::TlsSession(std::shared_ptr<const TlsContext> context) : context_(std
     BIO_set_data(bio, &pipe_);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl_, bio, bio);
-    SSL_set_accept_state(ssl_);
+    if (context_->is_server()) {
+        SSL_set_accept_state(ssl_);
+    } else {
+        SSL_set_connect_state(ssl_);
+        expect(peer);
+    }
+}
+
+/// As libpq: an address is no name to ask for, and is looked up among the certificate's addresses.
+void TlsSession::expect(const std::string& peer) {
+    if (peer.empty()) return;
+    std::array<unsigned char, 16> raw{};
+    const bool is_address = ::inet_pton(AF_INET, peer.c_str(), raw.data()) == 1 ||
+                            ::inet_pton(AF_INET6, peer.c_str(), raw.data()) == 1;
+    // SSL_set_tlsext_host_name is a macro with a cast that this project has no use for.
+    if (!is_address)
+        SSL_ctrl(ssl_, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+                 const_cast<char*>(peer.c_str()));
+    if (!context_->verifies_name()) return;
+    X509_VERIFY_PARAM* wanted = SSL_get0_param(ssl_);
+    X509_VERIFY_PARAM_set_hostflags(wanted, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (is_address) {
+        X509_VERIFY_PARAM_set1_ip_asc(wanted, peer.c_str());
+    } else {
+        X509_VERIFY_PARAM_set1_host(wanted, peer.c_str(), peer.size());
+    }
 }
 
 TlsSession::~TlsSession() {
@@ -88,7 +117,9 @@ void TlsSession::note_failure() {
     const char* reason = ERR_reason_error_string(code);
     why_ = reason != nullptr ? reason : "TLS failed";
     const long verified = SSL_get_verify_result(ssl_);
-    if (verified != X509_V_OK) why_ += std::string(": ") + X509_verify_cert_error_string(verified);
+    const bool verifies = SSL_get_verify_mode(ssl_) != SSL_VERIFY_NONE;
+    if (verifies && verified != X509_V_OK)
+        why_ += std::string(": ") + X509_verify_cert_error_string(verified);
     ERR_clear_error();
 }
 
@@ -111,8 +142,12 @@ bool TlsSession::names_protocol() const {
 
 core::SecureChannel TlsSession::channel() const {
     core::SecureChannel channel;
-    channel.end_point = context_->end_point();
     const X509* certificate = SSL_get0_peer_certificate(ssl_);
+    if (!context_->is_server()) {
+        if (certificate != nullptr) channel.end_point = end_point_of(certificate);
+        return channel;
+    }
+    channel.end_point = context_->end_point();
     if (certificate == nullptr || SSL_get_verify_result(ssl_) != X509_V_OK) return channel;
     const X509_NAME* subject = X509_get_subject_name(certificate);
     const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);

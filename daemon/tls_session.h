@@ -29,8 +29,9 @@ class TlsSession {
         State state = State::open;
     };
 
-    /// The server's side. Throws std::bad_alloc.
-    explicit TlsSession(std::shared_ptr<const TlsContext> context);
+    /// The context says which side it is. `peer`: the name or address that a client means (for
+    /// SNI, and where the context verifies names). Throws std::bad_alloc.
+    explicit TlsSession(std::shared_ptr<const TlsContext> context, const std::string& peer = {});
     ~TlsSession();
     TlsSession(const TlsSession&) = delete;
     TlsSession& operator=(const TlsSession&) = delete;
@@ -64,6 +65,7 @@ class TlsSession {
         std::string* out = nullptr;
     };
     class Turn;
+    void expect(const std::string& peer);
     void note_failure();
 
     std::shared_ptr<const TlsContext> context_;

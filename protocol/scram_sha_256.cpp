@@ -14,7 +14,6 @@ namespace schemux::protocol {
 
 namespace {
 
-constexpr std::string_view no_channel_binding = "n,,";
 constexpr std::string_view binding_name = "tls-server-end-point";
 
 bool is_letter(char c) {
@@ -222,7 +221,20 @@ std::string_view describe(ScramFault fault) {
     return "";
 }
 
-ScramClient::ScramClient(std::string nonce) : nonce_(std::move(nonce)) {
+ScramClient::ScramClient(std::string nonce, Binding binding, std::string_view end_point)
+    : nonce_(std::move(nonce)) {
+    switch (binding) {
+        case Binding::none:
+            header_ = "n,,";
+            break;
+        case Binding::not_offered:
+            header_ = "y,,";
+            break;
+        case Binding::end_point:
+            header_ = "p=" + std::string(binding_name) + ",,";
+            break;
+    }
+    channel_binding_ = header_ + std::string(end_point);
     assert(is_nonce(nonce_) && nonce_.size() <= scram_nonce_max / 2);
 }
 
@@ -230,7 +242,7 @@ std::string ScramClient::first_message() {
     assert(state_ == State::start);
     state_ = State::expects_server_first;
     first_bare_ = "n=,r=" + nonce_;
-    return std::string(no_channel_binding) + first_bare_;
+    return header_ + first_bare_;
 }
 
 std::variant<ScramClient::NeedsKeys, ScramFault> ScramClient::on_server_first(
@@ -251,8 +263,7 @@ std::variant<ScramClient::NeedsKeys, ScramFault> ScramClient::on_server_first(
 
 std::string ScramClient::final_message(const ScramKeys& keys) {
     assert(state_ == State::expects_keys);
-    const std::string without_proof =
-        "c=" + encode_base64(no_channel_binding) + ",r=" + full_nonce_;
+    const std::string without_proof = "c=" + encode_base64(channel_binding_) + ",r=" + full_nonce_;
     const std::string text = auth_message(first_bare_, server_first_, without_proof);
     const ScramKey proof = exclusive_or(keys.client, hmac_sha_256(keys.stored, text));
     server_signature_ = hmac_sha_256(keys.server, text);

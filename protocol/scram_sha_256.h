@@ -1,5 +1,5 @@
-// SCRAM-SHA-256, on the server's side with channel binding (PLUS): both sides of the exchange as
-// small machines over message texts. Sources: RFC 5802 (messages: section 7), RFC 7677, RFC 5929
+// SCRAM-SHA-256, without and with channel binding (-PLUS): both sides of the exchange as small
+// machines over message texts. Sources: RFC 5802 (messages: section 7), RFC 7677, RFC 5929
 // (tls-server-end-point); PostgreSQL manual, 55.3.1.
 // PostgreSQL takes the user's name from the startup packet, the one in the exchange is ignored.
 // They must not derive keys themselves nor make random numbers: the caller gives both, so that the
@@ -61,8 +61,13 @@ class ScramClient {
         std::uint32_t iterations = 0;
     };
 
+    /// What is said of the channel: nothing can be bound; it could, but the server does not offer
+    /// it; or the hash of the server's certificate, under the mechanism with -PLUS.
+    enum class Binding : std::uint8_t { none, not_offered, end_point };
+
     /// `nonce`: printable ASCII without a comma, at most half of `scram_nonce_max`.
-    explicit ScramClient(std::string nonce);
+    explicit ScramClient(std::string nonce, Binding binding = Binding::none,
+                         std::string_view end_point = {});
 
     std::string first_message();
     std::variant<NeedsKeys, ScramFault> on_server_first(std::string_view message);
@@ -84,6 +89,8 @@ class ScramClient {
     };
 
     std::string nonce_;
+    std::string header_;           ///< what the first message begins with (gs2-header)
+    std::string channel_binding_;  ///< that and what is bound to
     std::string first_bare_;
     std::string server_first_;
     std::string full_nonce_;

@@ -5,6 +5,7 @@
 
 import functools
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -56,8 +57,20 @@ class System:
 
 # ---- what each is started with: none writes a line for each client ------------------------------
 
+def certificate(bed, root=""):
+    """Files of a certificate and of its key, an RSA one, as most have."""
+    made = bed.directory + "/bench-certificate"
+    if not os.path.exists(made):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                        "-subj", "/CN=localhost", "-keyout", made + ".key", "-out", made],
+                       check=True, capture_output=True)
+    return [bed.write("bench." + end, pathlib.Path(made + suffix).read_text(encoding="ascii"), root)
+            for end, suffix in (("crt", ""), ("key", ".key"))]
+
+
 def start_schemux(bed, path, settings, name, pool, password):
     port = testbed.free_port()
+    crt, key = certificate(bed)
     services = "".join(f"  - {{ name: {service}, schema: {service} }}\n"
                        for service in (testbed.ROUTED, *testbed.SERVICES))
     auth = f"""auth:
@@ -67,7 +80,7 @@ def start_schemux(bed, path, settings, name, pool, password):
 auth: { method: trust }"""
     config = bed.write(name + ".yaml", f"""\
 listen:
-  - {{ address: 127.0.0.1, port: {port} }}
+  - {{ address: 127.0.0.1, port: {port}, tls: {{ mode: prefer, certificate: {crt}, key: {key} }} }}
 http: {{ address: 127.0.0.1, port: {testbed.free_port()} }}
 backend:
   dsn: "{bed.conninfo(bed.postgres_port, testbed.PLAIN)}"
@@ -88,6 +101,7 @@ def service_pool(pool):
 
 def start_pgbouncer(bed, program, name, pool, password):
     port = testbed.free_port()
+    crt, key = certificate(bed, program.root)
     word = testbed.PASSWORD if password else ""
     users = bed.write(name + ".users", "".join(f'"{user}" "{word}"\n' for user in
                                                (testbed.USER, *testbed.SERVICES)), program.root)
@@ -108,6 +122,9 @@ default_pool_size = {pool}
 max_client_conn = 10000
 ignore_startup_parameters = extra_float_digits
 server_tls_sslmode = disable
+client_tls_sslmode = allow
+client_tls_cert_file = {crt}
+client_tls_key_file = {key}
 log_connections = 0
 log_disconnections = 0
 """, program.root)
@@ -137,6 +154,7 @@ database {database} {{
 
 def start_odyssey(bed, program, name, pool, password):
     port = testbed.free_port()
+    crt, key = certificate(bed, program.root)
     routes = [odyssey_route("default", pool, password)]
     routes += [odyssey_route(f'"{service}"', service_pool(pool), password,
                              f'storage_user "{service}"\n        storage_db "{testbed.PLAIN}"')
@@ -156,6 +174,9 @@ listen {{
     host "127.0.0.1"
     port {port}
     backlog 1024
+    tls "allow"
+    tls_cert_file "{crt}"
+    tls_key_file "{key}"
 }}
 storage "postgres" {{
     type "remote"

@@ -48,7 +48,9 @@ class Entry:
         # Scripts that take turns begin with the first.
         arguments = ["-M", workload.mode, "-D", "turn=-1",
                      *(["-f", self.script] if self.script else ["-S"])]
-        parts = [(database, {"PGTZ": zone} if zone else None)
+        # libpq would take TLS wherever it is offered.
+        tls = {"PGSSLMODE": "require" if workload.tls else "disable"}
+        parts = [(database, {**tls, **({"PGTZ": zone} if zone else {})})
                  for database in workload.databases(self.system) for zone in self.zones]
         return [load.Share(database, count, arguments, environment)
                 for (database, environment), count in zip(parts, load.split(clients, len(parts)))]

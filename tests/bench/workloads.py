@@ -28,11 +28,12 @@ class Workload:
     `zones`: a time zone, as a startup parameter, for each pgbench of those that share the clients;
     `other_zones`: what every system is asked as well, in turn with that.
     `services`: the clients are shared out among these instead of having one database.
+    `tls`: between the clients and the system.
     `settle`: transactions of each client before the first that counts. `most`: clients; with more
     of them, settling would take longer than all the rest."""
 
     def __init__(self, mode, script=None, template=None, skip=(), zones=(None,), other_zones=None,
-                 services=(), settle=0, most=100_000, pool=testbed.POOL, clients=None):
+                 services=(), settle=0, most=100_000, pool=testbed.POOL, clients=None, tls=False):
         self.mode = mode
         self.script = script
         self.template = template
@@ -43,6 +44,7 @@ class Workload:
         self.settle = settle or int(mode == "prepared")
         self.most = most
         self.pool = pool
+        self.tls = tls
         self.clients = clients  # instead of those of the command line
 
     def takes(self, system, clients, room_for_forwarders):
@@ -69,6 +71,8 @@ WORKLOADS = {
     "simple": Workload("simple"),
     "extended": Workload("extended"),
     "prepared": Workload("prepared", skip=POOLED_FLOORS),
+    "tls": Workload("simple", ONE, skip=FLOORS, tls=True),
+    "tls_prepared": Workload("prepared", skip=FLOORS, tls=True),
     # Ten queries, one Sync.
     "pipeline": Workload("extended", PIPELINE),
     # Four round trips.
@@ -90,4 +94,4 @@ WORKLOADS = {
     "switch_extended": Workload("extended", ONE, skip=FLOORS, zones=(TOKYO, TOKYO),
                                 other_zones=(TOKYO, PARIS), pool=1, clients=2),
 }
-DEFAULT = "select1,simple,extended,prepared,pipeline,transaction,statements,services,template"
+DEFAULT = "select1,simple,extended,prepared,pipeline,transaction,statements,services,template,tls"

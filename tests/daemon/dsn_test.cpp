@@ -55,7 +55,9 @@ BackendTarget resolved(const std::string& dsn, const std::optional<std::string>&
     auto result = resolve_dsn(dsn, password);
     if (const auto* error = std::get_if<DsnError>(&result)) {
         ADD_FAILURE() << error->message;
-        return BackendTarget{{HostPort{}}, {}, {}, {}, {}, {}, {}, {}, {}};
+        BackendTarget nothing;
+        nothing.hosts.emplace_back();
+        return nothing;
     }
     return std::get<BackendTarget>(result);
 }
@@ -198,15 +200,30 @@ TEST_F(Dsn, MissingServiceIsAnError) {
     EXPECT_NE(error_of("service=nowhere").find("\"nowhere\" not found"), std::string::npos);
 }
 
-TEST_F(Dsn, TlsIsRefusedRatherThanIgnored) {
-    for (const std::string mode : {"require", "verify-ca", "verify-full"}) {
+TEST_F(Dsn, TlsIsAsSslmodeSays) {
+    EXPECT_EQ(resolved("host=a user=u sslmode=disable").tls, nullptr);
+    EXPECT_EQ(resolved("host=a user=u sslmode=require").sslmode, SslMode::require);
+    for (const std::string mode : {"allow", "prefer", "require"})
+        EXPECT_FALSE(resolved("host=a user=u sslmode=" + mode).tls->verifies_name());
+    EXPECT_EQ(resolved("host=a user=u channel_binding=require sslmode=require").channel_binding,
+              core::ChannelBinding::required);
+    EXPECT_FALSE(resolved("host=a user=u sslsni=0").sni);
+}
+
+TEST_F(Dsn, WhatWouldVerifyNothingIsAnError) {
+    for (const std::string mode : {"verify-ca", "verify-full"}) {
         EXPECT_EQ(error_of("host=a user=u sslmode=" + mode),
-                  "sslmode=" + mode + ": TLS to PostgreSQL is not supported yet");
+                  "sslmode=" + mode + " needs sslrootcert: the file with whom to believe");
     }
     set("PGSSLMODE", "verify-full");
-    EXPECT_EQ(error_of("host=a user=u"),
-              "sslmode=verify-full: TLS to PostgreSQL is not supported yet");
-    EXPECT_NE(error_of("host=a sslmode=disable channel_binding=require").find("TLS"),
+    EXPECT_NE(error_of("host=a user=u").find("needs sslrootcert"), std::string::npos);
+    EXPECT_NE(error_of("host=a sslmode=disable channel_binding=require").find("needs TLS"),
+              std::string::npos);
+    EXPECT_NE(error_of("host=a sslmode=require sslrootcert=/nowhere.crt").find("/nowhere.crt"),
+              std::string::npos);
+    EXPECT_EQ(error_of("host=a sslmode=require sslcert=/a.crt"),
+              "sslcert and sslkey belong together");
+    EXPECT_NE(error_of("host=a sslmode=require sslcrl=/a.crl").find("sslrootcert"),
               std::string::npos);
 }
 
@@ -217,6 +234,7 @@ TEST_F(Dsn, OtherSecurityOptionsAreRefusedRatherThanIgnored) {
 
 TEST_F(Dsn, PreferWarnsOnlyWhereThereIsANetwork) {
     EXPECT_EQ(resolved("host=a user=u sslmode=prefer").warnings.size(), 1U);
+    EXPECT_EQ(resolved("host=a user=u sslmode=require").warnings.size(), 1U);
     EXPECT_EQ(resolved("host=a user=u sslmode=allow").sslmode, SslMode::allow);
     EXPECT_EQ(resolved("host=/tmp,10.0.0.1 user=u").warnings.size(), 1U);
     EXPECT_TRUE(resolved("host=/tmp user=u").warnings.empty());
@@ -241,7 +259,7 @@ TEST_F(Dsn, ErrorsNeverShowAPassword) {
          {"host=a password=first s3cret", "host=a password=x s3cret=1", "host=a password='s3cret",
           "postgres://u:s3cret@[::1/app", "postgres://u:s3cret@h/app?x=1",
           "postgres://u:s3cret@h/app?s3cret", "postgres://u:s3cret%zz@h/app",
-          "host=a password=s3cret port=x", "host=a password=s3cret sslmode=require",
+          "host=a password=s3cret port=x", "host=a password=s3cret sslmode=verify-ca",
           "host=a password=s3cret target_session_attrs=x"}) {
         const std::string message = error_of(dsn);
         EXPECT_NE(message, "(no error)") << dsn;

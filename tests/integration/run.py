@@ -29,7 +29,8 @@ if importlib.util.find_spec("psycopg") is None and "SCHEMUX_INTEGRATION_AGAIN" n
 import harness  # noqa: E402  (found through the path above)
 
 # In this order: what is basic first, so that a broken build shows soon.
-MODULES = ["startup_test", "auth_test", "tls_test", "psql_test", "isolation_test", "settings_test",
+MODULES = ["startup_test", "auth_test", "tls_test", "backend_tls_test",
+           "psql_test", "isolation_test", "settings_test",
            "settings_edges_test", "tenants_test", "pins_test", "listen_test", "channels_test",
            "state_test", "wire_test", "hostile_startup_test", "hostile_client_test", "cancel_test",
            "protocol_test", "gone_test", "stall_test", "psycopg3_test", "psycopg2_test",

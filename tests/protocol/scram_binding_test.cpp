@@ -84,6 +84,31 @@ TEST(ScramBinding, AClientThatWasToldOfNoBindingIsToldThatItWasDeceived) {
     EXPECT_EQ(exchange(server_with({}), "y,,", "y,,"), std::nullopt);
 }
 
+/// Our own client against our own server.
+std::optional<ScramFault> both(ScramClient::Binding said, const std::string& seen,
+                               ScramServer::Binding offered) {
+    ScramServer server = server_with(std::move(offered));
+    ScramClient client("clientnonce", said, seen);
+    const auto first = server.on_client_first(client.first_message());
+    if (const auto* fault = std::get_if<ScramFault>(&first)) return *fault;
+    const auto wanted = client.on_server_first(std::get<std::string>(first));
+    const auto& needs = std::get<ScramClient::NeedsKeys>(wanted);
+    const auto last = server.on_client_final(
+        client.final_message(*derive_keys("pencil", needs.salt, needs.iterations)));
+    if (const auto* fault = std::get_if<ScramFault>(&last)) return *fault;
+    return client.on_server_final(std::get<ScramServer::Accepted>(last).server_final);
+}
+
+TEST(ScramBinding, TheClientSaysWhatItSees) {
+    using Said = ScramClient::Binding;
+    const std::string other(32, 'x');
+    EXPECT_EQ(both(Said::end_point, end_point, {end_point, true}), std::nullopt);
+    EXPECT_EQ(both(Said::end_point, other, {end_point, true}), ScramFault::binding_data);
+    EXPECT_EQ(both(Said::none, "", {end_point, false}), std::nullopt);
+    EXPECT_EQ(both(Said::not_offered, "", {}), std::nullopt);
+    EXPECT_EQ(both(Said::not_offered, "", {end_point, false}), ScramFault::downgrade);
+}
+
 TEST(ScramBinding, AnIdentityBehindTheFlagIsRefused) {
     EXPECT_EQ(exchange(server_with({end_point, true}), "p=tls-server-end-point,a=root,", ""),
               ScramFault::authorization_identity);

@@ -1,0 +1,322 @@
+// The connector's logins: from the addresses of the dsn to a session that is ready, over TLS or
+// not, as sslmode says. When connects are made, and for whom: connector.cpp.
+#include "core/overload.h"
+#include "daemon/connector.h"
+#include "daemon/deadline.h"
+#include "daemon/hop.h"
+#include "daemon/log.h"
+#include "daemon/login_stream.h"
+#include "protocol/keyed_digest.h"
+#include "protocol/sqlstate.h"
+#include "protocol/startup_packet.h"
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace asio = boost::asio;
+using asio::redirect_error;
+using asio::use_awaitable;
+
+namespace {
+
+constexpr std::size_t cached_keys_max = 64;
+
+protocol::ErrorFields connection_error(std::string message) {
+    return protocol::make_error(protocol::sqlstate::connection_failure, std::move(message));
+}
+
+/// The password itself goes only where nobody can listen.
+core::AcceptedMethods safe_methods(const SocketAddress& address, bool verified) {
+    core::AcceptedMethods methods;
+    methods.password = is_local(address) || verified;
+    return methods;
+}
+
+/// PostgreSQL 14 and newer report both settings; an older server counts as a writable primary.
+bool suits(TargetSessionAttrs wanted, const core::Settings& parameters, bool must_be_standby) {
+    const auto is_on = [&parameters](std::string_view name) {
+        return std::any_of(parameters.begin(), parameters.end(), [name](const auto& pair) {
+            return pair.first == name && pair.second == "on";
+        });
+    };
+    const bool standby = is_on("in_hot_standby");
+    const bool read_only = standby || is_on("default_transaction_read_only");
+    switch (wanted) {
+        case TargetSessionAttrs::any:
+            return true;
+        case TargetSessionAttrs::read_write:
+            return !read_only;
+        case TargetSessionAttrs::read_only:
+            return read_only;
+        case TargetSessionAttrs::primary:
+            return !standby;
+        case TargetSessionAttrs::standby:
+            return standby;
+        case TargetSessionAttrs::prefer_standby:
+            return standby || !must_be_standby;
+    }
+    return true;
+}
+
+}  // namespace
+
+asio::awaitable<std::vector<Connector::Candidate>> Connector::candidates(std::string& why_none) {
+    std::vector<Candidate> all;
+    // A reload may replace them meanwhile.
+    const std::vector<HostPort> hosts = access_.target.hosts;
+    for (const HostPort& host : hosts) {
+        if (!host.is_unix()) co_await hop_to(helper_);
+        auto resolved = resolve_addresses(host);
+        if (!host.is_unix()) co_await hop_to(io_);
+        if (const auto* error = std::get_if<DsnError>(&resolved)) {
+            why_none = error->message;
+            continue;
+        }
+        for (const SocketAddress& address : std::get<std::vector<SocketAddress>>(resolved)) {
+            all.push_back({address, host});
+        }
+    }
+    // Where the last one went: a host that is away costs time, and one pool has one server.
+    std::stable_partition(all.begin(), all.end(),
+                          [this](const Candidate& one) { return server_ == one.address; });
+    co_return all;
+}
+
+asio::awaitable<Connector::Attempt> Connector::try_candidates() {
+    std::string why_none = "no host to connect to";
+    const std::uint64_t epoch = shared_.backend_epoch.load();
+    const std::vector<Candidate> all = co_await candidates(why_none);
+    Attempt last = Failure{connection_error(why_none), true};
+    const bool two_passes =
+        access_.target.target_session_attrs == TargetSessionAttrs::prefer_standby;
+    for (int pass = two_passes ? 0 : 1; pass < 2; ++pass) {
+        for (const Candidate& candidate : all) {
+            last = co_await try_candidate(candidate, pass == 0);
+            if (auto* backend = std::get_if<NewBackend>(&last)) {
+                backend->epoch = epoch;
+                co_return last;
+            }
+            // A wrong password is wrong on the next host too, but another host may have another.
+        }
+    }
+    co_return last;
+}
+
+/// As libpq: `allow` and `prefer` have a second way where the first is no way in.
+std::vector<Connector::Way> Connector::ways_to(const Candidate& candidate) const {
+    if (candidate.host.is_unix()) return {Way::plain};
+    switch (access_.target.sslmode) {
+        case SslMode::disable:
+            return {Way::plain};
+        case SslMode::allow:
+            return {Way::plain, Way::encrypted};
+        case SslMode::prefer:
+            return {Way::encrypted, Way::plain};
+        case SslMode::require:
+        case SslMode::verify_ca:
+        case SslMode::verify_full:
+            return {Way::encrypted};
+    }
+    return {Way::encrypted};
+}
+
+asio::awaitable<Connector::Attempt> Connector::try_candidate(Candidate candidate,
+                                                             bool must_be_standby) {
+    Attempt attempt = Failure{connection_error("no way to connect"), true};
+    for (const Way way : ways_to(candidate)) {
+        attempt = co_await try_way(candidate, must_be_standby, way);
+        const auto* failure = std::get_if<Failure>(&attempt);
+        if (failure == nullptr || !failure->another_way_may_do) break;
+    }
+    co_return attempt;
+}
+
+/// Protocol 3.2 has longer cancel keys. PostgreSQL that is older negotiates; others may refuse.
+asio::awaitable<Connector::Attempt> Connector::try_way(Candidate candidate, bool must_be_standby,
+                                                       Way way) {
+    const std::string where = candidate.host.to_string();
+    const bool old = old_servers_.contains(where);
+    Attempt attempt =
+        co_await try_version(candidate, must_be_standby, way, old ? 0 : protocol::long_key_minor);
+    const auto* failure = std::get_if<Failure>(&attempt);
+    if (failure == nullptr || !failure->version_refused) co_return attempt;
+    const std::string said = failure->error.message;
+    const bool closed = failure->error.sqlstate == protocol::sqlstate::connection_failure;
+    attempt = co_await try_version(candidate, must_be_standby, way, 0);
+    // One that merely closed may have had another reason.
+    if (std::holds_alternative<NewBackend>(attempt) && !closed) {
+        old_servers_.insert(where);
+        log_event(LogLevel::info, "server_speaks_protocol_3_0",
+                  {{"server", where}, {"error", said}});
+    }
+    co_return attempt;
+}
+
+asio::awaitable<Connector::Attempt> Connector::try_version(Candidate candidate,
+                                                           bool must_be_standby, Way way,
+                                                           std::uint16_t minor) {
+    const auto socket = std::make_shared<Socket>(io_);
+    const Deadline deadline(socket, access_.connect_timeout);
+    boost::system::error_code error;
+    const asio::generic::stream_protocol::endpoint endpoint(candidate.address.get(),
+                                                            candidate.address.length);
+    const std::string where = candidate.host.to_string();
+    co_await socket->async_connect(endpoint, redirect_error(use_awaitable, error));
+    if (error) {
+        co_return Failure{
+            connection_error("connection to " + where + " failed: " +
+                             (deadline.passed() ? "timeout expired" : error.message())),
+            true};
+    }
+    set_data_socket_options(socket->native_handle(), candidate.address.family(),
+                            access_.target.keep_alive);
+    LoginStream stream(socket);
+    // No co_await inside a larger expression here: GCC 12 destroys its temporaries twice.
+    std::optional<Failure> refused;
+    if (way == Way::encrypted) refused = co_await encrypt(stream, candidate);
+    std::variant<core::BackendStartup, Failure> outcome = Failure{};
+    if (refused) {
+        outcome = std::move(*refused);
+    } else {
+        outcome = co_await log_in(stream, candidate, minor);
+    }
+    if (auto* failure = std::get_if<Failure>(&outcome)) {
+        if (deadline.passed()) {
+            failure->error = connection_error("login at " + where + " timed out");
+            failure->transient = true;
+            failure->another_way_may_do = false;
+        }
+        co_return std::move(*failure);
+    }
+    const auto& startup = std::get<core::BackendStartup>(outcome);
+    if (!suits(access_.target.target_session_attrs, startup.parameters(), must_be_standby)) {
+        Failure failure{connection_error(where + " does not suit target_session_attrs")};
+        failure.unsuitable = true;
+        co_return failure;
+    }
+    socket->native_non_blocking(true, error);
+    NewBackend backend;
+    backend.address = candidate.address;
+    backend.host = where;
+    backend.parameters = startup.parameters();
+    backend.pid = startup.key().pid;
+    backend.secret = startup.key().secret;
+    remember_name(candidate);
+    backend.connection = stream.release();
+    co_return backend;
+}
+
+/// Asks for TLS. nullopt: it is there, or the server has none and that is fine.
+asio::awaitable<std::optional<Connector::Failure>> Connector::encrypt(LoginStream& stream,
+                                                                      Candidate candidate) {
+    const std::shared_ptr<const TlsContext> context = access_.target.tls;
+    const bool required = access_.target.sslmode >= SslMode::require;
+    const std::string where = candidate.host.to_string();
+    const auto closed = [&where] {
+        return Failure{connection_error(where + " closed the connection when asked for TLS"), true};
+    };
+    std::string request;
+    protocol::append_ssl_request(request);
+    if (!co_await stream.write(request)) co_return closed();
+    const auto answer = co_await stream.read();
+    if (!answer) co_return closed();
+    // Whoever is in between could add to it, to have it taken for the server's own
+    // (CVE-2021-23222).
+    if (answer->size() != 1)
+        co_return Failure{connection_error(where + " sent unencrypted bytes in front of TLS"),
+                          true};
+    if (*answer == "N") {
+        if (!required) co_return std::nullopt;
+        co_return Failure{connection_error(where + " does not speak TLS, but sslmode asks for it"),
+                          false};
+    }
+    if (*answer != "S")
+        co_return Failure{connection_error(where + " does not know what TLS is"), true};
+    const std::string name =
+        access_.target.sni || context->verifies_name() ? candidate.host.name() : std::string();
+    const auto secured = co_await stream.secure(std::make_unique<TlsSession>(context, name), {},
+                                                context->signs_slowly(), helper_, io_);
+    if (secured == LoginStream::Secured::yes) co_return std::nullopt;
+    Failure failure = closed();
+    if (secured == LoginStream::Secured::no) {
+        failure.error = connection_error("TLS with " + where + " failed: " + stream.why());
+        failure.transient = false;
+    }
+    failure.another_way_may_do = true;
+    co_return failure;
+}
+
+/// For cancels: a certificate is for a name, not for an address.
+void Connector::remember_name(const Candidate& candidate) {
+    constexpr std::size_t names_max = 64;
+    const auto* bytes = reinterpret_cast<const char*>(&candidate.address.storage);
+    if (hosts_.size() >= names_max) hosts_.clear();
+    hosts_.insert_or_assign(std::string(bytes, candidate.address.length), candidate.host);
+}
+
+asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connector::log_in(
+    LoginStream& stream, const Candidate& candidate, std::uint16_t minor) {
+    const bool verified = stream.tls() != nullptr && access_.target.sslmode >= SslMode::verify_ca;
+    core::BackendLogin login;
+    login.protocol_minor = minor;
+    login.methods = access_.methods.value_or(safe_methods(candidate.address, verified));
+    login.user = access_.target.user;
+    login.database = access_.target.dbname;
+    login.settings = access_.target.settings;
+    // A hidden RESET ends up here, in nobody's schema (DESIGN: labels).
+    login.settings.emplace_back("search_path", "pg_catalog");
+    const std::string password = candidate.host.password;
+    if (!password.empty()) login.password = password;
+    login.scram_nonce = protocol::make_scram_nonce();
+    login.channel_binding = access_.target.channel_binding;
+    if (stream.tls() != nullptr) login.end_point = stream.tls()->channel().end_point;
+    login.on_connect = access_.on_connect;
+    core::BackendStartup startup(std::move(login));
+    core::BackendStartup::Action action = startup.start();
+    while (true) {
+        if (const auto* send = std::get_if<core::BackendStartup::Send>(&action)) {
+            const std::string bytes = send->bytes;
+            const bool sent = co_await stream.write(bytes);
+            action = sent ? startup.on_bytes({}) : startup.on_closed();
+        } else if (const auto* derive = std::get_if<core::BackendStartup::DeriveKeys>(&action)) {
+            const auto keys = co_await keys_for(password, derive->salt, derive->iterations);
+            if (!keys)
+                co_return Failure{connection_error("SCRAM keys could not be derived"), false};
+            action = startup.on_keys(*keys);
+        } else if (std::holds_alternative<core::BackendStartup::Done>(action)) {
+            co_return std::move(startup);
+        } else if (auto* failed = std::get_if<core::BackendStartup::Failed>(&action)) {
+            Failure failure{std::move(failed->error), failed->transient, failed->version_refused};
+            // pg_hba.conf may have a line for the other kind of connection only.
+            failure.another_way_may_do =
+                failure.error.sqlstate == protocol::sqlstate::invalid_authorization_specification;
+            co_return failure;
+        } else {
+            const auto received = co_await stream.read();
+            action = received ? startup.on_bytes(*received) : startup.on_closed();
+        }
+    }
+}
+
+/// Derived once per salt: a login never pays for PBKDF2 again while the server's verifier stays.
+/// A hostile server may ask for a third of a second's work: none of it on the control thread.
+asio::awaitable<std::optional<protocol::ScramKeys>> Connector::keys_for(std::string password,
+                                                                        std::string salt,
+                                                                        std::uint32_t iterations) {
+    const auto key = std::make_pair(password + '\0' + salt, iterations);
+    if (const auto found = keys_.find(key); found != keys_.end()) co_return found->second;
+    co_await hop_to(helper_);
+    const auto derived = protocol::derive_keys(password, salt, iterations);
+    co_await hop_to(io_);
+    if (!derived) co_return derived;
+    if (keys_.size() >= cached_keys_max) keys_.clear();
+    keys_.emplace(key, *derived);
+    co_return derived;
+}
+
+}  // namespace schemux::daemon
