@@ -11,7 +11,9 @@ import signal
 import time
 
 import chaos_case
+import chaos_listen
 import chaos_load
+import chaos_proxy
 import harness
 
 # What a client may be told when its server is lost: the server's own words, or 08006.
@@ -130,11 +132,55 @@ class Chaos(chaos_case.UnderChaos):
               f"{proxy.most_open} open; all {chaos_case.BOUND} slots after {took:.2f} s")
 
 
+    def terminate_listener(self, _dice):
+        self.postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                          "WHERE usename = 'app' AND query ~ '^(UN)?LISTEN .*;$'")
+
+    def listeners_faults(self, dice, proxy):
+        """In any order. Not among them: a connection of which nothing is heard any more and that
+        nobody ends, for then nobody can know that anything was missed."""
+        network = [lambda _, way=way: proxy.end(way, dice.random()) for way in (
+            chaos_proxy.RESET, chaos_proxy.FIN, chaos_proxy.HALF_TO_CLIENT,
+            chaos_proxy.HALF_TO_SERVER)]
+        network += [lambda _, what=what: proxy.suffer(chaos_proxy.Fault(
+            what, dice.uniform(0.05, 0.4), dice.random())) for what in (
+            "delay", "split", "stall", "cut", "cut", "refuse", "hang_up", "reset_all")]
+        server = [self.terminate, self.freeze, self.crash,
+                  lambda d: self.restart(dice.choice((signal.SIGINT, signal.SIGQUIT)), d)]
+        chosen = [self.terminate_listener] * 2 + dice.sample(server, 3) + dice.sample(network, 7)
+        dice.shuffle(chosen)
+        return chosen
+
+    def failing_listener(self, seed):
+        """Who listens with others misses nothing without a word, and hears what is for him alone.
+        The faults are those of both, and the listener's own."""
+        dice, proxy = random.Random(seed), self.proxy(seed)
+        instance = self.behind(proxy, workers=WORKERS[seed % len(WORKERS)],
+                               services=chaos_listen.CONFIG, transaction_timeout="2s",
+                               connect_timeout="2s", acquire_timeout="60s")
+        load = chaos_load.Load(self, instance.port, seed, clients=3, think=0.01)
+        listening = chaos_listen.Load(self, instance.port, seed)
+        listening.wait_until_all_hear()
+        faults = self.listeners_faults(dice, proxy)
+        # A listener that is lost again and again comes back after 2 s: some at a time.
+        for at in range(0, len(faults), 3):
+            for fault in faults[at:at + 3]:
+                fault(dice)
+            listening.wait_until_all_hear()
+        listening.finish()
+        load.finish()
+        took = self.assert_at_rest(instance, proxy, beyond=1)
+        print(f"    seed {seed}: {listening.summary()}; {load.summary()}; at most "
+              f"{proxy.most_open} open; all {chaos_case.BOUND} slots after {took:.2f} s")
+        for one in (load, listening):
+            self.told(one, CUT_OFF)
+
+
 def add_tests():
     """A test for each seed, so that each has its time and is run alone by its name."""
     for seed in seeds():
         for what in (Chaos.failing_server, Chaos.failing_server_of_sessions,
-                     Chaos.failing_network):
+                     Chaos.failing_network, Chaos.failing_listener):
             def test(self, what=what, seed=seed):
                 what(self, seed)
 
