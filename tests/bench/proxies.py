@@ -125,6 +125,7 @@ server_tls_sslmode = disable
 client_tls_sslmode = allow
 client_tls_cert_file = {crt}
 client_tls_key_file = {key}
+client_tls_ca_file = {crt}
 log_connections = 0
 log_disconnections = 0
 """, program.root)
