@@ -15,6 +15,13 @@ namespace schemux::core {
 
 using protocol::BackendMessage;
 
+namespace {
+
+/// Looks at a batch that is not answered, until the session is given up.
+constexpr int looks_max = 3;
+
+}  // namespace
+
 void Listener::subscribe(const Subscriber& who, std::vector<std::string> channels,
                          std::uint64_t number) {
     const auto known = subscriptions_.find(who);
@@ -32,12 +39,17 @@ void Listener::subscribe(const Subscriber& who, std::vector<std::string> channel
     }
     if (channels.empty()) {
         if (known != subscriptions_.end()) subscriptions_.erase(known);
+        next_.erase(who);
     } else {
         for (const std::string& channel : channels) {
             channels_[channel].wanted_by.insert(who);
             due_.insert(channel);
         }
-        subscriptions_[who] = {std::move(channels), number};
+        // What it hears already goes on, and so does what it has to be told of that.
+        Subscription& subscription = subscriptions_[who];
+        subscription.channels = std::move(channels);
+        subscription.number = number;
+        subscription.answered = subscription.looked_at = false;
         next_.insert(who);
     }
     send_batch();
@@ -49,7 +61,14 @@ void Listener::leave(const Subscriber& who, const std::vector<std::string>& chan
         if (channel == channels_.end()) continue;
         channel->second.wanted_by.erase(who);
         std::erase(channel->second.told, who);
-        if (channel->second.wanted_by.empty()) due_.insert(name);
+        if (!channel->second.wanted_by.empty()) continue;
+        // The next session is told of those only that somebody wants.
+        if (connected_) {
+            due_.insert(name);
+        } else {
+            channels_.erase(channel);
+            due_.erase(name);
+        }
     }
 }
 
@@ -65,6 +84,7 @@ void Listener::on_connected() {
     }
     protocol::append_query(output_, "SET client_encoding TO 'UTF8'");
     busy_ = true;
+    looks_ = 0;
 }
 
 void Listener::on_lost() {
@@ -74,7 +94,7 @@ void Listener::on_lost() {
     under_way_.clear();
     next_.clear();
     for (auto& [who, subscription] : subscriptions_) {
-        subscription.holds = false;
+        subscription.missed = subscription.missed || subscription.hears;
         next_.insert(who);
     }
 }
@@ -99,6 +119,7 @@ void Listener::send_batch() {
     under_way_ = std::exchange(next_, {});
     protocol::append_query(output_, sql);
     busy_ = true;
+    looks_ = 0;
 }
 
 bool Listener::on_bytes(std::string_view bytes) {
@@ -146,16 +167,15 @@ void Listener::on_batch_end() {
         // It may have changed its mind, and waits for the next batch, or for none.
         if (found == subscriptions_.end() || next_.contains(who)) continue;
         Subscription& subscription = found->second;
-        subscription.holds = true;
+        subscription.hears = true;
         for (const std::string& name : subscription.channels) {
             std::vector<Subscriber>& told = channels_.find(name)->second.told;
             if (std::find(told.begin(), told.end(), who) == told.end()) told.push_back(who);
         }
-        if (!std::exchange(subscription.answered, true)) {
-            audience_.on_subscribed(who, subscription.number, false);
-        } else {
-            audience_.on_missed(who);
-        }
+        const bool late = std::exchange(subscription.answered, true);
+        if (!late) audience_.on_subscribed(who, subscription.number, false);
+        const bool missed = std::exchange(subscription.missed, false);
+        if (late || missed) audience_.on_missed(who);
     }
     send_batch();
 }
@@ -172,12 +192,15 @@ void Listener::on_notification(std::string_view whole) {
     audience_.on_notification(channel->second.told, std::make_shared<const std::string>(whole));
 }
 
-void Listener::look_at_waiting() {
+bool Listener::look_at_waiting() {
     for (auto& [who, subscription] : subscriptions_) {
         if (subscription.answered || !std::exchange(subscription.looked_at, true)) continue;
         subscription.answered = true;
         audience_.on_subscribed(who, subscription.number, true);
     }
+    if (!connected_ || !busy_ || ++looks_ < looks_max) return true;
+    why_ = "no answer";
+    return false;
 }
 
 }  // namespace schemux::core

@@ -59,8 +59,9 @@ class Listener {
     /// False: it is of no use any more (`why()`); close it, and call `on_lost`.
     [[nodiscard]] bool on_bytes(std::string_view bytes);
     void on_lost();
-    /// Those who have waited since the last call need not wait any longer.
-    void look_at_waiting();
+    /// Those who have waited since the last call need not wait any longer. False: the session has
+    /// not answered for so many calls that it is of no use any more, as by `on_bytes`.
+    [[nodiscard]] bool look_at_waiting();
 
     bool connected() const { return connected_; }
     std::string& output() { return output_; }
@@ -71,8 +72,9 @@ class Listener {
         std::vector<std::string> channels;
         std::uint64_t number = 0;
         bool answered = false;  ///< `on_subscribed` was called
-        bool holds = false;     ///< PostgreSQL listens on all of them
         bool looked_at = false;
+        bool hears = false;   ///< of some of them, whatever else it waits for
+        bool missed = false;  ///< the session was lost while it did
     };
     struct Channel {
         std::set<Subscriber> wanted_by;
@@ -94,6 +96,7 @@ class Listener {
     std::set<Subscriber> under_way_;  ///< who waits for the batch that was sent
     bool connected_ = false;
     bool busy_ = false;  ///< a batch is under way
+    int looks_ = 0;      ///< since it was sent
     std::string input_;
     std::string output_;
     std::string why_;

@@ -53,10 +53,14 @@ void Connector::set_access(BackendAccess access) {
     hosts_.clear();
 }
 
-void Connector::renew() {
+void Connector::renew(const std::optional<SocketAddress>& to) {
     shared_.backend_epoch.fetch_add(1);
     server_.reset();
-    if (listener_ != nullptr) listener_->move();
+    if (listener_ != nullptr) listener_->move(to);
+}
+
+bool Connector::is_outdated(const NewBackend& backend) const {
+    return backend.epoch != shared_.backend_epoch.load();
 }
 
 void Connector::stop() {
@@ -116,12 +120,12 @@ bool Connector::wants_primary() const {
 /// There is one primary: what is connected to another server is of no use any more.
 void Connector::note_server(NewBackend& backend) {
     // Begun before the last move, perhaps towards the server that was left.
-    if (backend.epoch != shared_.backend_epoch.load()) return;
+    if (is_outdated(backend)) return;
     const bool moved = server_ && !(*server_ == backend.address) && wants_primary();
     if (moved) {
         counters_.servers_moved.add();
         log_event(LogLevel::warning, "primary_moved", {{"host", backend.host}});
-        renew();
+        renew(backend.address);
         backend.epoch = shared_.backend_epoch.load();
     }
     server_ = backend.address;

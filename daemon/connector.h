@@ -64,7 +64,10 @@ class Connector final : public ControlPlane {
     /// Where connections go from now on; on the control thread.
     void set_access(BackendAccess access);
     /// No backend that there is serves anybody once more; on the control thread.
-    void renew();
+    /// `to`: where they are to go from now on, if that is known.
+    void renew(const std::optional<SocketAddress>& to = {});
+    /// The server was left while this one was on its way from it.
+    bool is_outdated(const NewBackend& backend) const;
     void set_listener(SharedListener& listener) { listener_ = &listener; }
     /// A session beyond the pool; on the control thread.
     boost::asio::awaitable<Attempt> try_candidates();

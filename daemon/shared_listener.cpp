@@ -39,8 +39,9 @@ void SharedListener::subscribe(const core::Subscriber& who, std::vector<std::str
     if (listener_.connected()) asio::co_spawn(io_, write(), asio::detached);
 }
 
-void SharedListener::move() {
-    if (stream_) stream_->close();
+void SharedListener::move(const std::optional<SocketAddress>& to) {
+    if (!stream_ || (to && *to == address_)) return;
+    stream_->close();
 }
 
 void SharedListener::stop() {
@@ -57,7 +58,12 @@ asio::awaitable<void> SharedListener::run() {
         Connector::Attempt attempt = co_await connector_.try_candidates();
         if (auto* backend = std::get_if<NewBackend>(&attempt)) {
             const auto began = std::chrono::steady_clock::now();
-            co_await serve(std::move(backend->connection));
+            // While it logged in the server was left.
+            if (connector_.is_outdated(*backend)) {
+                ::close(backend->connection.fd);
+                continue;
+            }
+            co_await serve(std::move(*backend));
             // One that is ended at once (a standby refuses LISTEN, say) is no better than none.
             if (std::chrono::steady_clock::now() - began > retry_longest) wait = retry_first;
         } else {
@@ -74,7 +80,8 @@ asio::awaitable<void> SharedListener::run() {
     running_ = false;
 }
 
-asio::awaitable<void> SharedListener::serve(Connection connection) {
+asio::awaitable<void> SharedListener::serve(NewBackend backend) {
+    Connection connection = std::move(backend.connection);
     boost::system::error_code error;
     auto socket = std::make_shared<Connector::Socket>(io_);
     socket->assign(asio::generic::stream_protocol(AF_UNSPEC, SOCK_STREAM), connection.fd, error);
@@ -83,6 +90,7 @@ asio::awaitable<void> SharedListener::serve(Connection connection) {
         co_return;
     }
     stream_ = std::make_shared<LoginStream>(std::move(socket), std::move(connection.tls));
+    address_ = backend.address;
     const std::shared_ptr<LoginStream> stream = stream_;
     listener_.on_connected();
     connections_.add();
@@ -98,8 +106,9 @@ asio::awaitable<void> SharedListener::serve(Connection connection) {
     }
     if (!stopped_) {
         losses_.add();
-        log_event(LogLevel::warning, "listener_lost",
-                  {{"error", useful ? stream->error().message() : listener_.why()}});
+        log_event(
+            LogLevel::warning, "listener_lost",
+            {{"error", listener_.why().empty() ? stream->error().message() : listener_.why()}});
     }
     connections_.subtract();
     stream->close();
@@ -125,7 +134,7 @@ void SharedListener::look_at_waiting() {
     look_.async_wait([this](const boost::system::error_code& error) {
         looking_ = false;
         if (error) return;
-        listener_.look_at_waiting();
+        if (!listener_.look_at_waiting() && stream_) stream_->close();
         if (listener_.wanted()) look_at_waiting();
     });
 }

@@ -11,6 +11,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,8 @@ class SharedListener final : public core::ListenerAudience {
     // On the control thread.
     void subscribe(const core::Subscriber& who, std::vector<std::string> channels,
                    std::uint64_t number);
-    /// The database is another one from now on.
-    void move();
+    /// The database is another one from now on; `to`: where, if that is known.
+    void move(const std::optional<SocketAddress>& to = {});
     void stop();
 
     void on_subscribed(const core::Subscriber& who, std::uint64_t number, bool late) override;
@@ -40,7 +41,7 @@ class SharedListener final : public core::ListenerAudience {
 
   private:
     boost::asio::awaitable<void> run();
-    boost::asio::awaitable<void> serve(Connection connection);
+    boost::asio::awaitable<void> serve(NewBackend backend);
     boost::asio::awaitable<void> write();
     void look_at_waiting();
     void note_channels();
@@ -50,6 +51,7 @@ class SharedListener final : public core::ListenerAudience {
     const std::vector<std::unique_ptr<Worker>>& workers_;
     core::Listener listener_;
     std::shared_ptr<LoginStream> stream_;
+    SocketAddress address_;  ///< of the server at its other end
     boost::asio::steady_timer retry_;
     boost::asio::steady_timer look_;
     bool running_ = false;

@@ -155,15 +155,69 @@ TEST_F(ListenerTest, AfterALossAllIsListenedOnAgainAndEverybodyWarned) {
 
 TEST_F(ListenerTest, NobodyWaitsForeverForAConnection) {
     listener.subscribe(who(1), {"a"}, 4);
-    listener.look_at_waiting();
+    EXPECT_TRUE(listener.look_at_waiting());
     EXPECT_EQ(ears.take(), Lines{});
-    listener.look_at_waiting();
+    EXPECT_TRUE(listener.look_at_waiting());
     EXPECT_EQ(ears.take(), Lines{"1 late 4"});
-    listener.look_at_waiting();
+    EXPECT_TRUE(listener.look_at_waiting());
     EXPECT_EQ(ears.take(), Lines{});
     connect();
     hear(ready());
     EXPECT_EQ(ears.take(), Lines{"1 missed"});
+}
+
+TEST_F(ListenerTest, WhoWaitsForOneMoreIsToldOfALossOfWhatItHeard) {
+    connect();
+    listener.subscribe(who(1), {"a"}, 1);
+    hear(ready());
+    ears.take();
+    for (const bool away : {false, true}) {
+        if (away) listener.on_lost();
+        listener.subscribe(who(1), {"a", away ? "c" : "b"}, 2);
+        if (!away) listener.on_lost();
+        sent();
+        connect();
+        hear(ready());
+        EXPECT_EQ(ears.take(), (Lines{"1 subscribed 2", "1 missed"}));
+    }
+}
+
+TEST_F(ListenerTest, WhoHeardNothingYetHasMissedNothing) {
+    connect();
+    listener.subscribe(who(1), {"a"}, 1);
+    listener.on_lost();
+    sent();
+    connect();
+    hear(ready());
+    EXPECT_EQ(ears.take(), Lines{"1 subscribed 1"});
+}
+
+TEST_F(ListenerTest, ASessionThatDoesNotAnswerIsGivenUp) {
+    connect();
+    listener.subscribe(who(1), {"a"}, 1);
+    EXPECT_TRUE(listener.look_at_waiting());
+    EXPECT_TRUE(listener.look_at_waiting());
+    EXPECT_FALSE(listener.look_at_waiting());
+    EXPECT_EQ(listener.why(), "no answer");
+    EXPECT_EQ(ears.take(), Lines{"1 late 1"});
+    listener.on_lost();
+    sent();
+    connect();
+    for (int look = 0; look < 2; ++look)
+        EXPECT_TRUE(listener.look_at_waiting());
+    hear(ready());
+    for (int look = 0; look < 5; ++look)
+        EXPECT_TRUE(listener.look_at_waiting());
+}
+
+TEST_F(ListenerTest, WhatNobodyWantsAnyMoreIsForgottenWithoutASession) {
+    listener.subscribe(who(1), {"a", "b"}, 1);
+    listener.subscribe(who(1), {"b"}, 2);
+    EXPECT_EQ(listener.channels(), 1U);
+    listener.subscribe(who(1), {}, 3);
+    EXPECT_EQ(listener.channels(), 0U);
+    connect();
+    EXPECT_EQ(sent(), "");
 }
 
 TEST_F(ListenerTest, WhoAsksAgainIsAnsweredBehindWhatWasHeard) {

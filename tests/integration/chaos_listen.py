@@ -16,7 +16,7 @@ import chaos_load
 import harness
 import wire
 
-CHANNELS = ("c0", "c1", "c2")
+CHANNELS = ("c0", "c1", "c2", "c3")
 # What the channels of a service begin with on the server: two have theirs for themselves.
 PREFIXES = {"users": "users:", "orders": "orders:", "legacy": ""}
 CONFIG = [
@@ -38,7 +38,7 @@ class Period:
     whatever is sent, or be told that it may not have."""
 
     def __init__(self, channels, since=math.inf, warned=False):
-        self.channels, self.since = channels, since
+        self.channels, self.since = channels, dict.fromkeys(channels, since)
         self.told = [(WARNED, None)] if warned else []
         self.lasts = set()
 
@@ -83,7 +83,7 @@ class Period:
     def _missed(self, sender, marks):
         """What was passed over, with no warning since the one that was heard before."""
         due = [place for place, sent in sorted(sender.done.items())
-               if sent.channel in self.channels and sent.when > self.since]
+               if sent.when > self.since.get(sent.channel, math.inf)]
         # Who has heard the last of all channels hears no more: what is missing then was missed.
         end = [math.inf] if self.lasts >= self.channels else []
         missed, at, warned = [], 0, False
@@ -133,9 +133,9 @@ class Hearer(chaos_load.Worker):
         self.client.send(wire.startup({"user": f"client{self.number}", "database": self.service}))
         self._until("Z")
         self._listen("", set())
-        ways = (self.wait, self.simple, self.in_transaction, self.move, self.leave)
+        ways = (self.wait, self.simple, self.in_transaction, self.move, self.more, self.leave)
         while not self.load.over.is_set():
-            self.dice.choices(ways, weights=(30, 8, 8, 6, 1))[0]()
+            self.dice.choices(ways, weights=(30, 8, 8, 6, 8, 1))[0]()
             self.heard += self.client.heard
             self.client.heard = 0
         self._hear_the_last()
@@ -157,6 +157,18 @@ class Hearer(chaos_load.Worker):
 
     def move(self):
         self._listen("UNLISTEN *;", self.client.period.channels)
+
+    def more(self):
+        """On one more, and on what it listens on as before."""
+        period = self.client.period
+        others = sorted(set(CHANNELS) - period.channels)
+        if len(others) < 2:  # it must be able to move
+            return
+        name = self.dice.choice(others)
+        period.channels.add(name)
+        if wire.errors_of(self._ask(wire.query(f"LISTEN {name}"))):
+            raise AssertionError(f"refused: LISTEN {name}")
+        period.since[name] = time.monotonic()
 
     def leave(self):
         self.client.vanish() if self.dice.random() < 0.5 else self.client.close()

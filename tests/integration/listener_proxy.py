@@ -80,6 +80,8 @@ class Link:
 class ListenerProxy:
     """Listens on a loopback port until `close`."""
 
+    link = Link
+
     def __init__(self, target_port):
         self.target_port = target_port
         self.port = server.free_port()
@@ -94,7 +96,7 @@ class ListenerProxy:
             while True:
                 client, _ = self._listener.accept()
                 try:
-                    self._links.append(Link(self, client))
+                    self._links.append(self.link(self, client))
                 except OSError:
                     client.close()  # the server is away
 

@@ -38,11 +38,12 @@ MODULES = ["startup_test", "auth_test", "tls_test", "backend_tls_test",
            "config_test", "dev_test", "ownership_test", "failure_test", "fairness_test",
            "timeouts_test", "severed_test", "outage_test", "chaos_test", "failover_test",
            "names_test", "pause_test", "limits_test", "memory_test", "modes_test",
-           "hostile_server_test", "shared_listener_test", "edges_test", "jdbc_test",
+           "hostile_server_test", "shared_listener_test", "listener_losses_test",
+           "edges_test", "jdbc_test",
            "node_test"]
 NOT_IN_SMOKE = {"jdbc_test", "node_test", "failure_test", "psycopg2_test", "pools_test",
                 "memory_test", "outage_test", "names_test",
-                "shared_listener_test"}
+                "shared_listener_test", "listener_losses_test"}
 # A test that takes longer hangs: harness.Watchdog ends its schemux.
 TEST_SECONDS_MAX = 200
 

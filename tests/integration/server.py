@@ -317,10 +317,12 @@ class Schemux:
         self.config_file.write_text(text if text is not None else json.dumps(self.config, indent=1))
 
     def start(self, wait=True):
+        # The servers of most tests know no TLS; a dsn that says otherwise wins.
+        environment = {"PGSSLMODE": "disable", **os.environ, **self.environment}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--config", self.config_file], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env={**os.environ, **self.environment},
+                stdout=log, stderr=log, env=environment,
                 preexec_fn=_child_setup(signal.SIGKILL, open_files_max=self.open_files_max))
         if wait:
             wait_until(self.is_up, START_SECONDS, "schemux to listen")
