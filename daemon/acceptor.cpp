@@ -146,6 +146,16 @@ void Acceptor::set_tls(std::size_t index, TlsPolicy tls) {
     if (index < listening_.size()) listening_[index]->tls = std::move(tls);
 }
 
+std::int64_t Acceptor::certificates_end() const {
+    std::int64_t first = 0;
+    for (const auto& listening : listening_) {
+        if (!listening->tls.context) continue;
+        const std::int64_t end = listening->tls.context->valid_until();
+        first = first == 0 ? end : std::min(first, end);
+    }
+    return first;
+}
+
 void Acceptor::start() {
     for (const auto& listening : listening_) {
         asio::co_spawn(io_, accept_loop(listening), asio::detached);

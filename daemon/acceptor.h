@@ -45,6 +45,11 @@ class Acceptor {
 
     std::uint64_t accepted() const { return accepted_.load(std::memory_order_relaxed); }
     std::uint64_t refused() const { return refused_.load(std::memory_order_relaxed); }
+    /// Handshakes that led to an encrypted connection, and those that did not.
+    std::uint64_t encrypted() const { return encrypted_.load(std::memory_order_relaxed); }
+    std::uint64_t not_encrypted() const { return not_encrypted_.load(std::memory_order_relaxed); }
+    /// When the first of the listeners' certificates ends, in seconds since 1970; 0: there is none.
+    std::int64_t certificates_end() const;
     std::uint32_t logging_in() const { return logging_in_.load(std::memory_order_relaxed); }
 
   private:
@@ -95,6 +100,8 @@ class Acceptor {
     std::uint16_t first_port_ = 0;
     std::atomic<std::uint64_t> accepted_{0};
     std::atomic<std::uint64_t> refused_{0};
+    std::atomic<std::uint64_t> encrypted_{0};
+    std::atomic<std::uint64_t> not_encrypted_{0};
     std::atomic<std::uint32_t> logging_in_{0};
     std::atomic<std::uint32_t> beyond_{0};  ///< connections let in only to ask for a cancel
     boost::asio::thread_pool helper_{1};    ///< derives keys; ends before all that its work uses

@@ -224,12 +224,16 @@ asio::awaitable<bool> Acceptor::start_tls(core::FrontendLogin::StartTls start, s
     const bool slow = context->signs_slowly();
     const auto secured = co_await stream.secure(std::make_unique<TlsSession>(std::move(context)),
                                                 std::move(received), slow, helper_, worker.io());
-    if (secured == LoginStream::Secured::no) log_tls_failure(stream.why());
-    if (secured != LoginStream::Secured::yes) co_return false;
-    if (start.direct && !stream.tls()->names_protocol()) {
-        log_tls_failure("direct TLS without ALPN");
+    std::string why = secured == LoginStream::Secured::yes ? "" : stream.why();
+    if (secured == LoginStream::Secured::gone) why = "the client went";
+    if (why.empty() && start.direct && !stream.tls()->names_protocol())
+        why = "direct TLS without ALPN";
+    if (!why.empty()) {
+        not_encrypted_.fetch_add(1, std::memory_order_relaxed);
+        log_tls_failure(why);
         co_return false;
     }
+    encrypted_.fetch_add(1, std::memory_order_relaxed);
     login.on_encrypted(stream.tls()->channel());
     co_return true;
 }

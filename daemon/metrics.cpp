@@ -393,6 +393,15 @@ void Metrics::collect_process(std::vector<MetricFamily>& out) const {
                          MetricType::Counter, static_cast<double>(acceptor_.refused())));
     out.push_back(single("schemux_logins_in_progress", "Clients that have not logged in yet.",
                          MetricType::Gauge, acceptor_.logging_in()));
+    MetricFamily handshakes =
+        family("schemux_tls_handshakes_total", "TLS handshakes with clients.", MetricType::Counter);
+    add_value(handshakes, {label("result", "ok")}, static_cast<double>(acceptor_.encrypted()));
+    add_value(handshakes, {label("result", "failed")},
+              static_cast<double>(acceptor_.not_encrypted()));
+    out.push_back(std::move(handshakes));
+    out.push_back(single("schemux_tls_certificate_not_after_timestamp_seconds",
+                         "When the first of the listeners' certificates ends; 0: none has one.",
+                         MetricType::Gauge, static_cast<double>(acceptor_.certificates_end())));
     out.push_back(single("schemux_memory_short", "1 while large texts and new clients are refused.",
                          MetricType::Gauge,
                          shared_.memory.load() == MemoryState::enough ? 0.0 : 1.0));

@@ -6,6 +6,7 @@
 #include <openssl/x509.h>
 
 #include <array>
+#include <ctime>
 #include <memory>
 #include <new>
 #include <string_view>
@@ -128,6 +129,9 @@ std::optional<TlsError> TlsContext::load_certificate(const std::string& certific
         return error(TlsError::Where::certificate, "cannot use " + certificate);
     if (SSL_CTX_use_PrivateKey_file(context_, key.c_str(), SSL_FILETYPE_PEM) != 1)
         return error(TlsError::Where::key, "cannot use " + key);
+    tm end{};
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(context_)), &end) == 1)
+        valid_until_ = ::timegm(&end);
     signs_slowly_ = EVP_PKEY_get_base_id(SSL_CTX_get0_privatekey(context_)) == EVP_PKEY_RSA;
     return {};
 }

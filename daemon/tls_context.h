@@ -3,14 +3,13 @@
 // It must not know sockets, sessions or the configuration.
 #pragma once
 
+#include <openssl/types.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <variant>
-
-using SSL_CTX = struct ssl_ctx_st;
-using X509 = struct x509_st;
 
 namespace schemux::daemon {
 
@@ -67,6 +66,8 @@ class TlsContext {
     /// Server: the hash of the own certificate that SCRAM binds to (RFC 5929, 4.1); empty where its
     /// signature has no hash.
     const std::string& end_point() const { return end_point_; }
+    /// When the own certificate ends, in seconds since 1970; 0: there is none.
+    std::int64_t valid_until() const { return valid_until_; }
     /// A signature takes a good part of a millisecond: not on a thread that serves others.
     bool signs_slowly() const { return signs_slowly_; }
 
@@ -84,6 +85,7 @@ class TlsContext {
     const bool is_server_;
     bool verifies_name_ = false;
     bool signs_slowly_ = false;
+    std::int64_t valid_until_ = 0;
 };
 
 }  // namespace schemux::daemon

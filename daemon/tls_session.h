@@ -15,8 +15,6 @@
 #include <string>
 #include <string_view>
 
-using SSL = struct ssl_st;
-
 namespace schemux::daemon {
 
 class TlsSession {

@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 
 import asyncpg
 import psycopg
@@ -211,6 +212,10 @@ class Encrypted(TlsCase):
             while client.recv(1000):
                 pass
         self.wait_until(lambda: self.schemux.log_count("tls_failed") > failed, "the log")
+        self.assertGreater(self.schemux.metric("schemux_tls_handshakes_total", result="failed"), 0)
+        self.assertGreater(self.schemux.metric("schemux_tls_handshakes_total", result="ok"), 0)
+        end = self.schemux.metric("schemux_tls_certificate_not_after_timestamp_seconds")
+        self.assertTrue(time.time() < end < time.time() + 3 * 86_400, end)
         self.assertEqual(other.execute("SELECT 1").fetchone(), (1,))
 
     def test_an_endless_handshake_is_ended(self):
