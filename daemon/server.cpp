@@ -35,6 +35,7 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
       timer_(io_) {
     credentials_ = std::make_shared<Credentials>(std::move(loaded.secrets));
     tls_ = std::move(loaded.tls);
+    tls_.resize(settings_.listen.size());  // who made the settings by hand has none
     shared_.policy.set(make_policy(settings_, services_, credentials_));
     apply_pool();
     for (const std::string& warning : loaded.target.warnings) {
@@ -101,6 +102,7 @@ std::optional<std::string> Server::listen() {
 
 /// Listeners stay as they are until a restart; their certificates are renewed.
 void Server::renew_tls(const config::Settings& fresh, std::vector<TlsPolicy>&& tls) {
+    tls.resize(fresh.listen.size());
     for (std::size_t i = 0; i < listening_at_.size(); ++i) {
         for (std::size_t j = 0; j < fresh.listen.size(); ++j) {
             if (listening_at_[i] == config::endpoint_of(fresh.listen[j]))
