@@ -250,6 +250,16 @@ TEST_P(TlsStreamsTest, AHandlerMayCloseItFromWithin) {
     EXPECT_FALSE(handler().end);  // closed: nothing comes any more
 }
 
+TEST_P(TlsStreamsTest, NewKeysAreAnswered) {
+    client().ask_for_new_keys();
+    say("under new keys");
+    ASSERT_TRUE(runs_until([&] { return handler().received == "under new keys"; }));
+    EXPECT_TRUE(streams().send(stream(), output_of({"so am I"})));
+    std::string heard;
+    ASSERT_TRUE(runs_until([&] { return (heard += hear()) == "so am I"; }));
+    streams().close(&stream());
+}
+
 TEST_P(TlsStreamsTest, AReleasedConnectionGoesOnElsewhere) {
     say("before");
     ASSERT_TRUE(runs_until([&] { return handler().received == "before"; }));

@@ -120,6 +120,8 @@ class TlsClient {
         closed_ = SSL_get_error(ssl_, got) == SSL_ERROR_ZERO_RETURN;
         return bytes;
     }
+    /// TLS 1.3: with the next bytes that it sends; the other side has to answer.
+    void ask_for_new_keys() { SSL_key_update(ssl_, SSL_KEY_UPDATE_REQUESTED); }
     void end() { SSL_shutdown(ssl_); }
     /// The last `read` found the other side's goodbye.
     bool closed() const { return closed_; }
