@@ -231,6 +231,7 @@ asio::awaitable<bool> Acceptor::start_tls(core::FrontendLogin::StartTls start, s
     if (!why.empty()) {
         not_encrypted_.fetch_add(1, std::memory_order_relaxed);
         log_tls_failure(why);
+        co_await stream.say_goodbye();
         co_return false;
     }
     encrypted_.fetch_add(1, std::memory_order_relaxed);

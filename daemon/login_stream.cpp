@@ -96,6 +96,16 @@ Connection LoginStream::release() {
     return {socket_->release(), std::move(tls_)};
 }
 
+asio::awaitable<void> LoginStream::say_goodbye() {
+    boost::system::error_code ignored;
+    socket_->shutdown(Socket::shutdown_send, ignored);
+    for (std::size_t bytes = 0; bytes < goodbye_bytes_max;) {
+        const std::size_t got = co_await read_raw();
+        if (got == 0) co_return;
+        bytes += got;
+    }
+}
+
 void LoginStream::close() {
     boost::system::error_code ignored;
     socket_->close(ignored);

@@ -45,11 +45,16 @@ class LoginStream {
     const boost::system::error_code& error() const { return error_; }
     /// For an engine; nothing may be done here from then on.
     Connection release();
+    /// Says that nothing more will come, and reads to the other side's end: closed with bytes
+    /// unread, the connection would be reset, and what was said last could be lost.
+    boost::asio::awaitable<void> say_goodbye();
     /// Ends whatever a coroutine waits for here.
     void close();
 
   private:
     static constexpr std::size_t buffer_bytes = 1024;
+    /// Read behind a goodbye, from who goes on talking.
+    static constexpr std::size_t goodbye_bytes_max = 64 * 1024;
     /// Of the other side, until the handshake is over: a chain of certificates has a few thousand.
     static constexpr std::size_t handshake_bytes_max = 64 * 1024;
 

@@ -10,6 +10,7 @@
 #include <boost/asio/detached.hpp>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
@@ -129,6 +130,39 @@ TEST_F(LoginStreamTest, GarbageIsNoHandshake) {
     poll();
     EXPECT_EQ(secured_, LoginStream::Secured::no);
     EXPECT_NE(stream_->why(), "");
+}
+
+TEST_F(LoginStreamTest, AHandshakeHasABound) {
+    run(shake_hands(false));
+    // A ClientHello of 98,304 bytes, which OpenSSL would wait for.
+    const std::string begin("\x16\x03\x01\x40\x00\x01\x01\x80\x00\x03\x03", 11);
+    const std::string more("\x16\x03\x01\x40\x00", 5);
+    std::string hello = begin + std::string(0x4000 - 6, 'x');
+    for (int record = 0; record < 5; ++record)
+        hello += more + std::string(0x4000, 'x');
+    for (std::size_t at = 0; at < hello.size() && !secured_; at += 4096) {
+        [[maybe_unused]] const ssize_t sent =
+            ::send(far_, hello.data() + at, std::min<std::size_t>(4096, hello.size() - at), 0);
+        poll();
+    }
+    EXPECT_EQ(secured_, LoginStream::Secured::no);
+    EXPECT_EQ(stream_->why(), "the handshake is too long");
+}
+
+TEST_F(LoginStreamTest, AGoodbyeReadsWhatStillComes) {
+    bool over = false;
+    run([](LoginStream& stream, bool& done) -> asio::awaitable<void> {
+        co_await stream.say_goodbye();
+        done = true;
+    }(*stream_, over));
+    EXPECT_EQ(::send(far_, "late", 4, 0), 4);
+    poll();
+    EXPECT_FALSE(over);
+    std::array<char, 8> buffer{};
+    EXPECT_EQ(::recv(far_, buffer.data(), buffer.size(), MSG_DONTWAIT), 0);
+    ::shutdown(far_, SHUT_WR);
+    poll();
+    EXPECT_TRUE(over);
 }
 
 TEST_F(LoginStreamTest, AClientThatGoesInTheHandshakeIsGone) {

@@ -183,6 +183,21 @@ class Case(unittest.TestCase):
         self.assertEqual(finished.returncode, 0,
                          f"\nstdout: {finished.stdout[-3000:]}\nstderr: {finished.stderr[-3000:]}")
 
+    def assert_cancelled(self, connection, postgres):
+        """A statement that runs is ended by a cancel of its client's, who lives on."""
+        mark = wire.nonce()
+        runs = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s"
+
+        def cancel():
+            self.wait_until(lambda: postgres.run(runs, (f"%{mark}%",)), "it to run")
+            connection.cancel()
+
+        cancelling = Background(cancel)
+        with self.assertRaises(psycopg.errors.QueryCanceled):
+            connection.execute(f"SELECT pg_sleep(60), '{mark}'")
+        cancelling.result()
+        self.assertEqual(connection.execute("SELECT 1").fetchone(), (1,))
+
     def wait_until(self, condition, what="the condition", seconds=20):
         return server.wait_until(condition, seconds, what)
 

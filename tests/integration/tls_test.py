@@ -141,13 +141,7 @@ class Encrypted(TlsCase):
         self.assertEqual(wrong, [])
 
     def test_a_query_can_be_cancelled(self):
-        connection = self.connect()
-        timer = threading.Timer(0.3, connection.cancel)
-        timer.start()
-        with self.assertRaises(psycopg.errors.QueryCanceled):
-            connection.execute("SELECT pg_sleep(30)")
-        timer.join()
-        self.assertEqual(connection.execute("SELECT 1").fetchone(), (1,))
+        self.assert_cancelled(self.connect(), self.postgres)
 
     def test_scram_is_bound_to_the_channel(self):
         connection = self.connect(channel_binding="require")
@@ -340,7 +334,7 @@ class ClientCertificates(TlsCase):
     def test_only_who_has_one_of_the_authority_gets_in(self):
         self.connect(**self.files(self.authority, "anybody"))
         for files in ({}, self.files(self.stranger, "alice")):
-            self.assertNotIn("FATAL", self.refusal(**files))  # an alert, in the handshake
+            self.assertIn("alert", self.refusal(**files))
 
     def test_a_revoked_one_is_refused(self):
         files = self.files(self.authority, "carol")
@@ -349,7 +343,7 @@ class ClientCertificates(TlsCase):
         self.schemux.config["listen"] = [self.listener(self.schemux.port, crl=str(revoked))]
         self.schemux.write_config()
         self.schemux.reload()
-        self.refusal(**files)
+        self.assertIn("alert", self.refusal(**files))
         self.connect(**self.files(self.authority, "dora"))
 
 
@@ -367,7 +361,7 @@ class NamedCertificates(ClientCertificates):
         self.schemux.config["listen"] = [self.listener(self.schemux.port, crl=str(revoked))]
         self.schemux.write_config()
         self.schemux.reload()
-        self.refusal(**files)
+        self.assertIn("alert", self.refusal(**files))
 
 
 class CertificateLogin(ClientCertificates):
