@@ -1,8 +1,11 @@
 #include "config/address.h"
 
+#include "config/values.h"
+
 #include <arpa/inet.h>
 
 #include <array>
+#include <utility>
 
 namespace schemux::config {
 
@@ -23,6 +26,35 @@ std::optional<IpAddress> parse_ip_address(const std::string& text) {
     if (inet_pton(AF_INET6, text.c_str(), raw.data()) == 1)
         return IpAddress{true, std::string(raw.data(), 16)};
     return {};
+}
+
+bool IpRange::is_loopback() const {
+    return address.is_loopback() && prefix >= (address.is_v6 ? 128U : 8U);
+}
+
+std::optional<unsigned> prefix_of_mask(const IpAddress& mask) {
+    unsigned ones = 0;
+    bool ended = false;
+    for (const char byte : mask.bytes) {
+        for (unsigned bit = 0x80; bit != 0; bit >>= 1) {
+            const bool set = (static_cast<unsigned char>(byte) & bit) != 0;
+            if (set && ended) return {};
+            if (set) ++ones;
+            ended = ended || !set;
+        }
+    }
+    return ones;
+}
+
+std::optional<IpRange> parse_ip_range(const std::string& text) {
+    const std::size_t slash = text.find('/');
+    auto address = parse_ip_address(text.substr(0, slash));
+    if (!address) return {};
+    const unsigned bits = address->is_v6 ? 128 : 32;
+    if (slash == std::string::npos) return IpRange{std::move(*address), bits};
+    const auto prefix = parse_integer(text.substr(slash + 1));
+    if (!prefix || *prefix > bits) return {};
+    return IpRange{std::move(*address), static_cast<unsigned>(*prefix)};
 }
 
 std::string format_endpoint(const std::string& address, unsigned port) {

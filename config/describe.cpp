@@ -122,11 +122,23 @@ std::string describe_service(const Service& service) {
 }
 
 std::string user_names(const Auth& auth) {
-    if (auth.users.empty()) return "any name";
     std::vector<std::string> names;
     for (const User& user : auth.users)
         names.push_back(user.name);
-    return join(names);
+    if (!auth.users_file.empty()) names.push_back("those of " + auth.users_file);
+    if (!auth.query.empty()) names.emplace_back("those that auth.query finds");
+    return names.empty() ? "any name" : join(names);
+}
+
+std::string describe_auth(const Settings& settings) {
+    const Auth& auth = settings.auth;
+    std::string text = value_at(settings, "auth.method");
+    if (!auth.hba_file.empty()) {
+        text = "rules of " + auth.hba_file + ", then " + text;
+    } else if (!auth.rules.empty()) {
+        text = count(auth.rules.size(), "rule") + ", then " + text;
+    }
+    return text + "; users: " + user_names(auth);
 }
 
 /// `added` and `removed` lines for the elements of the section lists.
@@ -194,6 +206,10 @@ class Changes {
     std::vector<std::string> lines_;
 };
 
+std::string describe_proxies(const Listener& listener) {
+    return listener.proxies.empty() ? "" : ", behind proxies " + join(listener.proxies);
+}
+
 std::string describe_tls(const Listener& listener) {
     if (listener.tls.mode == TlsMode::off) return {};
     const Option& option = *find_option("listen[].tls.mode");
@@ -206,7 +222,8 @@ std::string describe(const Settings& settings) {
     std::string text;
     std::string_view title = "listen";
     for (const Listener& listener : settings.listen) {
-        text += line(title, endpoint_of(listener) + describe_tls(listener));
+        text += line(title,
+                     endpoint_of(listener) + describe_tls(listener) + describe_proxies(listener));
         title = "";
     }
     text +=
@@ -223,8 +240,7 @@ std::string describe(const Settings& settings) {
                          format_duration(pool.connect_timeout) + ", idle_timeout " +
                          or_never(pool.idle_timeout) + ", lifetime " + or_never(pool.lifetime));
     if (pool.paused) text += line("", "paused");
-    text +=
-        line("auth", value_at(settings, "auth.method") + "; users: " + user_names(settings.auth));
+    text += line("auth", describe_auth(settings));
     text += line("limits", count(settings.limits.max_clients, "client") + ", queries up to " +
                                format_size(settings.limits.max_query_bytes) + ", login_timeout " +
                                format_duration(settings.limits.login_timeout));

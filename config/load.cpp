@@ -46,8 +46,15 @@ const Option* direct_key(const std::string& section, const std::string& key) {
 
 /// Whether a value that stands in the file itself lets its readers log in.
 bool shows_password(const Option& option, std::string_view text) {
-    if (option.path == "backend.dsn") return holds_password(text);
+    if (last_key(option.path).ends_with("dsn")) return holds_password(text);
     return !text.empty() && !text.starts_with("SCRAM-SHA-256$");
+}
+
+/// Where a secret is better kept.
+std::string better_place(const Option& option, const std::string& path) {
+    const std::string parent(option.path.substr(0, option.path.rfind('.')));
+    if (find_option(join_path(parent, "password_file")) == nullptr) return "${NAME}";
+    return join_path(parent_path(path), "password_file") + " or ${NAME}";
 }
 
 std::string unknown_key_message(const std::string& section, const std::string& key) {
@@ -220,9 +227,7 @@ class Binder {
         if (option.secret && node.scalar.find("${") == std::string::npos &&
             shows_password(option, *text))
             warnings_.push_back({file_name_, node.position, path,
-                                 "holds a password; use " +
-                                     join_path(parent_path(path), "password_file") +
-                                     " or ${NAME}"});
+                                 "holds a password; use " + better_place(option, path)});
         if (option.type == OptionType::path && !text->empty()) text = resolve(*text);
         std::string wrong = set_value(option, field, *text);
         if (wrong.empty()) return;

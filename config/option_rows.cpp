@@ -9,8 +9,9 @@ namespace schemux::config {
 namespace {
 
 constexpr std::uint64_t max_listeners = 64;
-constexpr std::uint64_t max_users = 10'000;
+constexpr std::uint64_t max_proxies = 1'000;
 constexpr std::uint64_t max_auth_methods = 4;
+constexpr std::uint64_t max_arguments = 100;
 constexpr std::uint64_t max_clients = 1'000'000;
 
 Scope open_listener(const Scope& scope) {
@@ -20,10 +21,6 @@ Scope open_http(const Scope& scope) {
     scope.settings->http.emplace();
     return scope;
 }
-Scope open_user(const Scope& scope) {
-    return {.settings = scope.settings, .user = &scope.settings->auth.users.emplace_back()};
-}
-
 void add_endpoints(std::vector<Option>& rows) {
     rows.insert(rows.end(),
                 {
@@ -49,6 +46,14 @@ void add_endpoints(std::vector<Option>& rows) {
                         .range(1, 65535)
                         .on_reload(Reload::restart)
                         .at([](const Scope& s) -> Field { return &s.listener->port; }),
+                    row("listen[].proxies", OptionType::text_list,
+                        "Addresses or ranges of the load balancers in front, which say in a header "
+                        "of the PROXY protocol, version 2, for whom they come; nobody else is "
+                        "served here.")
+                        .optional("[10.0.0.7, 10.1.0.0/16]")
+                        .range(1, max_proxies)
+                        .on_reload(Reload::restart)
+                        .at([](const Scope& s) -> Field { return &s.listener->proxies; }),
                 });
     add_listener_tls_rows(rows);
     rows.insert(
@@ -91,6 +96,21 @@ void add_backend(std::vector<Option>& rows) {
                 .optional("backend.password")
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->backend.password_file; }),
+            row("backend.password_command", OptionType::text_list,
+                "Program, by its whole path, and arguments that print the password of the backend "
+                "login in one line; run, without a shell, for the first connection and when the "
+                "password is refused.")
+                .optional("[/usr/local/bin/database-token, --user, schemux]")
+                .range(1, max_arguments)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->backend.password_command; }),
+            row("backend.tls_negotiation", OptionType::choice,
+                "postgres: the server is asked whether it speaks TLS; direct: the handshake comes "
+                "at once, which PostgreSQL 17 and newer take and which saves a round trip.")
+                .by_default("postgres")
+                .choices({"postgres", "direct"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->backend.tls_negotiation; }),
             row("backend.require_auth", OptionType::text_list,
                 "Ways to log in that PostgreSQL may ask for: none, password, md5, scram-sha-256; "
                 "by default all, but password only over a unix socket or loopback.")
@@ -108,62 +128,6 @@ void add_backend(std::vector<Option>& rows) {
                      "TLS towards PostgreSQL, beside sslmode and its kin in the dsn."),
             reserved("backend.control_connections",
                      "Connections beside the pool for the prober, listener and audit."),
-            reserved("backend.password_command", "Program that prints the password."),
-        });
-}
-
-void add_auth(std::vector<Option>& rows) {
-    rows.insert(
-        rows.end(),
-        {
-            row("auth", OptionType::section, "How frontends log in.")
-                .required("")
-                .on_reload(Reload::new_connections)
-                .done(),
-            row("auth.method", OptionType::choice,
-                "How a frontend proves its user. trust asks for nothing and is for loopback only; "
-                "password is taken over TLS or a unix socket only; cert is the common name of a "
-                "verified client certificate, peer the system's name of who is at a unix socket.")
-                .required("trust")
-                .choices({"trust", "scram-sha-256", "password", "cert", "peer"})
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->auth.method; }),
-            row("auth.users", OptionType::section_list,
-                "The users that may log in; under trust, cert and peer any name without it.")
-                .optional("")
-                .range(0, max_users)
-                .on_reload(Reload::new_connections)
-                .opens(open_user)
-                .done(),
-            row("auth.users[].name", OptionType::text, "The user of the startup packet.")
-                .required("alice")
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.user->name; }),
-            row("auth.users[].password", OptionType::text,
-                "The user's password, best as ${NAME} from the environment.")
-                .optional("${ALICE_PASSWORD}")
-                .on_reload(Reload::new_connections)
-                .secret()
-                .at([](const Scope& s) -> Field { return &s.user->password; }),
-            row("auth.users[].password_file", OptionType::path,
-                "File whose first line is the user's password, or its SCRAM-SHA-256 verifier.")
-                .optional("alice.password")
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.user->password_file; }),
-            row("auth.users[].scram_verifier", OptionType::text,
-                "What PostgreSQL keeps in pg_authid.rolpassword: SCRAM-SHA-256$4096:...")
-                .optional("\"SCRAM-SHA-256$4096:...\"")
-                .on_reload(Reload::new_connections)
-                .secret()
-                .at([](const Scope& s) -> Field { return &s.user->scram_verifier; }),
-            row("auth.users[].max_clients", OptionType::integer,
-                "Most frontends of the user at a time. 0: limits.max_clients_per_user.")
-                .by_default("0")
-                .range(0, max_clients)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.user->max_clients; }),
-            reserved("auth.rules", "Different methods by address, user and service."),
-            reserved("auth.query", "Looks users up in the backend's database."),
         });
 }
 
@@ -264,7 +228,7 @@ std::vector<Option> make_option_rows() {
     add_endpoints(rows);
     add_backend(rows);
     add_pool_rows(rows);
-    add_auth(rows);
+    add_auth_rows(rows);
     add_service_rows(rows);
     add_workers(rows);
     add_process(rows);

@@ -49,15 +49,17 @@ struct Scope {
     Settings* settings = nullptr;
     Listener* listener = nullptr;
     User* user = nullptr;
+    LoginRule* rule = nullptr;
+    IdentityMap* map = nullptr;
     Service* service = nullptr;
 };
 
 using Field =
     std::variant<std::string*, std::vector<std::string>*, std::optional<std::vector<std::string>>*,
                  bool*, std::uint16_t*, std::uint32_t*, std::uint64_t*, std::chrono::milliseconds*,
-                 IoEngine*, PoolMode*, ServiceMode*, AuthMethod*, TlsMode*, TlsVersion*,
-                 LiteralScope*, ChannelScope*, FeaturePolicy*, OverPinBudget*, StateCare*,
-                 Placeholder*, LogFormat*, LogLevel*>;
+                 IoEngine*, PoolMode*, ServiceMode*, AuthMethod*, RuleType*, ClientCertificate*,
+                 TlsMode*, TlsVersion*, TlsNegotiation*, LiteralScope*, ChannelScope*,
+                 FeaturePolicy*, OverPinBudget*, StateCare*, Placeholder*, LogFormat*, LogLevel*>;
 
 struct Option {
     std::string_view path;  ///< `pool.max_connections`, `services[].schema`

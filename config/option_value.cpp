@@ -116,6 +116,12 @@ std::vector<Element> elements_of(Settings& settings, std::string_view path) {
     } else if (path == "auth.users") {
         for (User& user : settings.auth.users)
             add(user.name, {.settings = &settings, .user = &user});
+    } else if (path == "auth.rules") {
+        for (LoginRule& rule : settings.auth.rules)
+            add("", {.settings = &settings, .rule = &rule});
+    } else if (path == "auth.maps") {
+        for (IdentityMap& map : settings.auth.maps)
+            add("", {.settings = &settings, .map = &map});
     } else if (path == "services") {
         for (Service& service : settings.services)
             add(service.name, {.settings = &settings, .service = &service});

@@ -17,6 +17,33 @@ Scope open_service(const Scope& scope) {
     return {.settings = scope.settings, .service = &scope.settings->services.emplace_back()};
 }
 
+/// Which frontends get there.
+void add_who(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("services[].users", OptionType::text_list,
+                "Users that may log in to the service; without it all.")
+                .optional("[alice]")
+                .range(1, max_names)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->users; }),
+            row("services[].server_names", OptionType::text_list,
+                "Names of the server by which clients mean this service, whatever database they "
+                "ask for: the name that a client's TLS calls (SNI).")
+                .optional("[users.db.example]")
+                .range(1, max_names)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->server_names; }),
+            row("services[].max_clients", OptionType::integer,
+                "Most frontends of the service at a time. 0: any number.")
+                .by_default("0")
+                .range(0, max_clients)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->max_clients; }),
+        });
+}
+
 void add_services(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
@@ -35,18 +62,11 @@ void add_services(std::vector<Option>& rows) {
                 .optional("app")
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->schema; }),
-            row("services[].users", OptionType::text_list,
-                "Users that may log in to the service; without it all.")
-                .optional("[alice]")
-                .range(1, max_names)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.service->users; }),
-            row("services[].max_clients", OptionType::integer,
-                "Most frontends of the service at a time. 0: any number.")
-                .by_default("0")
-                .range(0, max_clients)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.service->max_clients; }),
+        });
+    add_who(rows);
+    rows.insert(
+        rows.end(),
+        {
             row("services[].search_path", OptionType::text_list,
                 "Schemas of search_path, unquoted; without it the service's schema, then public.")
                 .optional("[app, public]")

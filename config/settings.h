@@ -14,8 +14,11 @@ namespace schemux::config {
 // The order of enum values is the order of the choices in the option table.
 enum class IoEngine : std::uint8_t { automatic, epoll, io_uring };
 enum class PoolMode : std::uint8_t { transaction, session, statement };
-enum class AuthMethod : std::uint8_t { trust, scram_sha_256, password, cert, peer };
+enum class AuthMethod : std::uint8_t { trust, scram_sha_256, password, cert, peer, md5, reject };
+enum class RuleType : std::uint8_t { any, local, host, hostssl, hostnossl };
+enum class ClientCertificate : std::uint8_t { any, verify_ca, verify_full };
 enum class TlsMode : std::uint8_t { off, allow, prefer, require, verify_ca, verify_full };
+enum class TlsNegotiation : std::uint8_t { postgres, direct };
 enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
 enum class ChannelScope : std::uint8_t { database, service };
 enum class LiteralScope : std::uint8_t { off, relation, all };
@@ -47,6 +50,7 @@ struct Listener {
     std::string address{};          ///< numeric IPv4 or IPv6 address
     std::string unix_socket_dir{};  ///< the socket is `<dir>/.s.PGSQL.<port>`
     std::uint16_t port = 6432;
+    std::vector<std::string> proxies{};  ///< that say for whom they come; empty: none
     ListenerTls tls{};
 
     bool is_unix() const { return !unix_socket_dir.empty(); }
@@ -61,6 +65,8 @@ struct Http {
 struct Backend {
     std::string dsn{};            ///< libpq conninfo or URI; may hold secrets, never print it
     std::string password_file{};  ///< empty: the dsn says it all
+    std::vector<std::string> password_command{};  ///< prints it; empty: none
+    TlsNegotiation tls_negotiation = TlsNegotiation::postgres;
     /// How PostgreSQL may let us log in; empty: as is safe on the way to it.
     std::vector<std::string> require_auth{};
     std::string on_connect{};  ///< SQL that each new connection runs first
@@ -101,9 +107,41 @@ struct User {
     std::uint32_t max_clients = 0;  ///< 0: limits.max_clients_per_user
 };
 
+/// Who must prove how who it is; the first rule that fits decides.
+struct LoginRule {
+    RuleType type = RuleType::any;
+    std::vector<std::string> addresses{};  ///< with or without a prefix length; empty: any
+    std::vector<std::string> services{};   ///< empty: any
+    bool service_is_user = false;          ///< beside `services`, the one with the user's name
+    std::vector<std::string> users{};      ///< empty: any
+    AuthMethod method = AuthMethod::reject;
+    ClientCertificate client_certificate = ClientCertificate::any;
+    std::string map{};
+    unsigned line = 0;  ///< of hba_file; 0: it is from the configuration
+
+    friend bool operator==(const LoginRule&, const LoginRule&) = default;
+};
+
+/// Who may be which user: `*` in the identity, at most once, is any text, which stands for `*` in
+/// the user's name.
+struct IdentityMap {
+    std::string name{};
+    std::string identity{};
+    std::string user{};
+
+    friend bool operator==(const IdentityMap&, const IdentityMap&) = default;
+};
+
 struct Auth {
     AuthMethod method = AuthMethod::trust;  ///< a file has to say it: there is no silent trust
-    std::vector<User> users{};              ///< empty: any name, under trust
+    std::vector<LoginRule> rules{};         ///< in front of `method`
+    std::string hba_file{};                 ///< in place of `rules`
+    std::vector<IdentityMap> maps{};
+    std::vector<User> users{};  ///< empty, as the next two: any name, under trust
+    std::string users_file{};
+    std::string query{};
+    std::string query_dsn{};  ///< may hold secrets; empty: the backend's
+    std::chrono::milliseconds query_cache = std::chrono::seconds(30);  ///< 0: none
 };
 
 struct Templates {
@@ -150,6 +188,7 @@ struct Service {
     std::string name{};
     std::string schema{};              ///< empty: {{tables.x}} becomes x
     std::vector<std::string> users{};  ///< empty: everybody
+    std::vector<std::string> server_names{};
     std::optional<std::vector<std::string>>
         search_path{};  ///< unquoted names; none: schema, public
     std::vector<std::string> allow_schemas{};

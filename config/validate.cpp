@@ -1,6 +1,7 @@
 #include "config/validate.h"
 
 #include "config/address.h"
+#include "config/login_rules.h"
 #include "config/option_table.h"
 #include "config/option_value.h"
 #include "config/values.h"
@@ -66,7 +67,10 @@ class Validator {
         check_http();
         check_pool();
         check_require_auth();
+        check_backend_password();
         check_users();
+        for (Problem& problem : check_login_rules(settings_))
+            problems_.push_back(std::move(problem));
         check_services();
         return std::move(problems_);
     }
@@ -105,9 +109,28 @@ class Validator {
             } else {
                 check_tcp_listener(listener, path);
             }
+            check_proxies(listener, path + ".proxies");
             check_listener_tls(listener, path + ".tls");
             check_listener_method(listener, path);
         }
+    }
+
+    void check_proxies(const Listener& listener, const std::string& path) {
+        if (listener.proxies.empty()) return;
+        if (listener.is_unix()) error(path, "a unix socket has no proxy in front");
+        for (std::size_t i = 0; i < listener.proxies.size(); ++i) {
+            if (!parse_ip_range(listener.proxies[i]))
+                error(indexed(path, i), quoted(listener.proxies[i]) +
+                                            " is no IP address or range such as 10.0.0.0/8");
+        }
+        // The address is what another process says.
+        const auto& rules = settings_.auth.rules;
+        const bool trusts =
+            settings_.auth.method == AuthMethod::trust ||
+            std::any_of(rules.begin(), rules.end(), [](const LoginRule& rule) {
+                return rule.method == AuthMethod::trust && rule.type != RuleType::local;
+            });
+        if (trusts) error(path, "trust is not for clients of a proxy", "auth.method");
     }
 
     static bool has_tls(const Listener& listener) { return listener.tls.mode != TlsMode::off; }
@@ -130,9 +153,15 @@ class Validator {
 
     /// A method that nobody could pass here.
     void check_listener_method(const Listener& listener, const std::string& path) {
+        if (has_rules()) return;
         switch (settings_.auth.method) {
             case AuthMethod::trust:
             case AuthMethod::scram_sha_256:
+            case AuthMethod::md5:
+                return;
+            case AuthMethod::reject:
+                error(path, "nobody could log in: auth.method is reject and there are no rules",
+                      "auth.method");
                 return;
             case AuthMethod::password:
                 if (!listener.is_unix() && !has_tls(listener))
@@ -234,6 +263,18 @@ class Validator {
                     "pool.max_connections");
     }
 
+    void check_backend_password() {
+        const Backend& backend = settings_.backend;
+        if (backend.password_command.empty()) return;
+        if (!backend.password_file.empty())
+            error("backend.password_command", "excludes password_file", "backend.password_file");
+        if (!backend.password_command[0].starts_with('/'))
+            error("backend.password_command[0]", "must be the program's whole path");
+        if (!settings_.auth.query.empty() && settings_.auth.query_dsn.empty())
+            error("auth.query_dsn", "is needed beside backend.password_command",
+                  "backend.password_command");
+    }
+
     void check_require_auth() {
         static constexpr std::array<std::string_view, 4> known{"none", "password", "md5",
                                                                "scram-sha-256"};
@@ -247,9 +288,13 @@ class Validator {
     }
 
     void check_users() {
-        if (needs_secrets() && settings_.auth.users.empty())
+        const Auth& auth = settings_.auth;
+        if (needs_secrets() && auth.users.empty() && auth.users_file.empty() && auth.query.empty())
             error("auth.users", "nobody could log in: auth.method needs users with a password",
                   "auth.method");
+        if (auth.method == AuthMethod::md5)
+            warning("auth.method",
+                    "md5 can be broken by whoever reads along; scram-sha-256 cannot");
         for (std::size_t i = 0; i < settings_.auth.users.size(); ++i) {
             const std::string& name = settings_.auth.users[i].name;
             const std::string path = indexed("auth.users", i) + ".name";
@@ -261,9 +306,9 @@ class Validator {
         }
     }
 
-    bool needs_secrets() const {
-        return settings_.auth.method == AuthMethod::scram_sha_256 ||
-               settings_.auth.method == AuthMethod::password;
+    bool needs_secrets() const { return asks_for_passwords(settings_.auth); }
+    bool has_rules() const {
+        return !settings_.auth.rules.empty() || !settings_.auth.hba_file.empty();
     }
 
     void check_secret(const User& user, const std::string& path) {
@@ -272,10 +317,11 @@ class Validator {
         if (secrets > 1)
             error(path, "password, password_file and scram_verifier exclude each other");
         const std::string method = method_name();
-        if (needs_secrets() && secrets == 0)
+        // Beside rules a user may have another way in.
+        if (needs_secrets() && secrets == 0 && !has_rules())
             error(path, "needs password, password_file or scram_verifier: auth.method is " + method,
                   "auth.method");
-        if (!needs_secrets() && secrets > 0)
+        if (!needs_secrets() && secrets > 0 && !has_rules())
             warning(path, "the password is never asked for: auth.method is " + method,
                     "auth.method");
     }
@@ -293,6 +339,7 @@ class Validator {
             if (!service.name.empty()) check_service_name(service, path + ".name");
             if (!service.schema.empty()) check_schema(service, path + ".schema");
             check_service_users(service, path + ".users");
+            check_server_names(service, path + ".server_names");
             check_names(service.allow_schemas, path + ".allow_schemas", check_schema_name);
             if (service.search_path)
                 check_names(*service.search_path, path + ".search_path", check_plain_name);
@@ -344,6 +391,17 @@ class Validator {
         if (!is_new) warning(path, "service " + quoted(first->second) + " has the same schema");
     }
 
+    void check_server_names(const Service& service, const std::string& path) {
+        for (std::size_t i = 0; i < service.server_names.size(); ++i) {
+            const std::string& name = service.server_names[i];
+            const bool shouts =
+                std::any_of(name.begin(), name.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
+            if (shouts || name.empty()) error(indexed(path, i), "must be in lower case");
+            if (!server_names_.insert(name).second)
+                error(indexed(path, i), quoted(name) + " means another service already");
+        }
+    }
+
     void check_service_users(const Service& service, const std::string& path) {
         std::set<std::string_view> seen;
         for (std::size_t i = 0; i < service.users.size(); ++i) {
@@ -352,9 +410,14 @@ class Validator {
             const std::string wrong = check_login_name(user);
             error_unless_empty(item, wrong);
             if (!seen.insert(user).second) error(item, quoted(user) + " is listed twice");
-            if (wrong.empty() && !settings_.auth.users.empty() && !users_.contains(user))
+            if (wrong.empty() && all_users_are_listed() && !users_.contains(user))
                 error(item, "user " + quoted(user) + " is not in auth.users", "auth.users");
         }
+    }
+
+    bool all_users_are_listed() const {
+        const Auth& auth = settings_.auth;
+        return !auth.users.empty() && auth.users_file.empty() && auth.query.empty();
     }
 
     void check_names(const std::vector<std::string>& names, const std::string& path,
@@ -378,6 +441,7 @@ class Validator {
     std::unordered_map<std::string, std::string> service_paths_;
     std::unordered_map<std::string, std::string> schema_owners_;
     std::unordered_set<std::string> users_;
+    std::unordered_set<std::string> server_names_;
 };
 
 }  // namespace

@@ -2,9 +2,12 @@
 
 #include "core/overload.h"
 #include "protocol/authentication.h"
+#include "protocol/keyed_digest.h"
+#include "protocol/md5_password.h"
 #include "protocol/message_header.h"
 #include "protocol/message_type.h"
 #include "protocol/messages.h"
+#include "protocol/secret.h"
 #include "protocol/sqlstate.h"
 
 #include <algorithm>
@@ -88,6 +91,7 @@ FrontendLogin::Step FrontendLogin::on_bytes(std::string_view bytes) {
         case State::expects_sasl_initial_response:
         case State::expects_sasl_response:
         case State::expects_password:
+        case State::expects_md5_answer:
             action = take_password_message(bytes);
             break;
         case State::expects_encryption:
@@ -98,6 +102,7 @@ FrontendLogin::Step FrontendLogin::on_bytes(std::string_view bytes) {
             break;
     }
     if (!action) return {offered, NeedBytes{}};
+    protocol::wipe(packet_);  // there may be a password in it
     packet_ = std::string();  // gives the memory back, clear() would not
     if (is_final(*action)) state_ = State::finished;
     return {offered - bytes.size(), std::move(*action)};
@@ -141,7 +146,8 @@ std::optional<FrontendLogin::Action> FrontendLogin::take_password_message(std::s
     if (!fill(bytes, 1)) return {};
     const char type = packet_.front();
     if (type != static_cast<char>(protocol::FrontendMessage::password)) {
-        const std::string_view expected = state_ == State::expects_password ? "password" : "SASL";
+        const bool plain = state_ == State::expects_password || state_ == State::expects_md5_answer;
+        const std::string_view expected = plain ? "password" : "SASL";
         return refuse(sqlstate::protocol_violation,
                       "expected " + std::string(expected) + " response, got message type " +
                           std::to_string(static_cast<unsigned char>(type)));
@@ -152,6 +158,7 @@ std::optional<FrontendLogin::Action> FrontendLogin::take_password_message(std::s
     if (!fill(bytes, header.total_bytes())) return {};
     const std::string_view body = std::string_view(packet_).substr(protocol::header_bytes);
     if (state_ == State::expects_password) return on_password(body);
+    if (state_ == State::expects_md5_answer) return on_md5_answer(body);
     if (state_ == State::expects_sasl_initial_response) return on_sasl_initial_response(body);
     // A client that had nothing to say first says it now, as PostgreSQL allows.
     return std::exchange(first_data_missing_, false) ? on_client_first(body)
@@ -213,6 +220,7 @@ FrontendLogin::Action FrontendLogin::on_startup(const protocol::StartupMessage& 
         protocol::append_negotiate_protocol_version(negotiation, parameters.minor,
                                                     parameters.unknown_options);
     parameters_ = std::move(parameters);
+    if (channel_ && channel_->service) parameters_.database = *channel_->service;
     negotiation_ = std::move(negotiation);
     return ask_for_proof();
 }
@@ -222,42 +230,87 @@ FrontendLogin::Action FrontendLogin::ask_for_proof() {
         return refuse(sqlstate::invalid_authorization_specification,
                       "connections to this address must be encrypted",
                       "Connect with sslmode=require, or better verify-full.");
-    if (rules_.certificate_is_user && !certified()) return refuse_certificate();
-    switch (rules_.method) {
+    Newcomer who;
+    who.is_local = rules_.is_local;
+    who.is_encrypted = channel_.has_value();
+    who.address = rules_.address;
+    who.service = parameters_.database;
+    who.user = parameters_.user;
+    const LoginRule* rule = rules_.rules ? rules_.rules->find(who) : nullptr;
+    const ClientAuthentication method = rule != nullptr ? rule->method : rules_.method;
+    if (method == ClientAuthentication::reject) return refuse_origin(rule);
+    const std::string_view map = rule != nullptr ? std::string_view(rule->map) : "";
+    const CertificateNeed need = rule != nullptr ? rule->certificate : CertificateNeed::none;
+    if (need == CertificateNeed::verified && !has_certificate()) return refuse_certificate();
+    const bool of_user = need == CertificateNeed::of_user || rules_.certificate_is_user;
+    if (of_user && !certified(map)) return refuse_certificate();
+    return ask_for(method, map);
+}
+
+FrontendLogin::Action FrontendLogin::ask_for(ClientAuthentication method, std::string_view map) {
+    switch (method) {
         case ClientAuthentication::trust:
             return accept(std::move(negotiation_));
         case ClientAuthentication::scram_sha_256:
+        case ClientAuthentication::md5:
             state_ = State::expects_verifier;
-            return NeedVerifier{parameters_.user};
-        case ClientAuthentication::password: {
-            if (!channel_ && !rules_.is_local)
-                return refuse(sqlstate::invalid_authorization_specification,
-                              "a password is accepted only over TLS or a unix socket",
-                              "Connect with sslmode=require, or better verify-full.");
-            state_ = State::expects_password;
-            Reply reply{std::move(negotiation_)};
-            protocol::append_authentication_cleartext_password(reply.bytes);
-            return reply;
-        }
+            return NeedVerifier{parameters_.user, method == ClientAuthentication::md5};
+        case ClientAuthentication::password:
+            return ask_for_password();
         case ClientAuthentication::certificate:
-            return certified() ? accept(std::move(negotiation_)) : refuse_certificate();
+            return certified(map) ? accept(std::move(negotiation_)) : refuse_certificate();
         case ClientAuthentication::peer:
-            return rules_.peer == parameters_.user ? accept(std::move(negotiation_))
-                                                   : refuse_peer();
+            return rules_.peer && is_mapped(map, *rules_.peer) ? accept(std::move(negotiation_))
+                                                               : refuse_peer();
+        case ClientAuthentication::reject:
+            return refuse_origin(nullptr);
     }
     return Close{};
+}
+
+FrontendLogin::Action FrontendLogin::ask_for_password() {
+    if (!channel_ && !rules_.is_local)
+        return refuse(sqlstate::invalid_authorization_specification,
+                      "a password is accepted only over TLS or a unix socket",
+                      "Connect with sslmode=require, or better verify-full.");
+    state_ = State::expects_password;
+    Reply reply{std::move(negotiation_)};
+    protocol::append_authentication_cleartext_password(reply.bytes);
+    return reply;
 }
 
 FrontendLogin::Action FrontendLogin::accept(std::string reply) {
     return Accepted{std::move(parameters_), std::move(reply)};
 }
 
-bool FrontendLogin::certified() const {
-    return channel_ && channel_->certificate_name == parameters_.user;
+bool FrontendLogin::is_mapped(std::string_view map, std::string_view identity) const {
+    if (map.empty()) return identity == parameters_.user;
+    return rules_.rules && rules_.rules->maps(map, identity, parameters_.user);
+}
+
+/// Without a map the common name is the user, as by PostgreSQL; a map knows the other names too.
+bool FrontendLogin::certified(std::string_view map) const {
+    if (!has_certificate()) return false;
+    if (channel_->certificate_name && is_mapped(map, *channel_->certificate_name)) return true;
+    const auto mapped = [&](const std::string& name) { return is_mapped(map, name); };
+    return !map.empty() && std::any_of(channel_->alternative_names.begin(),
+                                       channel_->alternative_names.end(), mapped);
+}
+
+/// Before anything is proved: from there, as that user, for that service nobody gets in.
+FrontendLogin::Action FrontendLogin::refuse_origin(const LoginRule* rule) const {
+    const std::string host = rules_.is_local ? "[local]" : rules_.address_text;
+    const std::string_view begin = rule != nullptr ? "pg_hba.conf rejects connection for host \""
+                                                   : "no pg_hba.conf entry for host \"";
+    return refuse(sqlstate::invalid_authorization_specification,
+                  std::string(begin) + host + "\", user \"" + parameters_.user + "\", database \"" +
+                      parameters_.database + "\", " +
+                      (channel_ ? "SSL encryption" : "no encryption"),
+                  "auth.rules or auth.hba_file of schemux decides from where whom it lets in.");
 }
 
 FrontendLogin::Action FrontendLogin::refuse_certificate() const {
-    if (!channel_ || !channel_->certificate_name)
+    if (!has_certificate())
         return refuse(sqlstate::invalid_authorization_specification,
                       "connection requires a valid client certificate");
     return refuse(sqlstate::invalid_authorization_specification,
@@ -275,7 +328,32 @@ FrontendLogin::Action FrontendLogin::on_password(std::string_view body) {
     if (password->empty())
         return refuse(sqlstate::invalid_password, "empty password returned by client");
     state_ = State::expects_password_check;
-    return CheckPassword{parameters_.user, std::string(*password)};
+    return CheckPassword{parameters_.user, protocol::Secret(*password)};
+}
+
+FrontendLogin::Action FrontendLogin::on_md5_hash(std::string_view hash, std::string_view salt) {
+    assert(state_ == State::expects_verifier);
+    state_ = State::expects_md5_answer;
+    md5_answer_ = protocol::md5_answer(hash, salt).value_or("");
+    Reply reply{std::move(negotiation_)};
+    protocol::append_authentication_md5_password(reply.bytes, salt);
+    return reply;
+}
+
+FrontendLogin::Action FrontendLogin::on_md5_answer(std::string_view body) {
+    const auto answer = protocol::read_password(body);
+    if (!answer) return refuse(sqlstate::protocol_violation, "invalid password packet size");
+    if (answer->empty())
+        return refuse(sqlstate::invalid_password, "empty password returned by client");
+    const bool right =
+        !md5_answer_.empty() && protocol::equal_in_constant_time(*answer, md5_answer_);
+    return right ? accept({}) : refuse_password();
+}
+
+FrontendLogin::Action FrontendLogin::on_no_answer(ErrorFields error) {
+    assert(state_ == State::expects_verifier || state_ == State::expects_password_check);
+    state_ = State::finished;
+    return refuse(std::move(error));
 }
 
 FrontendLogin::Action FrontendLogin::on_password_checked(bool right) {

@@ -6,38 +6,37 @@
 // memory here than the bytes it has sent, at most one packet of `protocol::startup_packet_max`.
 #pragma once
 
+#include "core/login_rules.h"
 #include "protocol/error_response.h"
 #include "protocol/scram_sha_256.h"
+#include "protocol/secret.h"
 #include "protocol/startup_packet.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace schemux::core {
-
-/// How a client proves who it is.
-enum class ClientAuthentication : std::uint8_t {
-    trust,
-    scram_sha_256,
-    password,
-    certificate,
-    peer
-};
 
 enum class ClientTls : std::uint8_t { off, offered, required };
 
 /// What of the listener and of the configuration decides over a login.
 struct LoginRules {
+    /// Where none of `rules` fits.
     ClientAuthentication method = ClientAuthentication::trust;
+    std::shared_ptr<const LoginRuleList> rules{};  ///< null: none
     ClientTls tls = ClientTls::off;
     bool certificate_is_user = false;   ///< whatever the method, its name must be the user's
     bool is_local = false;              ///< a unix socket: nobody listens in between
     std::optional<std::string> peer{};  ///< the operating system's name of who has the other end
+    std::string address{};              ///< of the client, as bytes; empty: a unix socket's
+    std::string address_text{};         ///< the same for people
 };
 
 /// What a handshake has shown.
@@ -45,6 +44,10 @@ struct SecureChannel {
     std::string end_point{};  ///< what SCRAM can bind to (RFC 5929, tls-server-end-point); or empty
     /// The common name of the client's certificate, which was verified.
     std::optional<std::string> certificate_name{};
+    std::vector<std::string> alternative_names{};  ///< of the same: DNS names, e-mail, URIs
+    bool has_certificate = false;                  ///< the client has one, and it was verified
+    /// That the name which the client called belongs to: it takes the database's place.
+    std::optional<std::string> service{};
 };
 
 /// The body of one message with a password or of SASL; PostgreSQL's own bound.
@@ -70,14 +73,16 @@ class FrontendLogin {
         std::string secret;
     };
     /// Look up what proves the password of this user (for one that does not exist, a
-    /// `protocol::mock_verifier`), and call `on_verifier`.
+    /// `protocol::mock_verifier`), and call `on_verifier`; or, where md5 may be used and is all
+    /// that there is, `on_md5_hash`.
     struct NeedVerifier {
         std::string user;
+        bool md5_may_be_used = false;
     };
     /// See whether this is the user's password, and call `on_password_checked`.
     struct CheckPassword {
         std::string user;
-        std::string password;
+        protocol::Secret password;
     };
     /// The login is done. `reply` (may be empty) goes out before AuthenticationOk.
     struct Accepted {
@@ -109,6 +114,11 @@ class FrontendLogin {
     void on_encrypted(SecureChannel channel);
     /// The answer to NeedVerifier: a Reply. `nonce` is random and new, see protocol::ScramServer.
     Action on_verifier(protocol::ScramVerifier verifier, std::string nonce);
+    /// The answer to NeedVerifier: a Reply. `hash` is "md5" and 32 digits, as in pg_authid; `salt`
+    /// four random bytes.
+    Action on_md5_hash(std::string_view hash, std::string_view salt);
+    /// The answer to NeedVerifier or CheckPassword: what proves the user cannot be had now.
+    Action on_no_answer(protocol::ErrorFields error);
     /// The answer to CheckPassword: Accepted or Refuse.
     Action on_password_checked(bool right);
 
@@ -127,6 +137,7 @@ class FrontendLogin {
         expects_sasl_response,
         expects_password,
         expects_password_check,
+        expects_md5_answer,
         finished,
     };
 
@@ -139,11 +150,17 @@ class FrontendLogin {
     Action on_ssl_request();
     Action on_gss_request();
     Action ask_for_proof();
-    bool certified() const;
+    Action ask_for(ClientAuthentication method, std::string_view map);
+    Action ask_for_password();
+    bool has_certificate() const { return channel_ && channel_->has_certificate; }
+    bool certified(std::string_view map) const;
+    bool is_mapped(std::string_view map, std::string_view identity) const;
     bool can_bind() const;
+    Action refuse_origin(const LoginRule* rule) const;
     Action refuse_certificate() const;
     Action refuse_peer() const;
     Action on_password(std::string_view body);
+    Action on_md5_answer(std::string_view body);
     Action on_sasl_initial_response(std::string_view body);
     Action on_client_first(std::string_view data);
     Action on_client_final(std::string_view data);
@@ -161,6 +178,7 @@ class FrontendLogin {
     std::string negotiation_;
     protocol::StartupParameters parameters_;
     std::optional<protocol::ScramVerifier> verifier_;
+    std::string md5_answer_;  ///< the right one
     std::string nonce_;
     std::optional<protocol::ScramServer> scram_;
 };

@@ -1,5 +1,6 @@
 #include "daemon/acceptor.h"
 
+#include "daemon/ip_text.h"
 #include "daemon/log.h"
 #include "daemon/socket_options.h"
 #include "protocol/sqlstate.h"
@@ -61,6 +62,18 @@ std::string host_bytes(const sockaddr_storage& from) {
     return {};
 }
 
+bool holds(const std::vector<core::AddressRange>& ranges, const std::string& address) {
+    return std::any_of(ranges.begin(), ranges.end(),
+                       [&](const core::AddressRange& range) { return range.contains(address); });
+}
+
+void log_no_proxy(const std::string& address) {
+    static LogLimiter limiter;
+    log_event_limited(
+        limiter, LogLevel::warning, "no_proxy",
+        {{"address", ip_text(address)}, {"error", "not one of the listener's proxies"}});
+}
+
 }  // namespace
 
 struct Acceptor::Listening {
@@ -70,6 +83,7 @@ struct Acceptor::Listening {
     int family;
     std::string unix_path;
     TlsPolicy tls;
+    std::vector<core::AddressRange> proxies;
 };
 
 Acceptor::Acceptor(asio::io_context& io, SharedState& shared, std::vector<Worker*> workers)
@@ -80,7 +94,8 @@ Acceptor::~Acceptor() {
 }
 
 std::optional<std::string> Acceptor::listen_tcp(const std::string& address, std::uint16_t port,
-                                                TlsPolicy tls) {
+                                                TlsPolicy tls,
+                                                std::vector<core::AddressRange> proxies) {
     sockaddr_storage storage{};
     socklen_t length = 0;
     auto* v4 = reinterpret_cast<sockaddr_in*>(&storage);
@@ -112,6 +127,7 @@ std::optional<std::string> Acceptor::listen_tcp(const std::string& address, std:
     if (first_port_ == 0) first_port_ = ntohs(family == AF_INET ? v4->sin_port : v6->sin6_port);
     listening_.push_back(std::make_shared<Listening>(io_, fd, family, ""));
     listening_.back()->tls = std::move(tls);
+    listening_.back()->proxies = std::move(proxies);
     return {};
 }
 
@@ -231,8 +247,16 @@ Acceptor::Room Acceptor::enter(const std::string& host, ClientPlaces& places) {
 void Acceptor::hand_to_worker(int fd, const Listening& listening, const std::string& host) {
     const int family = listening.family;
     accepted_.fetch_add(1, std::memory_order_relaxed);
+    const bool proxied = !listening.proxies.empty();
+    if (proxied && !holds(listening.proxies, host)) {
+        refused_.fetch_add(1, std::memory_order_relaxed);
+        log_no_proxy(host);
+        ::close(fd);
+        return;
+    }
     ClientPlaces places;
-    const Room room = enter(host, places);
+    // A proxy's own address is nobody's.
+    const Room room = enter(proxied ? std::string() : host, places);
     if (room != Room::enough && beyond_.fetch_add(1) >= beyond_max) {
         beyond_.fetch_sub(1);
         refused_.fetch_add(1, std::memory_order_relaxed);
@@ -248,7 +272,7 @@ void Acceptor::hand_to_worker(int fd, const Listening& listening, const std::str
     logging_in_.fetch_add(1, std::memory_order_relaxed);
     least.begin_errand();
     Protocol::socket socket(least.io(), Protocol(family, family == AF_UNIX ? 0 : IPPROTO_TCP), fd);
-    Door door{family == AF_UNIX, listening.tls};
+    Door door{family == AF_UNIX, proxied, host, listening.tls};
     asio::co_spawn(least.io(),
                    log_in(std::move(socket), least, std::move(door), room, std::move(places)),
                    asio::detached);

@@ -29,8 +29,10 @@ class Acceptor {
     ~Acceptor();
 
     /// Each returns what went wrong, if anything.
+    /// `proxies`: that say for whom they come; empty: clients come themselves.
     std::optional<std::string> listen_tcp(const std::string& address, std::uint16_t port,
-                                          TlsPolicy tls);
+                                          TlsPolicy tls,
+                                          std::vector<core::AddressRange> proxies = {});
     std::optional<std::string> listen_unix(const std::string& folder, std::uint16_t port);
     /// Of the listener that was made as number `index`: for those who come from now on.
     void set_tls(std::size_t index, TlsPolicy tls);
@@ -58,6 +60,8 @@ class Acceptor {
     /// Which way somebody came in.
     struct Door {
         bool is_unix = false;
+        bool proxied = false;   ///< a PROXY header comes first
+        std::string address{};  ///< of the client, or of its proxy; empty: a unix socket's
         TlsPolicy tls{};
     };
     /// Where there is none, it may only ask for a cancel.
@@ -72,11 +76,19 @@ class Acceptor {
     boost::asio::awaitable<void> accept_loop(std::shared_ptr<Listening> listening);
     boost::asio::awaitable<void> log_in(Protocol::socket accepted, Worker& worker, Door door,
                                         Room room, ClientPlaces places);
+    boost::asio::awaitable<bool> take_proxy_header(LoginStream& stream, Door& door,
+                                                   std::string& behind, const Policy& policy,
+                                                   ClientPlaces& places);
     static core::LoginRules rules_for(const Door& door, const Policy& policy, int fd);
+    /// Where the user's secret is. Null: it cannot be had now.
+    boost::asio::awaitable<std::shared_ptr<Credentials>> credentials_of(const std::string& user,
+                                                                        const Policy& policy,
+                                                                        Worker& worker);
     boost::asio::awaitable<bool> start_tls(core::FrontendLogin::StartTls start,
                                            std::string received, LoginStream& stream,
                                            std::shared_ptr<const TlsContext> context,
-                                           core::FrontendLogin& login, Worker& worker);
+                                           core::FrontendLogin& login, const Policy& policy,
+                                           Worker& worker);
     boost::asio::awaitable<core::FrontendLogin::Action> settle(core::FrontendLogin::Action action,
                                                                core::FrontendLogin& login,
                                                                const Policy& policy,
@@ -85,8 +97,9 @@ class Acceptor {
         core::FrontendLogin& login, core::FrontendLogin::CheckPassword asked, const Policy& policy,
         Worker& worker);
     boost::asio::awaitable<void> cancel(core::FrontendLogin::Cancel request, Worker& worker);
-    boost::asio::awaitable<core::FrontendLogin::Action> prove(core::FrontendLogin& login,
-                                                              const Policy& policy, Worker& worker);
+    boost::asio::awaitable<core::FrontendLogin::Action> prove(
+        core::FrontendLogin& login, core::FrontendLogin::NeedVerifier asked, const Policy& policy,
+        Worker& worker);
     Answer act(const core::FrontendLogin::Action& action, const Policy& policy, LoginStream& stream,
                std::string_view rest, Worker& worker, ClientPlaces& places);
     static core::FrontendLogin::Refuse refusal(Room room);
@@ -104,7 +117,10 @@ class Acceptor {
     std::atomic<std::uint64_t> not_encrypted_{0};
     std::atomic<std::uint32_t> logging_in_{0};
     std::atomic<std::uint32_t> beyond_{0};  ///< connections let in only to ask for a cancel
-    boost::asio::thread_pool helper_{1};    ///< derives keys; ends before all that its work uses
+    std::atomic<std::uint32_t> lookups_waiting_{0};
+    // Both end before all that their work uses.
+    boost::asio::thread_pool helper_{1};         ///< derives keys
+    boost::asio::thread_pool lookup_helper_{1};  ///< waits for auth.query
 };
 
 }  // namespace schemux::daemon

@@ -4,9 +4,12 @@
 #include "daemon/acceptor.h"
 #include "daemon/deadline.h"
 #include "daemon/hop.h"
+#include "daemon/ip_text.h"
 #include "daemon/log.h"
 #include "daemon/login_stream.h"
+#include "protocol/keyed_digest.h"
 #include "protocol/messages.h"
+#include "protocol/proxy_header.h"
 #include "protocol/sqlstate.h"
 
 #include <pwd.h>
@@ -16,7 +19,6 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <openssl/crypto.h>
 
 #include <algorithm>
 #include <array>
@@ -37,6 +39,9 @@ constexpr auto beyond_patience = std::chrono::milliseconds(2'000);
 /// How long a CancelRequest's connection waits until the worker has acted on it.
 constexpr auto cancel_patience = std::chrono::seconds(5);
 constexpr std::size_t user_name_bytes_max = 4096;
+constexpr std::size_t md5_salt_bytes = 4;
+/// Logins that wait for auth.query at a time.
+constexpr std::uint32_t lookups_waiting_max = 1'000;
 
 protocol::ErrorFields fatal(std::string_view code, std::string message) {
     return protocol::make_error(code, std::move(message), protocol::Severity::fatal);
@@ -77,6 +82,31 @@ void log_refusal(const protocol::ErrorFields& error) {
                       {{"sqlstate", error.sqlstate}, {"error", error.message}});
 }
 
+void log_proxy_fault(const std::string& address, std::string_view what) {
+    static LogLimiter limiter;
+    log_event_limited(limiter, LogLevel::warning, "proxy_header_refused",
+                      {{"address", ip_text(address)}, {"error", std::string(what)}});
+}
+
+/// Of whichever user: whether there is one of the name is not known.
+protocol::ErrorFields no_secret_now() {
+    return fatal(sqlstate::connection_failure, "the user's password cannot be looked up now");
+}
+
+std::string make_md5_salt() {
+    std::string salt(md5_salt_bytes, '\0');
+    protocol::random_bytes(salt.data(), salt.size());
+    return salt;
+}
+
+/// What was remembered of the user may be outdated.
+void note_failure(const core::FrontendLogin::Action& action, const Policy& policy,
+                  const std::string& user) {
+    const auto* refused = std::get_if<core::FrontendLogin::Refuse>(&action);
+    if (refused == nullptr || !policy.lookup) return;
+    if (refused->error.sqlstate == sqlstate::invalid_password) policy.lookup->doubt(user);
+}
+
 protocol::ErrorFields too_many(std::string_view what, const std::string& name, std::string hint) {
     auto error = fatal(sqlstate::too_many_connections,
                        "too many connections for " + std::string(what) + " \"" + name + '"');
@@ -108,7 +138,7 @@ std::optional<protocol::ErrorFields> take_places(const Policy& policy, ClientCou
 std::variant<NewSession, protocol::ErrorFields> admit(
     const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted) {
     const protocol::StartupParameters& asked = accepted.parameters;
-    if (!policy.users.empty() && !policy.users.contains(asked.user)) {
+    if (policy.users && !policy.users->contains(asked.user)) {
         return fatal(sqlstate::invalid_authorization_specification,
                      "role \"" + asked.user + "\" does not exist");
     }
@@ -177,15 +207,39 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
     return std::visit(core::Overload{accept, refuse, reply, wait, over}, action);
 }
 
+/// Nor does the query for a user's secret.
+asio::awaitable<std::shared_ptr<Credentials>> Acceptor::credentials_of(const std::string& user,
+                                                                       const Policy& policy,
+                                                                       Worker& worker) {
+    if (!policy.lookup || policy.credentials->knows(user)) co_return policy.credentials;
+    const std::shared_ptr<UserLookup> lookup = policy.lookup;
+    auto found = lookup->remembered(user);
+    if (found) co_return found;
+    if (lookups_waiting_.fetch_add(1) < lookups_waiting_max) {
+        co_await hop_to(lookup_helper_);
+        found = lookup->ask(user);
+        co_await hop_to(worker.io());
+    }
+    lookups_waiting_.fetch_sub(1);
+    co_return found;
+}
+
 /// Nobody's key derivation runs on a worker's thread.
-asio::awaitable<core::FrontendLogin::Action> Acceptor::prove(core::FrontendLogin& login,
-                                                             const Policy& policy, Worker& worker) {
-    auto verifier = policy.credentials->find(login.user(), shared_.mock_secret);
+asio::awaitable<core::FrontendLogin::Action> Acceptor::prove(
+    core::FrontendLogin& login, core::FrontendLogin::NeedVerifier asked, const Policy& policy,
+    Worker& worker) {
+    const auto credentials = co_await credentials_of(asked.user, policy, worker);
+    if (!credentials) co_return login.on_no_answer(no_secret_now());
+    if (asked.md5_may_be_used) {
+        auto hash = credentials->find_md5_hash(asked.user, shared_.mock_secret);
+        if (hash) co_return login.on_md5_hash(*hash, make_md5_salt());
+    }
+    auto verifier = credentials->find(asked.user, shared_.mock_secret);
     if (!verifier) {
         co_await hop_to(helper_);
-        policy.credentials->derive(login.user());
+        credentials->derive(asked.user);
         co_await hop_to(worker.io());
-        verifier = policy.credentials->find(login.user(), shared_.mock_secret);
+        verifier = credentials->find(asked.user, shared_.mock_secret);
     }
     co_return login.on_verifier(std::move(*verifier), protocol::make_scram_nonce());
 }
@@ -193,9 +247,10 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::prove(core::FrontendLogin
 asio::awaitable<core::FrontendLogin::Action> Acceptor::check_password(
     core::FrontendLogin& login, core::FrontendLogin::CheckPassword asked, const Policy& policy,
     Worker& worker) {
+    const auto credentials = co_await credentials_of(asked.user, policy, worker);
+    if (!credentials) co_return login.on_no_answer(no_secret_now());
     co_await hop_to(helper_);
-    const bool right = policy.credentials->matches(asked.user, asked.password, shared_.mock_secret);
-    OPENSSL_cleanse(asked.password.data(), asked.password.size());
+    const bool right = credentials->matches(asked.user, asked.password.view(), shared_.mock_secret);
     co_await hop_to(worker.io());
     co_return login.on_password_checked(right);
 }
@@ -208,8 +263,8 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::settle(core::FrontendLogi
     using Login = core::FrontendLogin;
     if (const auto* request = std::get_if<Login::Cancel>(&action))
         co_await cancel(*request, worker);
-    if (std::holds_alternative<Login::NeedVerifier>(action))
-        co_return co_await prove(login, policy, worker);
+    if (auto* asked = std::get_if<Login::NeedVerifier>(&action))
+        co_return co_await prove(login, std::move(*asked), policy, worker);
     if (auto* asked = std::get_if<Login::CheckPassword>(&action))
         co_return co_await check_password(login, std::move(*asked), policy, worker);
     co_return action;
@@ -219,7 +274,8 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::settle(core::FrontendLogi
 asio::awaitable<bool> Acceptor::start_tls(core::FrontendLogin::StartTls start, std::string received,
                                           LoginStream& stream,
                                           std::shared_ptr<const TlsContext> context,
-                                          core::FrontendLogin& login, Worker& worker) {
+                                          core::FrontendLogin& login, const Policy& policy,
+                                          Worker& worker) {
     if (!start.bytes.empty() && !co_await stream.write(start.bytes)) co_return false;
     const bool slow = context->signs_slowly();
     const auto secured = co_await stream.secure(std::make_unique<TlsSession>(std::move(context)),
@@ -235,7 +291,10 @@ asio::awaitable<bool> Acceptor::start_tls(core::FrontendLogin::StartTls start, s
         co_return false;
     }
     encrypted_.fetch_add(1, std::memory_order_relaxed);
-    login.on_encrypted(stream.tls()->channel());
+    core::SecureChannel channel = stream.tls()->channel();
+    const auto named = policy.service_of_server_name.find(stream.tls()->server_name());
+    if (named != policy.service_of_server_name.end()) channel.service = named->second;
+    login.on_encrypted(std::move(channel));
     co_return true;
 }
 
@@ -267,13 +326,53 @@ asio::awaitable<void> Acceptor::cancel(core::FrontendLogin::Cancel request, Work
     co_await acted->async_wait(redirect_error(use_awaitable, ignored));
 }
 
+/// The client's address is what the proxy says. False: the connection is to be closed.
+asio::awaitable<bool> Acceptor::take_proxy_header(LoginStream& stream, Door& door,
+                                                  std::string& behind, const Policy& policy,
+                                                  ClientPlaces& places) {
+    std::string bytes;
+    while (true) {
+        const auto received = co_await stream.read();
+        if (!received) co_return false;
+        bytes += *received;
+        const auto read = protocol::read_proxy_header(bytes);
+        if (const auto* fault = std::get_if<protocol::ProxyHeaderFault>(&read)) {
+            refused_.fetch_add(1, std::memory_order_relaxed);
+            log_proxy_fault(door.address, fault->what);
+            co_return false;
+        }
+        const auto* header = std::get_if<protocol::ProxyHeader>(&read);
+        if (header == nullptr) continue;
+        behind = bytes.substr(header->bytes);
+        if (header->address.empty()) co_return true;  // the proxy itself, to see whether we live
+        door.address = header->address;
+        break;
+    }
+    auto place = shared_.client_counts.enter(CountedBy::address, door.address,
+                                             policy.max_clients_per_address);
+    if (place) {
+        places.push_back(std::move(*place));
+        co_return true;
+    }
+    refused_.fetch_add(1, std::memory_order_relaxed);
+    const std::string refused = refusal(Room::none_for_address).bytes;
+    co_await stream.write(refused);
+    co_await stream.say_goodbye();
+    co_return false;
+}
+
 core::LoginRules Acceptor::rules_for(const Door& door, const Policy& policy, int fd) {
     core::LoginRules rules;
     rules.method = policy.authentication;
     rules.tls = door.tls.use;
     rules.certificate_is_user = door.tls.certificate_is_user;
     rules.is_local = door.is_unix;
-    if (door.is_unix && rules.method == core::ClientAuthentication::peer) rules.peer = peer_of(fd);
+    rules.rules = policy.rules;
+    rules.address = door.address;
+    rules.address_text = ip_text(door.address);
+    const auto peer = core::ClientAuthentication::peer;
+    const bool peer_matters = rules.method == peer || (policy.rules && policy.rules->uses(peer));
+    if (door.is_unix && peer_matters) rules.peer = peer_of(fd);
     return rules;
 }
 
@@ -302,12 +401,21 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
     const auto socket = std::make_shared<Protocol::socket>(std::move(accepted));
     const Deadline deadline(
         socket, beyond ? std::min(policy->login_timeout, beyond_patience) : policy->login_timeout);
-    Login login(rules_for(door, *policy, socket->native_handle()));
     LoginStream stream(socket);
+    std::string behind;  // a proxy's header came the client's first bytes
+    if (door.proxied) {
+        const bool taken = co_await take_proxy_header(stream, door, behind, *policy, places);
+        if (!taken) co_return;
+    }
+    Login login(rules_for(door, *policy, socket->native_handle()));
     while (state != LoginState::over && state != LoginState::admitted) {
-        const auto received = co_await stream.read();
-        if (!received) co_return;
-        std::string_view rest = *received;
+        const std::string first = std::exchange(behind, {});
+        std::string_view rest = first;
+        if (rest.empty()) {
+            const auto received = co_await stream.read();
+            if (!received) co_return;
+            rest = *received;
+        }
         do {
             Login::Step step = login.on_bytes(rest);
             rest.remove_prefix(step.consumed);
@@ -317,11 +425,12 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
             }
             if (const auto* start = std::get_if<Login::StartTls>(&step.action)) {
                 if (!co_await start_tls(*start, std::string(rest), stream, door.tls.context, login,
-                                        worker))
+                                        *policy, worker))
                     co_return;
                 break;
             }
             step.action = co_await settle(std::move(step.action), login, *policy, worker);
+            note_failure(step.action, *policy, login.user());
             const Answer answer = act(step.action, *policy, stream, rest, worker, places);
             state = answer.state;
             // Before the next packet: who is admitted takes the socket along.

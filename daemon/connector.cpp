@@ -48,6 +48,7 @@ Connector::Connector(asio::io_context& io, SharedState& shared, BackendAccess ac
 
 void Connector::set_access(BackendAccess access) {
     access_ = std::move(access);
+    password_.reset();
     keys_.clear();
     old_servers_.clear();
     hosts_.clear();

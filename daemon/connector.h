@@ -5,6 +5,7 @@
 
 #include "core/backend_startup.h"
 #include "daemon/dsn.h"
+#include "daemon/password_source.h"
 #include "daemon/shared_state.h"
 #include "daemon/worker.h"
 
@@ -32,6 +33,8 @@ struct BackendAccess {
     std::chrono::milliseconds connect_timeout{};
     std::optional<core::AcceptedMethods> methods;  ///< none: as is safe on the way to the host
     std::string on_connect;                        ///< SQL that each new backend runs first
+    PasswordSource password{};  ///< of all hosts; empty: `target` has what there is
+    bool direct_tls = false;    ///< the handshake comes at once
 };
 
 struct ConnectorCounters {
@@ -91,6 +94,8 @@ class Connector final : public ControlPlane {
 
     enum class Way : std::uint8_t { plain, encrypted };
 
+    boost::asio::awaitable<Attempt> try_all();
+    boost::asio::awaitable<std::optional<Failure>> renew_password();
     void start_connects();
     boost::asio::awaitable<void> connect_one();
     boost::asio::awaitable<void> ask_server(SocketAddress address);
@@ -101,6 +106,8 @@ class Connector final : public ControlPlane {
     boost::asio::awaitable<Attempt> try_way(Candidate candidate, bool must_be_standby, Way way);
     boost::asio::awaitable<Attempt> try_version(Candidate candidate, bool must_be_standby, Way way,
                                                 std::uint16_t minor);
+    boost::asio::awaitable<std::variant<bool, Failure>> ask_for_tls(LoginStream& stream,
+                                                                    std::string where);
     boost::asio::awaitable<std::optional<Failure>> encrypt(LoginStream& stream,
                                                            Candidate candidate);
     boost::asio::awaitable<bool> encrypt_cancel(LoginStream& stream, SocketAddress address);
@@ -133,8 +140,9 @@ class Connector final : public ControlPlane {
     std::chrono::steady_clock::time_point doubted_{};
     bool asking_ = false;
     core::Settings last_parameters_;
-    std::map<std::string, HostPort> hosts_;  ///< by the bytes of their addresses
-    std::set<std::string> old_servers_;      ///< that said that protocol 3.0 is all they know
+    std::map<std::string, HostPort> hosts_;     ///< by the bytes of their addresses
+    std::optional<protocol::Secret> password_;  ///< that access_.password gave last
+    std::set<std::string> old_servers_;         ///< that said that protocol 3.0 is all they know
     std::map<std::pair<std::string, std::uint32_t>, protocol::ScramKeys> keys_;
     ConnectorCounters counters_;
 };

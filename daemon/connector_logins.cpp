@@ -87,7 +87,43 @@ asio::awaitable<std::vector<Connector::Candidate>> Connector::candidates(std::st
     co_return all;
 }
 
+/// A password that ended is asked for again, and tried at once if it is another one.
 asio::awaitable<Connector::Attempt> Connector::try_candidates() {
+    const bool first = !access_.password.command.empty() && !password_;
+    if (first) {
+        const std::optional<Failure> failure = co_await renew_password();
+        if (failure) co_return *failure;
+    }
+    const std::optional<protocol::Secret> used = password_;
+    Attempt attempt = co_await try_all();
+    const auto* failure = std::get_if<Failure>(&attempt);
+    const bool refused =
+        failure != nullptr && failure->error.sqlstate == protocol::sqlstate::invalid_password;
+    if (!refused || access_.password.empty()) co_return attempt;
+    const std::optional<Failure> none = co_await renew_password();
+    if (none || password_ == used) co_return attempt;
+    attempt = co_await try_all();
+    co_return attempt;
+}
+
+/// What keeps us from having one, if anything does.
+asio::awaitable<std::optional<Connector::Failure>> Connector::renew_password() {
+    const PasswordSource source = access_.password;
+    co_await hop_to(helper_);
+    auto read = read_password(source);
+    co_await hop_to(io_);
+    if (!(source == access_.password)) co_return std::nullopt;  // a reload came meanwhile
+    if (const auto* none = std::get_if<NoPassword>(&read)) {
+        log_event(LogLevel::warning, "no_backend_password", {{"error", none->why}});
+        co_return Failure{connection_error("no password for the backend: " + none->why), true};
+    }
+    password_ = std::get<protocol::Secret>(std::move(read));
+    for (HostPort& host : access_.target.hosts)
+        host.password = password_->view();
+    co_return std::nullopt;
+}
+
+asio::awaitable<Connector::Attempt> Connector::try_all() {
     std::string why_none = "no host to connect to";
     const std::uint64_t epoch = shared_.backend_epoch.load();
     const std::vector<Candidate> all = co_await candidates(why_none);
@@ -211,7 +247,29 @@ asio::awaitable<Connector::Attempt> Connector::try_version(Candidate candidate,
     co_return backend;
 }
 
-/// Asks for TLS. nullopt: it is there, or the server has none and that is fine.
+/// Whether the server speaks TLS; false: it does not, which is fine.
+asio::awaitable<std::variant<bool, Connector::Failure>> Connector::ask_for_tls(LoginStream& stream,
+                                                                               std::string where) {
+    const bool required = access_.target.sslmode >= SslMode::require;
+    const auto fail = [&where](const std::string& why, bool transient) {
+        return Failure{connection_error(where + why), transient};
+    };
+    std::string request;
+    protocol::append_ssl_request(request);
+    const bool sent = co_await stream.write(request);
+    if (!sent) co_return fail(" closed the connection when asked for TLS", true);
+    const auto answer = co_await stream.read();
+    if (!answer) co_return fail(" closed the connection when asked for TLS", true);
+    // Whoever is in between could add to it, to have it taken for the server's own
+    // (CVE-2021-23222).
+    if (answer->size() != 1) co_return fail(" sent unencrypted bytes in front of TLS", true);
+    if (*answer == "S") co_return true;
+    if (*answer != "N") co_return fail(" does not know what TLS is", true);
+    if (required) co_return fail(" does not speak TLS, but sslmode asks for it", false);
+    co_return false;
+}
+
+/// nullopt: TLS is there, or the server has none and that is fine.
 asio::awaitable<std::optional<Connector::Failure>> Connector::encrypt(LoginStream& stream,
                                                                       Candidate candidate) {
     const std::shared_ptr<const TlsContext> context = access_.target.tls;
@@ -220,27 +278,22 @@ asio::awaitable<std::optional<Connector::Failure>> Connector::encrypt(LoginStrea
     const auto closed = [&where] {
         return Failure{connection_error(where + " closed the connection when asked for TLS"), true};
     };
-    std::string request;
-    protocol::append_ssl_request(request);
-    if (!co_await stream.write(request)) co_return closed();
-    const auto answer = co_await stream.read();
-    if (!answer) co_return closed();
-    // Whoever is in between could add to it, to have it taken for the server's own
-    // (CVE-2021-23222).
-    if (answer->size() != 1)
-        co_return Failure{connection_error(where + " sent unencrypted bytes in front of TLS"),
-                          true};
-    if (*answer == "N") {
-        if (!required) co_return std::nullopt;
-        co_return Failure{connection_error(where + " does not speak TLS, but sslmode asks for it"),
-                          false};
+    const bool direct = access_.direct_tls && required;
+    if (!direct) {
+        std::variant<bool, Failure> answer = co_await ask_for_tls(stream, where);
+        if (auto* failure = std::get_if<Failure>(&answer)) co_return std::move(*failure);
+        if (!std::get<bool>(answer)) co_return std::nullopt;
     }
-    if (*answer != "S")
-        co_return Failure{connection_error(where + " does not know what TLS is"), true};
     const std::string name =
         access_.target.sni || context->verifies_name() ? candidate.host.name() : std::string();
     const auto secured = co_await stream.secure(std::make_unique<TlsSession>(context, name), {},
                                                 context->signs_slowly(), helper_, io_);
+    // As libpq: who does not name PostgreSQL's protocol could be any other server.
+    const bool named =
+        !direct || secured != LoginStream::Secured::yes || stream.tls()->names_protocol();
+    if (!named)
+        co_return Failure{connection_error(where + " did not name PostgreSQL's protocol (ALPN)"),
+                          false};
     if (secured == LoginStream::Secured::yes) co_return std::nullopt;
     Failure failure = closed();
     if (secured == LoginStream::Secured::no) {

@@ -1,12 +1,16 @@
 #include "daemon/loading.h"
 
+#include "config/hba_file.h"
 #include "config/load.h"
+#include "config/login_rules.h"
+#include "config/users_file.h"
 #include "daemon/wiring.h"
 
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 #include <string_view>
 #include <utility>
 #include <variant>
@@ -16,18 +20,8 @@ namespace schemux::daemon {
 namespace {
 
 constexpr std::size_t password_file_max = 64 * 1024;
-constexpr std::string_view verifier_prefix = "SCRAM-SHA-256$";
-
-/// As PostgreSQL tells them from passwords.
-bool is_md5_hash(std::string_view secret) {
-    constexpr std::size_t md5_hash_bytes = 35;
-    return secret.size() == md5_hash_bytes && secret.starts_with("md5") &&
-           secret.find_first_not_of("0123456789abcdef", 3) == std::string_view::npos;
-}
-
-bool asks_for_passwords(config::AuthMethod method) {
-    return method == config::AuthMethod::scram_sha_256 || method == config::AuthMethod::password;
-}
+constexpr std::size_t hba_file_max = 1024 * 1024;
+constexpr std::size_t users_file_max = 16 * 1024 * 1024;
 
 std::string_view key_of(TlsError::Where where) {
     switch (where) {
@@ -60,7 +54,12 @@ class Loader {
         Loaded loaded{std::move(*result.settings), {}};
         resolve_backend(loaded);
         read_tls(loaded);
-        if (asks_for_passwords(loaded.settings.auth.method)) read_users(loaded);
+        read_rules(loaded.settings);
+        for (const config::User& user : loaded.settings.auth.users)
+            loaded.users.push_back(user.name);
+        const bool secrets_matter = config::asks_for_passwords(loaded.settings.auth);
+        if (secrets_matter) read_users(loaded);
+        if (!loaded.settings.auth.users_file.empty()) read_users_file(loaded, secrets_matter);
         if (outcome_.errors.empty()) outcome_.loaded = std::move(loaded);
         return std::move(outcome_);
     }
@@ -73,24 +72,93 @@ class Loader {
         outcome_.errors.push_back(at(path, std::move(message)));
     }
 
-    /// The first line of a file, which must be there.
-    std::optional<std::string> read_secret(const std::string& name, const std::string& path) {
+    std::optional<std::string> read_file(const std::string& name, std::size_t max,
+                                         const std::string& path) {
         std::ifstream in(name);
-        std::string line(password_file_max, '\0');
-        in.read(line.data(), static_cast<std::streamsize>(line.size()));
+        std::string text(max + 1, '\0');
+        in.read(text.data(), static_cast<std::streamsize>(text.size()));
         if (!in.is_open() || in.bad()) {
             error(path, "cannot read " + name);
             return {};
         }
-        line.resize(static_cast<std::size_t>(in.gcount()));
-        line.resize(std::min(line.size(), line.find('\n')));
-        if (line.ends_with('\r')) line.pop_back();
-        if (line.empty()) {
+        text.resize(static_cast<std::size_t>(in.gcount()));
+        if (text.size() <= max) return text;
+        error(path, name + " is longer than " + std::to_string(max) + " bytes");
+        return {};
+    }
+
+    /// The first line of a file, which must be there.
+    std::optional<std::string> read_secret(const std::string& name, const std::string& path) {
+        auto line = read_file(name, password_file_max, path);
+        if (!line) return {};
+        line->resize(std::min(line->size(), line->find('\n')));
+        if (line->ends_with('\r')) line->pop_back();
+        if (line->empty()) {
             error(path, "no password in the first line of " + name);
             return {};
         }
         warn_if_public(name, path);
         return line;
+    }
+
+    void line_errors(const std::vector<config::LineError>& errors, const std::string& name,
+                     const std::string& path) {
+        for (const config::LineError& one : errors)
+            error(path, name + " line " + std::to_string(one.line) + ": " + one.message);
+    }
+
+    void read_rules(config::Settings& settings) {
+        constexpr std::string_view path = "auth.hba_file";
+        config::Auth& auth = settings.auth;
+        if (auth.hba_file.empty()) return;
+        const auto text = read_file(auth.hba_file, hba_file_max, std::string(path));
+        if (!text) return;
+        config::HbaFile file = config::read_hba_file(*text);
+        for (const config::LoginRule& rule : file.rules) {
+            for (const config::RuleProblem& wrong : config::check_login_rule(rule, settings))
+                file.errors.push_back({rule.line, wrong.message});
+        }
+        line_errors(file.errors, auth.hba_file, std::string(path));
+        auth.rules = std::move(file.rules);
+        const bool any_user =
+            !auth.users.empty() || !auth.users_file.empty() || !auth.query.empty();
+        if (config::asks_for_passwords(auth) && !any_user)
+            error(std::string(path),
+                  "its methods need users with a password: auth.users, "
+                  "auth.users_file or auth.query");
+    }
+
+    void read_users_file(Loaded& loaded, bool secrets_matter) {
+        constexpr std::string_view path = "auth.users_file";
+        const std::string& name = loaded.settings.auth.users_file;
+        const auto text = read_file(name, users_file_max, std::string(path));
+        if (!text) return;
+        config::UsersFile file = config::read_users_file(*text);
+        line_errors(file.errors, name, std::string(path));
+        warn_if_public(name, std::string(path));
+        const std::set<std::string> listed(loaded.users.begin(), loaded.users.end());
+        for (const config::ListedUser& user : file.users) {
+            // What the configuration itself says of a user wins.
+            if (listed.contains(user.name)) continue;
+            loaded.users.push_back(user.name);
+            if (!secrets_matter || user.secret.empty()) continue;  // nobody knows it: no login
+            const std::string where =
+                name + " line " + std::to_string(user.line) + ": user '" + user.name + "': ";
+            auto known = read_known_secret(user.secret);
+            if (const auto* wrong = std::get_if<NoSecret>(&known)) {
+                error(std::string(path), where + wrong->why);
+                continue;
+            }
+            loaded.secrets.push_back({user.name, std::get<KnownSecret>(std::move(known))});
+            warn_if_unusable(loaded, std::string(path), where);
+        }
+    }
+
+    /// Of the last one.
+    void warn_if_unusable(const Loaded& loaded, const std::string& path, const std::string& where) {
+        if (!std::holds_alternative<Md5Hash>(loaded.secrets.back().secret)) return;
+        if (config::takes_md5_hashes(loaded.settings.auth)) return;
+        outcome_.warnings.push_back(at(path, where + "an md5 hash cannot serve a SCRAM login"));
     }
 
     void warn_if_public(const std::string& name, const std::string& path) {
@@ -106,6 +174,7 @@ class Loader {
         if (!backend.password_file.empty()) {
             password = read_secret(backend.password_file, "backend.password_file");
             if (!password) return;
+            loaded.backend_password.emplace(*password);
         }
         auto resolved = resolve_dsn(backend.dsn, password);
         if (const auto* wrong = std::get_if<DsnError>(&resolved)) {
@@ -113,6 +182,10 @@ class Loader {
         } else {
             loaded.target = std::get<BackendTarget>(std::move(resolved));
         }
+        // As libpq: what may go without TLS cannot begin with it.
+        if (backend.tls_negotiation == config::TlsNegotiation::direct &&
+            loaded.target.sslmode < SslMode::require)
+            error("backend.tls_negotiation", "direct needs sslmode=require or better in the dsn");
     }
 
     void read_tls(Loaded& loaded) {
@@ -139,7 +212,7 @@ class Loader {
             } else if (!users[i].scram_verifier.empty()) {
                 add_verifier(loaded, users[i].name, users[i].scram_verifier,
                              path + ".scram_verifier");
-            } else {
+            } else if (!users[i].password.empty()) {
                 add_user(loaded, users[i].name, users[i].password, path + ".password");
             }
         }
@@ -148,17 +221,17 @@ class Loader {
     /// A verifier in a password's place is taken for one, as by CREATE ROLE … PASSWORD.
     void add_user(Loaded& loaded, const std::string& user, const std::string& secret,
                   const std::string& path) {
-        if (secret.starts_with(verifier_prefix)) {
-            add_verifier(loaded, user, secret, path);
-        } else if (is_md5_hash(secret)) {
+        auto known = read_known_secret(secret);
+        if (const auto* wrong = std::get_if<NoSecret>(&known)) {
+            error(path, wrong->why);
+            return;
+        }
+        loaded.secrets.push_back({user, std::get<KnownSecret>(std::move(known))});
+        if (std::holds_alternative<Md5Hash>(loaded.secrets.back().secret) &&
+            !config::takes_md5_hashes(loaded.settings.auth))
             error(path,
                   "an md5 hash cannot serve a SCRAM login; give the password or its "
                   "SCRAM-SHA-256 verifier");
-        } else if (secret.find('\0') != std::string::npos) {
-            error(path, "the password has a zero byte");
-        } else {
-            loaded.secrets.push_back({user, secret});
-        }
     }
 
     void add_verifier(Loaded& loaded, const std::string& user, const std::string& text,
@@ -166,9 +239,7 @@ class Loader {
         if (auto verifier = protocol::read_verifier(text)) {
             loaded.secrets.push_back({user, std::move(*verifier)});
         } else {
-            error(path,
-                  "not a verifier of the form "
-                  "SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>");
+            error(path, std::get<NoSecret>(read_known_secret("SCRAM-SHA-256$")).why);
         }
     }
 

@@ -19,7 +19,10 @@ namespace schemux::daemon {
 struct Loaded {
     config::Settings settings;
     BackendTarget target;
+    std::optional<protocol::Secret> backend_password{};  ///< of backend.password_file
     std::vector<UserSecret> secrets{};
+    /// auth.users and those of auth.users_file; empty: any name, where nothing is to be proved.
+    std::vector<std::string> users{};
     std::vector<TlsPolicy> tls{};  ///< of each listener
 };
 

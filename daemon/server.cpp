@@ -3,6 +3,7 @@
 #include "config/describe.h"
 #include "config/option_value.h"
 #include "daemon/log.h"
+#include "daemon/login_wiring.h"
 #include "daemon/version.h"
 
 #include <boost/asio/post.hpp>
@@ -36,7 +37,7 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
     credentials_ = std::make_shared<Credentials>(std::move(loaded.secrets));
     tls_ = std::move(loaded.tls);
     tls_.resize(settings_.listen.size());  // who made the settings by hand has none
-    shared_.policy.set(make_policy(settings_, services_, credentials_));
+    shared_.policy.set(make_policy(settings_, services_, known_users(settings_, loaded)));
     apply_pool();
     for (const std::string& warning : loaded.target.warnings) {
         log_event(LogLevel::warning, "dsn_warning", warning, {});
@@ -56,10 +57,15 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
         worker->set_peers(workers);
     connector_->set_workers(workers);
     acceptor_ = std::make_unique<Acceptor>(io_, shared_, workers);
+    certificates_ = std::make_unique<CertificateWatch>(io_, *acceptor_);
     memory_guard_ = std::make_unique<MemoryGuard>(io_, shared_, workers);
     metrics_ = std::make_unique<Metrics>(shared_, *acceptor_, *connector_, *listener_,
                                          std::vector<const Worker*>(workers.begin(), workers.end()),
                                          services_, reload_state_);
+}
+
+KnownUsers Server::known_users(const config::Settings& settings, const Loaded& loaded) const {
+    return {credentials_, loaded.users, make_user_lookup(settings, loaded.backend_password)};
 }
 
 Server::~Server() {
@@ -82,6 +88,7 @@ std::optional<std::string> Server::start() {
         worker->start();
     connector_->wake_connector();
     acceptor_->start();
+    certificates_->start();
     acceptor_->derive_keys_ahead(credentials_);
     memory_guard_->set_limit(settings_.limits.memory);
     return {};
@@ -93,11 +100,18 @@ std::optional<std::string> Server::listen() {
         const auto error =
             listener.is_unix()
                 ? acceptor_->listen_unix(listener.unix_socket_dir, listener.port)
-                : acceptor_->listen_tcp(listener.address, listener.port, std::move(tls_[i]));
+                : acceptor_->listen_tcp(listener.address, listener.port, std::move(tls_[i]),
+                                        make_ranges(listener.proxies));
         if (error) return error;
         listening_at_.push_back(config::endpoint_of(listener));
+        watch_certificates(i, listener.tls);
     }
     return {};
+}
+
+void Server::watch_certificates(std::size_t index, const config::ListenerTls& tls) {
+    certificates_->watch(index, {tls.certificate, tls.key, tls.client_ca, tls.crl},
+                         [tls] { return make_tls_policy(tls); });
 }
 
 /// Listeners stay as they are until a restart; their certificates are renewed.
@@ -105,8 +119,10 @@ void Server::renew_tls(const config::Settings& fresh, std::vector<TlsPolicy>&& t
     tls.resize(fresh.listen.size());
     for (std::size_t i = 0; i < listening_at_.size(); ++i) {
         for (std::size_t j = 0; j < fresh.listen.size(); ++j) {
-            if (listening_at_[i] == config::endpoint_of(fresh.listen[j]))
+            if (listening_at_[i] == config::endpoint_of(fresh.listen[j])) {
                 acceptor_->set_tls(i, tls[j]);
+                watch_certificates(i, fresh.listen[j].tls);
+            }
         }
     }
 }
@@ -187,6 +203,7 @@ void Server::check_drained() {
 void Server::finish() {
     acceptor_->stop();
     memory_guard_->stop();
+    certificates_->stop();
     connector_->stop();
     if (http_) http_->stop();
     if (signals_) signals_->cancel();
@@ -240,13 +257,14 @@ void Server::on_reload() {
     }
     reload_state_.last_success = std::chrono::system_clock::now();
     const bool other_backend = fresh.backend.dsn != settings_.backend.dsn ||
-                               fresh.backend.password_file != settings_.backend.password_file;
+                               fresh.backend.password_file != settings_.backend.password_file ||
+                               fresh.backend.password_command != settings_.backend.password_command;
     const bool pauses = fresh.pool.paused && !settings_.pool.paused;
     connector_->set_access(make_backend_access(fresh, std::move(loaded->target)));
     if (other_backend || pauses) connector_->renew();
     renew_tls(fresh, std::move(loaded->tls));
     credentials_ = std::make_shared<Credentials>(std::move(loaded->secrets), credentials_.get());
-    shared_.policy.set(make_policy(fresh, services_, credentials_));
+    shared_.policy.set(make_policy(fresh, services_, known_users(fresh, *loaded)));
     acceptor_->derive_keys_ahead(credentials_);
     set_log_level(make_log_level(fresh.log.level));
     settings_ = std::move(fresh);

@@ -4,6 +4,7 @@
 
 #include "config/settings.h"
 #include "daemon/acceptor.h"
+#include "daemon/certificate_watch.h"
 #include "daemon/connector.h"
 #include "daemon/http_server.h"
 #include "daemon/loading.h"
@@ -53,7 +54,9 @@ class Server {
     std::optional<std::string> listen();
     std::optional<std::string> serve_http();
     void renew_tls(const config::Settings& fresh, std::vector<TlsPolicy>&& tls);
+    void watch_certificates(std::size_t index, const config::ListenerTls& tls);
     HttpReply ready() const;
+    KnownUsers known_users(const config::Settings& settings, const Loaded& loaded) const;
 
     config::Settings settings_;
     std::function<std::optional<Loaded>()> reload_;
@@ -67,6 +70,7 @@ class Server {
     std::unique_ptr<SharedListener> listener_;
     std::vector<std::unique_ptr<Worker>> workers_;
     std::unique_ptr<Acceptor> acceptor_;
+    std::unique_ptr<CertificateWatch> certificates_;
     std::unique_ptr<HttpServer> http_;
     std::unique_ptr<SignalHandler> signals_;
     std::unique_ptr<Metrics> metrics_;

@@ -11,6 +11,7 @@
 #include "core/shared_pool.h"
 #include "daemon/client_counts.h"
 #include "daemon/credentials.h"
+#include "daemon/user_lookup.h"
 #include "protocol/keyed_digest.h"
 #include "protocol/startup_packet.h"
 
@@ -34,8 +35,12 @@ namespace schemux::daemon {
 struct Policy {
     core::ServiceCatalog services;
     core::ClientAuthentication authentication = core::ClientAuthentication::trust;
-    std::set<std::string, std::less<>> users;  ///< empty: any name may log in, under trust
+    std::shared_ptr<const core::LoginRuleList> rules{};  ///< in front of it; null: none
+    /// None: any name, where nothing is to be proved.
+    std::optional<std::set<std::string, std::less<>>> users;
     std::shared_ptr<Credentials> credentials = std::make_shared<Credentials>();
+    std::shared_ptr<UserLookup> lookup{};  ///< of users that are not in there; null: none
+    std::map<std::string, std::string, std::less<>> service_of_server_name;
     std::chrono::milliseconds login_timeout{10'000};
     std::chrono::milliseconds idle_timeout{600'000};       ///< 0: never
     std::chrono::milliseconds lifetime{3'600'000};         ///< 0: never

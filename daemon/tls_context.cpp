@@ -39,6 +39,10 @@ int choose_protocol(SSL* /*connection*/, const unsigned char** chosen, unsigned 
     return outcome == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+int accept_server_name(SSL* /*ssl*/, int* /*alert*/, void* /*unused*/) {
+    return SSL_TLSEXT_ERR_OK;
+}
+
 }  // namespace
 
 std::string end_point_of(const X509* certificate) {
@@ -92,6 +96,9 @@ void TlsContext::set_up(bool only_newest) {
 std::optional<TlsError> TlsContext::load(const TlsServerOptions& options) {
     set_up(options.only_newest);
     SSL_CTX_set_num_tickets(context_, 1);
+    // What the client calls us is kept with its session, to be known when that comes back.
+    SSL_CTX_callback_ctrl(context_, SSL_CTRL_SET_TLSEXT_SERVERNAME_CB,
+                          reinterpret_cast<void (*)()>(accept_server_name));
     SSL_CTX_set_session_id_context(context_,
                                    reinterpret_cast<const unsigned char*>(session_context.data()),
                                    session_context.size());

@@ -1,5 +1,7 @@
 #include "daemon/tls_session.h"
 
+#include "daemon/certificate_names.h"
+
 #include <arpa/inet.h>
 
 #include <climits>
@@ -140,6 +142,15 @@ bool TlsSession::names_protocol() const {
     return size > 0;
 }
 
+std::string TlsSession::server_name() const {
+    const char* name = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name);
+    std::string text(name == nullptr ? "" : name);
+    for (char& c : text) {
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    }
+    return text;
+}
+
 core::SecureChannel TlsSession::channel() const {
     core::SecureChannel channel;
     const X509* certificate = SSL_get0_peer_certificate(ssl_);
@@ -149,17 +160,9 @@ core::SecureChannel TlsSession::channel() const {
     }
     channel.end_point = context_->end_point();
     if (certificate == nullptr || SSL_get_verify_result(ssl_) != X509_V_OK) return channel;
-    const X509_NAME* subject = X509_get_subject_name(certificate);
-    const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
-    if (at < 0) return channel;
-    const ASN1_STRING* text = X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at));
-    unsigned char* utf8 = nullptr;
-    const int size = ASN1_STRING_to_UTF8(&utf8, text);
-    if (size < 0) return channel;
-    std::string name(reinterpret_cast<const char*>(utf8), static_cast<std::size_t>(size));
-    OPENSSL_free(utf8);
-    // "ann\0.example" is nobody's name (CVE-2009-4034).
-    if (name.find('\0') == std::string::npos) channel.certificate_name = std::move(name);
+    channel.has_certificate = true;
+    channel.certificate_name = common_name(*certificate);
+    channel.alternative_names = alternative_names(*certificate);
     return channel;
 }
 

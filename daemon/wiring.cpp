@@ -2,6 +2,7 @@
 
 #include "core/channel_speller.h"
 #include "core/label.h"
+#include "daemon/login_wiring.h"
 
 #include <algorithm>
 #include <map>
@@ -22,22 +23,6 @@ core::LiteralTemplates literal_templates(config::LiteralScope scope) {
             return core::LiteralTemplates::all;
     }
     return core::LiteralTemplates::off;
-}
-
-core::ClientAuthentication client_authentication(config::AuthMethod method) {
-    switch (method) {
-        case config::AuthMethod::trust:
-            return core::ClientAuthentication::trust;
-        case config::AuthMethod::scram_sha_256:
-            return core::ClientAuthentication::scram_sha_256;
-        case config::AuthMethod::password:
-            return core::ClientAuthentication::password;
-        case config::AuthMethod::cert:
-            return core::ClientAuthentication::certificate;
-        case config::AuthMethod::peer:
-            return core::ClientAuthentication::peer;
-    }
-    return core::ClientAuthentication::scram_sha_256;
 }
 
 /// The text of search_path as PostgreSQL takes it. `$user` must not be quoted away, but means the
@@ -196,19 +181,26 @@ core::Service make_service(const config::Settings& settings, const config::Servi
 }  // namespace
 
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          std::shared_ptr<Credentials> credentials) {
+                                          KnownUsers known) {
     auto policy = std::make_shared<Policy>();
     for (const config::Service& service : settings.services) {
         policy->services.add(make_service(settings, service, index));
+        for (const std::string& name : service.server_names)
+            policy->service_of_server_name.emplace(name, service.name);
     }
+    // Who is looked up is known only then.
+    const bool listed = !settings.auth.users.empty() || !settings.auth.users_file.empty();
+    if (listed && settings.auth.query.empty())
+        policy->users.emplace(known.names.begin(), known.names.end());
     for (const config::User& user : settings.auth.users) {
-        policy->users.insert(user.name);
         if (user.max_clients > 0) policy->max_clients_of_user[user.name] = user.max_clients;
     }
     policy->max_clients_per_user = settings.limits.max_clients_per_user;
     policy->max_clients_per_address = settings.limits.max_clients_per_address;
     policy->authentication = client_authentication(settings.auth.method);
-    policy->credentials = std::move(credentials);
+    policy->rules = make_login_rules(settings.auth);
+    policy->credentials = std::move(known.credentials);
+    policy->lookup = std::move(known.lookup);
     policy->login_timeout = settings.limits.login_timeout;
     policy->idle_timeout = settings.pool.idle_timeout;
     policy->lifetime = settings.pool.lifetime;
@@ -263,6 +255,8 @@ std::variant<TlsPolicy, TlsError> make_tls_policy(const config::ListenerTls& tls
 BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target) {
     BackendAccess access{
         std::move(target), settings.pool.connect_timeout, {}, settings.backend.on_connect};
+    access.password = {settings.backend.password_command, settings.backend.password_file};
+    access.direct_tls = settings.backend.tls_negotiation == config::TlsNegotiation::direct;
     const std::vector<std::string>& names = settings.backend.require_auth;
     if (names.empty()) return access;
     const auto listed = [&names](std::string_view name) {

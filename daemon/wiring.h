@@ -10,12 +10,20 @@
 #include "daemon/tls_policy.h"
 
 #include <memory>
+#include <string>
 #include <variant>
+#include <vector>
 
 namespace schemux::daemon {
 
+struct KnownUsers {
+    std::shared_ptr<Credentials> credentials;
+    std::vector<std::string> names;
+    std::shared_ptr<UserLookup> lookup{};  ///< null: there is no auth.query
+};
+
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          std::shared_ptr<Credentials> credentials);
+                                          KnownUsers known);
 /// Tells the pool what each service is entitled to; nothing while all are paused.
 void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
                bool paused);

@@ -94,6 +94,10 @@ void append_authentication_cleartext_password(std::string& out) {
     append_request(out, method_cleartext_password, {});
 }
 
+void append_authentication_md5_password(std::string& out, std::string_view salt) {
+    append_request(out, method_md5_password, salt);
+}
+
 void append_authentication_sasl(std::string& out, const std::vector<std::string_view>& mechanisms) {
     std::string names;
     for (const std::string_view mechanism : mechanisms)

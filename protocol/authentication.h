@@ -54,6 +54,8 @@ std::optional<SaslInitialResponse> read_sasl_initial_response(std::string_view b
 std::optional<std::string_view> read_password(std::string_view body);
 
 void append_authentication_cleartext_password(std::string& out);
+/// `salt` has four bytes.
+void append_authentication_md5_password(std::string& out, std::string_view salt);
 void append_authentication_sasl(std::string& out, const std::vector<std::string_view>& mechanisms);
 void append_authentication_sasl_continue(std::string& out, std::string_view data);
 void append_authentication_sasl_final(std::string& out, std::string_view data);

@@ -58,7 +58,10 @@ std::function<void(Settings&)> service(Service value) {
 
 /// The method with these users.
 std::function<void(Settings&)> scram_users(std::vector<User> users) {
-    return [users = std::move(users)](Settings& s) { s.auth = {AuthMethod::scram_sha_256, users}; };
+    return [users = std::move(users)](Settings& s) {
+        s.auth.method = AuthMethod::scram_sha_256;
+        s.auth.users = users;
+    };
 }
 
 constexpr const char* needs_secret =

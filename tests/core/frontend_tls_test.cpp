@@ -68,6 +68,13 @@ Login encrypted(LoginRules given, SecureChannel channel = {}) {
     return login;
 }
 
+/// A client with a certificate that was verified.
+SecureChannel verified(std::optional<std::string> name) {
+    SecureChannel channel{"hash", std::move(name)};
+    channel.has_certificate = channel.certificate_name.has_value();
+    return channel;
+}
+
 TEST(FrontendTls, ARequestIsAnsweredAndTheHandshakeIsDue) {
     for (const ClientTls use : {ClientTls::offered, ClientTls::required}) {
         Login login(rules(ClientAuthentication::trust, use));
@@ -176,7 +183,7 @@ TEST(FrontendPassword, IsAskedForOnlyWhereNobodyReadsAlong) {
         const auto given = offer(*login, password("pencil"));
         ASSERT_TRUE(is<Login::CheckPassword>(given));
         EXPECT_EQ(std::get<Login::CheckPassword>(given).user, "ann");
-        EXPECT_EQ(std::get<Login::CheckPassword>(given).password, "pencil");
+        EXPECT_EQ(std::get<Login::CheckPassword>(given).password.view(), "pencil");
     }
     EXPECT_TRUE(is<Login::Close>(at_socket.on_bytes(startup()).action));
     const auto accepted = over_tls.on_password_checked(true);
@@ -210,7 +217,7 @@ TEST(FrontendPassword, OddAnswersAreRefused) {
 TEST(FrontendCertificate, ItsNameMustBeTheUsers) {
     const auto action = [](std::optional<std::string> name) {
         Login login = encrypted(rules(ClientAuthentication::certificate, ClientTls::required),
-                                {"hash", std::move(name)});
+                                verified(std::move(name)));
         return offer(login, startup());
     };
     EXPECT_TRUE(is<Login::Accepted>(action("ann")));
@@ -224,9 +231,9 @@ TEST(FrontendCertificate, ItsNameMustBeTheUsers) {
 TEST(FrontendCertificate, MayBeAskedForBesideAnyMethod) {
     LoginRules both = rules(ClientAuthentication::scram_sha_256, ClientTls::required);
     both.certificate_is_user = true;
-    Login right = encrypted(both, {"hash", "ann"});
+    Login right = encrypted(both, verified("ann"));
     EXPECT_TRUE(is<Login::NeedVerifier>(offer(right, startup())));
-    Login wrong = encrypted(both, {"hash", "bob"});
+    Login wrong = encrypted(both, verified("bob"));
     EXPECT_EQ(error_of(offer(wrong, startup())).sqlstate, "28000");
 }
 

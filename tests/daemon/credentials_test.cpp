@@ -1,6 +1,8 @@
 // Keys are derived once, users that do not exist look like those that do.
 #include "daemon/credentials.h"
 
+#include "protocol/md5_password.h"
+
 #include <gtest/gtest.h>
 
 #include <string>
@@ -21,6 +23,7 @@ bool proves(const protocol::ScramVerifier& verifier, std::string_view password) 
 }
 
 using Secrets = std::vector<UserSecret>;
+using protocol::Secret;
 
 const MockSecret mock;
 
@@ -31,7 +34,7 @@ TEST(Credentials, GivenVerifierIsThereAtOnce) {
 }
 
 TEST(Credentials, PasswordIsDerivedOnceAndThenStays) {
-    Credentials credentials(Secrets{{"ann", "pencil"}, {"bob", "crayon"}});
+    Credentials credentials(Secrets{{"ann", Secret("pencil")}, {"bob", Secret("crayon")}});
     EXPECT_EQ(credentials.find("ann", mock), std::nullopt);
     EXPECT_EQ(credentials.next_to_derive(), "ann");
     credentials.derive("ann");
@@ -69,10 +72,13 @@ TEST(Credentials, StandInHasTheIterationsThatMostUsersHave) {
 }
 
 TEST(Credentials, ReloadKeepsWhatWasDerivedFromTheSamePassword) {
-    Credentials before(Secrets{{"ann", "pencil"}, {"bob", "crayon"}, {"gone", "x"}});
+    Credentials before(
+        Secrets{{"ann", Secret("pencil")}, {"bob", Secret("crayon")}, {"gone", Secret("x")}});
     before.derive("ann");
     before.derive("bob");
-    const Credentials after(Secrets{{"ann", "pencil"}, {"bob", "chalk"}, {"new", "x"}}, &before);
+    const Credentials after(
+        Secrets{{"ann", Secret("pencil")}, {"bob", Secret("chalk")}, {"new", Secret("x")}},
+        &before);
     EXPECT_EQ(after.find("ann", mock), before.find("ann", mock));
     EXPECT_EQ(after.find("bob", mock), std::nullopt) << "the password is another one";
     EXPECT_EQ(after.find("new", mock), std::nullopt);
@@ -80,7 +86,7 @@ TEST(Credentials, ReloadKeepsWhatWasDerivedFromTheSamePassword) {
 }
 
 TEST(Credentials, ThreadsAgreeOnOneVerifier) {
-    Credentials credentials(Secrets{{"ann", "pencil"}});
+    Credentials credentials(Secrets{{"ann", Secret("pencil")}});
     std::vector<std::thread> threads;
     for (int i = 0; i < 4; ++i)
         threads.emplace_back([&credentials] { credentials.derive("ann"); });
@@ -92,6 +98,49 @@ TEST(Credentials, ThreadsAgreeOnOneVerifier) {
     if (seen_early) {
         EXPECT_EQ(seen_early, final);
     }
+}
+
+TEST(Credentials, Md5HashesServeMd5AndPasswordsOnly) {
+    const std::string hash = *protocol::md5_hash("ann", "pencil");
+    Credentials credentials(Secrets{{"ann", Md5Hash{hash}}, {"bob", verifier("crayon")}});
+    EXPECT_EQ(credentials.find_md5_hash("ann", mock), hash);
+    EXPECT_TRUE(credentials.find("ann", mock)->doomed) << "by SCRAM she cannot get in";
+    EXPECT_EQ(credentials.next_to_derive(), std::nullopt);
+    EXPECT_TRUE(credentials.matches("ann", "pencil", mock));
+    EXPECT_FALSE(credentials.matches("ann", "crayon", mock));
+    EXPECT_EQ(credentials.find_md5_hash("bob", mock), std::nullopt) << "he is to use SCRAM";
+    EXPECT_TRUE(credentials.matches("bob", "crayon", mock));
+}
+
+TEST(Credentials, PasswordsServeMd5Too) {
+    const Credentials credentials(Secrets{{"ann", Secret("pencil")}});
+    EXPECT_EQ(credentials.find_md5_hash("ann", mock), protocol::md5_hash("ann", "pencil"));
+}
+
+TEST(Credentials, WhoDoesNotExistIsAskedAsMostAre) {
+    const Credentials md5(
+        Secrets{{"ann", Secret("pencil")}, {"bob", Secret("x")}, {"c", verifier("x")}});
+    const auto stand_in = md5.find_md5_hash("nobody", mock);
+    ASSERT_TRUE(stand_in);
+    EXPECT_TRUE(protocol::is_md5_hash(*stand_in));
+    const Credentials scram(Secrets{{"ann", verifier("pencil")}, {"bob", Secret("x")}});
+    EXPECT_EQ(scram.find_md5_hash("nobody", mock), std::nullopt);
+}
+
+TEST(KnownSecrets, AreToldApartByHowTheyBegin) {
+    const auto index = [](std::string_view text) {
+        const auto read = read_known_secret(text);
+        const auto* known = std::get_if<KnownSecret>(&read);
+        return known == nullptr ? 9U : known->index();
+    };
+    EXPECT_EQ(index("pencil"), 0U);
+    EXPECT_EQ(index(protocol::verifier_text(verifier("x"))), 1U);
+    EXPECT_EQ(index("md5" + std::string(32, 'a')), 2U);
+    EXPECT_EQ(index("md5" + std::string(32, 'A')), 0U);
+    EXPECT_EQ(index("md5" + std::string(31, 'a')), 0U);
+    EXPECT_EQ(index("SCRAM-SHA-256$nonsense"), 9U);
+    EXPECT_EQ(index(""), 9U);
+    EXPECT_EQ(index(std::string("a\0b", 3)), 9U);
 }
 
 }  // namespace

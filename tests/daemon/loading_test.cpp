@@ -45,8 +45,8 @@ class Loading : public testing::Test {
     }
     static std::string password_in(const LoadOutcome& outcome) {
         if (!outcome.loaded || outcome.loaded->secrets.size() != 1) return "(none)";
-        const auto* password = std::get_if<std::string>(&outcome.loaded->secrets[0].secret);
-        return password == nullptr ? "(verifier)" : *password;
+        const auto* password = std::get_if<protocol::Secret>(&outcome.loaded->secrets[0].secret);
+        return password == nullptr ? "(verifier)" : std::string(password->view());
     }
     static void expect_error(const LoadOutcome& outcome, const std::string& path,
                              std::string_view part) {
@@ -141,6 +141,77 @@ TEST_F(Loading, SecretsAreNotReadUnderTrust) {
     ASSERT_TRUE(outcome.loaded);
     EXPECT_TRUE(outcome.loaded->secrets.empty());
     EXPECT_EQ(outcome.warnings.size(), 1U);
+}
+
+/// A whole auth section, in line 2.
+class LoadingAuth : public Loading {
+  protected:
+    LoadOutcome load_auth(const std::string& auth) {
+        write("schemux.yaml", "backend: { dsn: \"host=127.0.0.1 dbname=app user=app\" }\nauth: { " +
+                                  auth + " }\nservices: [{ name: users }]\n");
+        return load_everything((folder_ / "schemux.yaml").string());
+    }
+    static void expect_one(const LoadOutcome& outcome, const std::string& path,
+                           std::string_view part) {
+        ASSERT_EQ(outcome.errors.size(), 1U);
+        EXPECT_EQ(outcome.errors[0].path, path);
+        EXPECT_EQ(outcome.errors[0].position.line, 2U);
+        EXPECT_NE(outcome.errors[0].message.find(part), std::string::npos)
+            << outcome.errors[0].message;
+    }
+};
+
+TEST_F(LoadingAuth, RulesOfAFileTakeTheirPlace) {
+    write("hba", "# comment\nlocal all all peer\nhostssl all bob 10.0.0.0/8 scram-sha-256\n");
+    const auto outcome =
+        load_auth("method: reject, hba_file: hba, users: [{ name: bob, password: x }]");
+    ASSERT_TRUE(outcome.loaded) << outcome.errors[0].message;
+    ASSERT_EQ(outcome.loaded->settings.auth.rules.size(), 2U);
+    EXPECT_EQ(outcome.loaded->settings.auth.rules[1].line, 3U);
+    EXPECT_EQ(outcome.loaded->secrets.size(), 1U);
+}
+
+TEST_F(LoadingAuth, FaultsOfARulesFileAreNamedWithTheirLines) {
+    write("hba", "local all all peer\nhost all all 0.0.0.0/0 kerberos\n");
+    expect_one(load_auth("method: reject, hba_file: hba"), "auth.hba_file",
+               "hba line 2: 'kerberos' is no method");
+    write("hba", "\nhost all all all trust map=x\n");
+    const auto unwise = load_auth("method: reject, hba_file: hba");
+    ASSERT_EQ(unwise.errors.size(), 2U);
+    EXPECT_NE(unwise.errors[0].message.find("hba line 2: 'x' is not in auth.maps"),
+              std::string::npos);
+    write("hba", "host all all 127.0.0.1/32 md5\n");
+    expect_one(load_auth("method: reject, hba_file: hba"), "auth.hba_file", "need users");
+    expect_one(load_auth("method: reject, hba_file: gone"), "auth.hba_file", "cannot read");
+    write("hba", std::string(1024 * 1024 + 1, '\n'));
+    expect_one(load_auth("method: reject, hba_file: hba"), "auth.hba_file", "longer than");
+}
+
+TEST_F(LoadingAuth, UsersOfAFileStandBesideThoseOfTheConfiguration) {
+    write("list", "; PgBouncer's\n\"ann\" \"other\"\n\"bob\" \"crayon\"\n\"eve\" \"\"\n");
+    const auto outcome = load_auth(
+        "method: scram-sha-256, users_file: list, users: [{ name: ann, password: pencil }]");
+    ASSERT_TRUE(outcome.loaded);
+    EXPECT_EQ(outcome.loaded->users, (std::vector<std::string>{"ann", "bob", "eve"}));
+    ASSERT_EQ(outcome.loaded->secrets.size(), 2U) << "eve has none, ann's is the configuration's";
+    EXPECT_EQ(std::get<protocol::Secret>(outcome.loaded->secrets[0].secret).view(), "pencil");
+    EXPECT_EQ(outcome.loaded->secrets[1].user, "bob");
+}
+
+TEST_F(LoadingAuth, FaultsOfAUsersFileNameTheLineAndNeverTheSecret) {
+    write("list", "\"bob\" \"SCRAM-SHA-256$4096:secretstuff\"\n");
+    const auto bad = load_auth("method: scram-sha-256, users_file: list");
+    expect_one(bad, "auth.users_file", "list line 1: user 'bob': not a verifier");
+    EXPECT_EQ(bad.errors[0].message.find("secretstuff"), std::string::npos);
+    write("list", "\"bob\" \"md5" + std::string(32, 'a') + "\"\n");
+    const auto weak = load_auth("method: scram-sha-256, users_file: list");
+    ASSERT_TRUE(weak.loaded);
+    ASSERT_EQ(weak.warnings.size(), 1U);
+    EXPECT_NE(weak.warnings[0].message.find("cannot serve a SCRAM login"), std::string::npos);
+    const auto fine = load_auth("method: md5, users_file: list");
+    ASSERT_TRUE(fine.loaded);
+    ASSERT_EQ(fine.warnings.size(), 1U);
+    EXPECT_EQ(fine.warnings[0].path, "auth.method");
 }
 
 }  // namespace

@@ -147,6 +147,13 @@ protocol::ScramVerifier some_verifier(const std::string& user) {
     return protocol::mock_verifier("secret", user, 1);
 }
 
+constexpr std::string_view some_hash = "md5aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+FrontendLogin::Action answer(FrontendLogin& login, const FrontendLogin::NeedVerifier& need) {
+    return need.md5_may_be_used ? login.on_md5_hash(some_hash, "salt")
+                                : login.on_verifier(some_verifier(need.user), "servernonce");
+}
+
 /// Instead of it: what comes next is taken for what comes out of it.
 void check_handshake(const FrontendLogin::StartTls& start, const core::LoginRules& rules,
                      std::string& pending) {
@@ -186,7 +193,7 @@ Conversation converse(const Pieces& pieces, const core::LoginRules& rules) {
             pending.erase(0, step.consumed);
             talk.last = step.action.index();
             if (const auto* need = std::get_if<FrontendLogin::NeedVerifier>(&step.action))
-                step.action = login.on_verifier(some_verifier(need->user), "servernonce");
+                step.action = answer(login, *need);
             if (std::holds_alternative<FrontendLogin::CheckPassword>(step.action))
                 step.action = login.on_password_checked(false);
             std::visit(Overload{
@@ -273,8 +280,9 @@ void check(Input input) {
            "byte by byte it is the same conversation");
     demand(converse(cut(copy.view(), 2 + (choice >> 1U)), rules) == whole, "any cut is the same");
     // Where TLS begins depends on the cuts, as it must.
-    for (const auto method : {rules.method, core::ClientAuthentication::password,
-                              core::ClientAuthentication::certificate}) {
+    for (const auto method :
+         {rules.method, core::ClientAuthentication::password, core::ClientAuthentication::md5,
+          core::ClientAuthentication::certificate, core::ClientAuthentication::reject}) {
         rules.method = method;
         rules.tls = (choice & 2U) != 0 ? core::ClientTls::offered : core::ClientTls::required;
         converse(cut(copy.view(), 1), rules);

@@ -1,8 +1,10 @@
 """TLS between schemux and PostgreSQL: sslmode and its kin mean what they mean to libpq."""
 
+import contextlib
 import os
 import signal
 import socket
+import ssl
 import struct
 import threading
 
@@ -79,6 +81,54 @@ class TlsPostgres(harness.Case):
 
     def refusal(self, **words):
         return refused_as(self.instance(**words).port)
+
+    def direct_front(self, alpn):
+        """A port that takes TLS at once and passes on what comes, as PostgreSQL 17 itself does."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.authority.folder / "server.crt",
+                                self.authority.folder / "server.key")
+        if alpn:
+            context.set_alpn_protocols([alpn])
+        listener = socket.create_server(("127.0.0.1", server.free_port()))
+        self.addCleanup(listener.close)
+
+        def pass_on(source, to):
+            with contextlib.suppress(OSError):
+                while True:
+                    data = source.recv(65536)
+                    if not data:
+                        break
+                    to.sendall(data)
+                to.shutdown(socket.SHUT_WR)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with contextlib.suppress(OSError):
+                        client = context.wrap_socket(client, server_side=True)
+                        there = socket.create_connection(("127.0.0.1", self.server.port))
+                        for source, to in ((client, there), (there, client)):
+                            threading.Thread(target=pass_on, args=(source, to),
+                                             daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        return listener.getsockname()[1]
+
+    def test_tls_may_begin_at_once(self):
+        for alpn, served in (("postgresql", True), (None, False)):
+            port = self.direct_front(alpn)
+            instance = self.start_schemux({
+                "backend": {"dsn": f"host=127.0.0.1 port={port} dbname=app user=plain_app "
+                                   "sslmode=verify-full sslrootcert="
+                                   f"{self.authority.certificate}", "tls_negotiation": "direct"},
+                "pool": {"acquire_timeout": "5s"}})
+            if served:
+                with psycopg.connect(instance.dsn("legacy"), autocommit=True) as client:
+                    self.assertEqual(client.execute("SELECT 1").fetchone(), (1,))
+            else:
+                self.assertIn("did not name PostgreSQL's protocol",
+                              refused_as(instance.port)["M"])
 
     def test_each_sslmode(self):
         for sslmode, encrypted in (("disable", False), ("allow", False), ("prefer", True),

@@ -49,15 +49,21 @@ class Authority:
         if finished.returncode != 0:
             raise RuntimeError(f"openssl {command[0]}: {finished.stderr}")
 
-    def sign(self, common_name, file=None, rsa=False):
-        """The paths of a new certificate for this name, and of its key."""
+    def sign(self, common_name, file=None, rsa=False, alternatives=()):
+        """The paths of a new certificate for this name, and of its key. `alternatives`: further
+        names, as "DNS:…" or "URI:…", in place of those of this machine."""
         stem = self.folder / (file or common_name)
         key, request, certificate = (stem.with_suffix(end) for end in (".key", ".csr", ".crt"))
         kind = ["rsa:2048"] if rsa else ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
         self._run("req", "-new", "-newkey", *kind, "-nodes", "-keyout", key, "-out", request,
                   "-subj", f"/CN={common_name}", "-config", self.settings)
+        settings = self.settings
+        if alternatives:
+            settings = stem.with_suffix(".cnf")
+            settings.write_text("[leaf]\nbasicConstraints = CA:false\n"
+                                f"subjectAltName = {', '.join(alternatives)}\n")
         self._run("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key,
-                  "-CAcreateserial", "-days", "2", "-out", certificate, "-extfile", self.settings,
+                  "-CAcreateserial", "-days", "2", "-out", certificate, "-extfile", settings,
                   "-extensions", "leaf")
         key.chmod(0o600)
         return certificate, key

@@ -29,7 +29,8 @@ if importlib.util.find_spec("psycopg") is None and "SCHEMUX_INTEGRATION_AGAIN" n
 import harness  # noqa: E402  (found through the path above)
 
 # In this order: what is basic first, so that a broken build shows soon.
-MODULES = ["startup_test", "auth_test", "tls_test", "backend_tls_test",
+MODULES = ["startup_test", "auth_test", "rules_test", "auth_query_test",
+           "password_test", "tls_test", "backend_tls_test",
            "psql_test", "isolation_test", "settings_test",
            "settings_edges_test", "tenants_test", "pins_test", "listen_test", "channels_test",
            "state_test", "wire_test", "hostile_startup_test", "hostile_client_test", "cancel_test",
@@ -42,7 +43,7 @@ MODULES = ["startup_test", "auth_test", "tls_test", "backend_tls_test",
            "edges_test", "jdbc_test",
            "node_test"]
 NOT_IN_SMOKE = {"jdbc_test", "node_test", "failure_test", "psycopg2_test", "pools_test",
-                "memory_test", "outage_test", "names_test",
+                "password_test", "memory_test", "outage_test", "names_test",
                 "shared_listener_test", "listener_losses_test"}
 # A test that takes longer hangs: harness.Watchdog ends its schemux.
 TEST_SECONDS_MAX = 200

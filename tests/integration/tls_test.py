@@ -302,6 +302,29 @@ class AsTheClientLikes(TlsCase):
         self.schemux.reload()
 
 
+    def test_other_files_are_taken_without_a_signal(self):
+        """As programs that renew certificates leave them: one file after the other."""
+        old_key, old = self.key.read_bytes(), self.certificate.read_bytes()
+        certificate, key = self.authority.sign("third.example", "third")
+
+        def name():
+            client = self.context().wrap_socket(self.asked_socket(), server_hostname="localhost")
+            subject = dict(part[0] for part in client.getpeercert()["subject"])
+            client.close()
+            return subject["commonName"]
+
+        first = name()
+        self.certificate.write_bytes(certificate.read_bytes())
+        self.wait_until(lambda: self.schemux.log_count("certificate_not_renewed") > 0, "the log")
+        self.assertEqual(name(), first)
+        self.key.write_bytes(key.read_bytes())
+        self.wait_until(lambda: name() == "third.example", "the new certificate")
+        self.key.write_bytes(old_key)
+        self.certificate.write_bytes(old)
+        self.schemux.reload()
+        self.assertEqual(name(), first)
+
+
 class NewestOnly(TlsCase):
     tls = {"min_version": "1.3"}
     auth = {"method": "trust"}

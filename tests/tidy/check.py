@@ -41,7 +41,7 @@ INCLUDES = {
 # Third-party headers that one file hides from the rest.
 HIDDEN = {r"yaml-cpp/": {"config/yaml_tree.cpp"}, r"CLI/": {"daemon/main.cpp"}}
 # In the daemon only these know the configuration; the others get core's policy structs.
-CONFIG_USERS = {"wiring", "main", "commands", "server", "dev", "loading"}
+CONFIG_USERS = {"wiring", "login_wiring", "main", "commands", "server", "dev", "loading"}
 # What a folder's library links.
 LINKS = {
     "protocol": {"schemux_options", "OpenSSL::Crypto"},
