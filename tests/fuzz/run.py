@@ -35,6 +35,8 @@ TARGETS = [
     Target("scram", 512, None),
     Target("sql", 1024, "sql.dict"),
     Target("config", 2048, "config.dict"),
+    Target("login_files", 512, "login_files.dict"),
+    Target("certificate_names", 1024, None),
     Target("relay_session", 384, None),
 ]
 INPUT_SECONDS_MAX = 10

@@ -339,9 +339,29 @@ def relay_session():
     yield from session_seeds.all_seeds()
 
 
+# --- login_files ---------------------------------------------------------------------------------
+def login_files():
+    for text in (
+            b"# TYPE\nlocal   all  postgres  peer\nlocal all all peer map=m\n"
+            b"host all all 127.0.0.1/32 scram-sha-256\nhost replication all ::1/128 md5\n",
+            b'hostssl users,"a b" ann,"all" 10.0.0.0 255.0.0.0 cert clientcert=verify-full\n',
+            b"host sameuser all \\\n all reject # no\nhostnossl all +g samehost trust\n",
+            b'local "x', b"hostgssenc all all all ldap\nlocal @f /r md5\n"):
+        yield b"\0" + text
+    for text in (b'"ann" "pencil"\n; x\n"b ""c""" "SCRAM-SHA-256$4096:a$b:c" "more"\n"ann" ""\n',
+                 b'"ann', b"ann pencil"):
+        yield b"\1" + text
+    signature = b"\r\n\r\n\0\r\nQUIT\n"
+    for header in (signature + b"\x21\x11\0\x0c" + bytes(range(12)) + b"more",
+                   signature + b"\x21\x21\0\x24" + bytes(36), signature + b"\x20\0\0\0",
+                   signature + b"\x21\x11\0\x0f" + bytes(12) + b"\4\0\0", signature[:7],
+                   b"PROXY TCP4"):
+        yield b"\2" + header
+
+
 TARGETS = {"frontend_stream": frontend_stream, "backend_stream": backend_stream,
            "startup_packet": startup_packet, "scram": scram, "sql": sql, "config": config,
-           "relay_session": relay_session}
+           "relay_session": relay_session, "login_files": login_files}
 
 
 def main():
