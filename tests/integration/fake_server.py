@@ -2,8 +2,8 @@
 with the query's own text, honestly, until a test tells it to misbehave in one of the ways below.
 
 A leased backend misbehaves when a query's text contains `misbehave:<way>`, a login or an upkeep
-when the test put its way into `login_ways` or `upkeep_ways`, a resting one when the test sends
-bytes on its connection. It must not know about schemux.
+when the test put its way into `login_ways` (or a function of the connection) or `upkeep_ways`, a
+resting one when the test sends bytes on its connection. It must not know about schemux.
 """
 
 import base64
@@ -135,6 +135,7 @@ FATAL_WAYS = {
 # Odd, but between server and client alone: it passes.
 PASSING_WAYS = {
     "error_without_fields": message("E", b"\0") + READY,
+    "error_without_sqlstate": message("E", b"SERROR\0VERROR\0Mhm\0\0") + READY,
     "error_with_odd_fields": message("E", b"SERROR\0C\0P99999999999\0?x\0\0") + READY,
     "row_with_other_columns": row_description() + data_row(b"1", b"2", b"3") + complete() + READY,
     "row_with_a_lie_inside": row_description() + message("D", b"\xff\xff\0") + complete() + READY,
@@ -192,6 +193,15 @@ class Connection:
     def send(self, data):
         self.socket.sendall(data)
 
+    def exchange(self, data):
+        """Sends it; the body of the message that comes then."""
+        self.send(data)
+        return self._message()[1]
+
+    def wait_for_the_end(self):
+        while True:
+            self._receive()
+
     def _run(self):
         try:
             self._serve()
@@ -214,7 +224,9 @@ class Connection:
             self.send(self.owner.refusal)
             raise Gone
         way = self.owner.take(self.owner.login_ways)
-        if way is not None:
+        if callable(way):
+            way(self)
+        elif way is not None:
             self._login_way(way)
         if self.owner.password is not None:
             self._scram(self.owner.password)
@@ -278,7 +290,7 @@ class Connection:
         for ways in (QUERY_WAYS, EXTENDED_WAYS, FATAL_WAYS):
             if way in ways:
                 self.send(ways[way])
-                self._wait_for_the_end()
+                self.wait_for_the_end()
         if way in PASSING_WAYS:
             self.send(PASSING_WAYS[way])
             return True
@@ -290,14 +302,14 @@ class Connection:
                                        struct.pack("ii", 1, 0))
             raise Gone
         if way == "silence":
-            self._wait_for_the_end()
+            self.wait_for_the_end()
         if way == "copy_unread":
             # PostgreSQL too answers a COPY that fails before it has read all its data.
             self.send(message("G", b"\0\0\0"))
             self.owner.may_fail_copy.wait(60)
             self.send(error("22P04", "not that data") + READY)
             self.owner.may_read_on.wait(60)
-            self._wait_for_the_end()
+            self.wait_for_the_end()
         if way in ("flood_of_notices", "flood_of_parameters"):
             piece = notice("x" * 1000) if way == "flood_of_notices" else \
                 parameter("TimeZone", "x" * 1000)
@@ -321,24 +333,20 @@ class Connection:
             _, body = self._message()
             nonce = body[body.index(b"r=") + 2:]
             self.send(authentication(11, b"r=" + nonce + b"x,s=c2FsdA==,i=2147483647"))
-        self._wait_for_the_end()
+        self.wait_for_the_end()
 
     def _upkeep_way(self, way):
         if way == "u_close":
             raise Gone
         if way != "u_silence":
             self.send(UPKEEP_WAYS[way])
-        self._wait_for_the_end()
+        self.wait_for_the_end()
 
     def _flood(self, piece, limit):
         self.sent = 0
         while limit is None or self.sent < limit:
             self.send(piece)
             self.sent += len(piece)
-
-    def _wait_for_the_end(self):
-        while True:
-            self._receive()
 
     # ---- logging in ------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from edges import check_edges_have_tests  # noqa: F401  (run with those of this file)
+from edges import check_cves_have_tests, check_edges_have_tests  # noqa: F401  (run as those here)
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("protocol", "core", "config", "daemon")

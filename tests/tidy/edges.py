@@ -1,4 +1,5 @@
 """Checks tests/EDGES.md: every edge has its row, once and in order, and what a row names exists.
+And tests/CVES.md: each row names tests that exist, each test that is named after a CVE has its row.
 
 How a row names what holds it is told at the top of that file. It must not know what the tests do.
 """
@@ -8,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path("tests/EDGES.md")
 EDGES = 66
+CVES = Path("tests/CVES.md")
+CVES_MIN = 22
 
 ROW = re.compile(r"^\| *(\d+) *\|([^|]*)\|([^|]*)\|$")
 SPAN = re.compile(r"`([^`]+)`")
@@ -117,3 +120,34 @@ def check_edges_have_tests():
     if numbers != list(range(1, EDGES + 1)):
         wrong = [n for n in range(1, EDGES + 1) if numbers.count(n) != 1]
         yield f"{TABLE}: edges 1 to {EDGES}, in order, each once; look at {wrong or numbers}"
+
+
+def check_cves_have_tests():
+    """Every row of the table of CVEs names tests that exist, and none of theirs is left out."""
+    known = integration_tests()
+    named = set()
+    rows = 0
+    for number, line in enumerate((ROOT / CVES).read_text(encoding="utf-8").splitlines(), 1):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|") or set(line) <= set("|- ") or cells[0] == "CVE":
+            continue
+        rows += 1
+        if len(cells) != 4 or not all(cells):
+            yield f"{CVES}:{number}: not a row of four cells"
+            continue
+        tests = SPAN.findall(cells[3])
+        named.update(tests)
+        if not tests:
+            yield f"{CVES}:{number}: {cells[0]} has no test"
+        for test in tests:
+            if test not in known or ".test_" not in test:
+                yield f"{CVES}:{number}: {cells[0]} names what is no test: {test}"
+        missing = [identity for identity in re.findall(r"CVE-(\d+)-(\d+)", cells[0])
+                   if not any("test_cve_{}_{}_".format(*identity) in test for test in tests)]
+        for year, serial in missing:
+            yield f"{CVES}:{number}: no test of the row is named after CVE-{year}-{serial}"
+    if rows < CVES_MIN:
+        yield f"{CVES}: {rows} rows, {CVES_MIN} at least"
+    for test in sorted(known - named):
+        if re.search(r"\.test_cve_\d", test):
+            yield f"{CVES}: no row names {test}"
