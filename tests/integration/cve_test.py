@@ -91,7 +91,7 @@ class BeforeTheLogin(attacks.Attacked):
                 for client in (self.raw(), self.asked()):
                     client.send(head + struct.pack("!I", length))
                     waiting.append(client)
-        self.unharmed()
+        self.assertEqual(self.bystander.rows("SELECT 'meanwhile'"), [["meanwhile"]])
         for client in waiting:
             client.socket.shutdown(1)
             messages = client.read_to_end()

@@ -197,6 +197,7 @@ class Secrets(attacks.Attacked):
                 {"name": "alice", "password": cls.words[0]},
                 {"name": "bob", "password": cls.words[1]}]},
             "backend": {"dsn": cls.postgres.dsn("secret_app") + " password='pool secret'"},
+            "pool": {"acquire_timeout": "2s"},
             "services": attacks.SERVICES}
         super().setUpClass()
 
@@ -216,6 +217,8 @@ class Secrets(attacks.Attacked):
             told.append(repr(wire.errors_of(other.read_to_end())))
         odd = self.raw()
         odd.send(wire.startup({"user": "bobs canary no", "database": "alices canary no"}))
+        odd.read()
+        odd.close()
         self.postgres.run("ALTER ROLE secret_app PASSWORD 'another secret'")
         self.addCleanup(self.postgres.run, "ALTER ROLE secret_app PASSWORD 'pool secret'")
         for pid in self.postgres.backends("secret_app"):
