@@ -1,6 +1,6 @@
 """Drivers log in by every method, with and without TLS, and are refused where they must be.
 
-The programs are in logins/ and node/login.js; one of psql and Python's drivers is made here.
+The programs are in logins/ and in node/; what is said by psql and Python's drivers is here.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ WAYS = {
     "password_over_tls": ("password", {"SSLMODE": "verify-full"}),
     "certificate": ("cert", {"SSLMODE": "verify-full"}),
 }
-BINDING = {"psql", "psycopg", "node"}  # asyncpg, and these versions of pgx and pgjdbc, know none
+BINDING = {"psql", "psycopg", "node"}  # the others, in these versions, know none
 NOTHING = {name: "" for name in ("PASSWORD", "CERT", "KEY", "KEY_DER", "BINDING")}
 
 
@@ -135,11 +135,21 @@ class Logins(harness.Case):
         node_test.Node.install()
         return self.run_with(told, "node", "login.js", cwd=node_test.FOLDER)
 
-    def pgx(self, told):
-        program = self.folder / "login-pgx"
-        self.built("pgx", "go", "build", "-o", program, "login.go", environment={
+    def postgres_js(self, told):
+        node_test.Node.install()
+        return self.run_with(told, "node", "login_postgres_js.js", cwd=node_test.FOLDER)
+
+    def go(self, told, *arguments):
+        program = self.folder / "login-go"
+        self.built("go", "go", "build", "-o", program, "login.go", environment={
             **GO, "GOCACHE": str(self.folder / "go-cache")})
-        return self.run_with(told, program)
+        return self.run_with(told, program, *arguments)
+
+    def pgx(self, told):
+        return self.go(told)
+
+    def pq(self, told):
+        return self.go(told, "pq")
 
     def jdbc(self, told):
         if shutil.which("javac") is None:
@@ -176,7 +186,7 @@ def _add(driver, way):
     setattr(Logins, test.__name__, test)
 
 
-for _driver in ("psql", "psycopg", "asyncpg", "node", "pgx", "jdbc"):
+for _driver in ("psql", "psycopg", "asyncpg", "node", "postgres_js", "pgx", "pq", "jdbc"):
     for _way in WAYS:
         if _way != "scram_bound" or _driver in BINDING:
             _add(_driver, _way)
