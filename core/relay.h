@@ -294,6 +294,7 @@ class Relay {
     void note_settings(const StatementEffects& effects, std::string_view text,
                        std::string_view values);
     void note_moved(std::string_view name);
+    void note_reset(const std::string& name);
     void note_placeholders();
     void note_placeholders(std::string_view text);
     void suspect_settings(std::string_view text);

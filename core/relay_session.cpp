@@ -79,7 +79,7 @@ bool Relay::answer_resets(std::string_view text) {
     if (encoding_ == EncodingClass::unsafe) return false;
     const ResetCommands commands = ResetCommands::of(text, standard_strings_);
     if (!commands.any() || !(label_ == startup_) || !told_parameters_.empty()) return false;
-    // Which take a role away that the session began with.
+    // A role that the session began with is put back by PostgreSQL alone.
     const bool who = commands.has(ResetCommand::set_authorization) ||
                      commands.has(ResetCommand::reset_authorization);
     if (who && (startup_.find("role") || startup_.find("session_authorization"))) return false;

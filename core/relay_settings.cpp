@@ -89,12 +89,20 @@ void Relay::note_settings(const StatementEffects& effects, std::string_view text
         label_lost_ = true;
         reset_.add_all();
     }
+    if (references.resets_who) note_reset("session_authorization");
     for (const std::string& name : references.reset) {
         note_moved(name);
-        if (startup_.find(name) == nullptr) continue;
-        label_lost_ = true;
-        reset_.add(name);
+        note_reset(name);
     }
+}
+
+/// Back to what the session began with.
+void Relay::note_reset(const std::string& name) {
+    // With the user the role goes back.
+    if (name == "session_authorization") note_reset("role");
+    if (startup_.find(name) == nullptr) return;
+    label_lost_ = true;
+    reset_.add(name);
 }
 
 /// A setting with a dot stays behind as an empty text (E13), whatever becomes of its value.

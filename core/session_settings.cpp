@@ -159,6 +159,8 @@ Label SettingsQuestion::answer(const Label& before) const {
 
 Label with_startup(const Label& label, const Label& startup) {
     Settings settings = startup.settings();
+    // It is always asked for: what was not told is none.
+    std::erase_if(settings, [](const auto& setting) { return setting.first == "role"; });
     settings.insert(settings.end(), label.settings().begin(), label.settings().end());
     return Label::of(std::move(settings));
 }
@@ -183,37 +185,53 @@ bool append_values(std::string& sql, const Label& label, Wanted wanted) {
     return any;
 }
 
+/// Who the session is: in no view, and RESET ALL leaves it alone.
+void append_identity(std::string& sql, const Label& startup, const MovedSettings& reset) {
+    const auto& names = reset.names();
+    for (const std::string_view name : {"session_authorization", "role"}) {
+        const std::string* value = startup.find(name);
+        if (value == nullptr || std::find(names.begin(), names.end(), name) == names.end())
+            continue;
+        sql.append(sql.empty() ? "" : " UNION ALL ").append("SELECT pg_catalog.set_config(");
+        append_ascii_literal(sql, name);
+        sql.push_back(',');
+        append_ascii_literal(sql, *value);
+        sql.append(",false)IS NULL");
+        // The same text may have chosen another one behind that.
+        if (name == "role")
+            sql.append(" WHERE pg_catalog.current_setting('role')OPERATOR(pg_catalog.=)'none'");
+    }
+}
+
 }  // namespace
 
 bool append_restore_sql(std::string& sql, const Label& startup, const MovedSettings& reset) {
     constexpr std::string_view begin = "SELECT pg_catalog.set_config(l.n,l.v,false)IS NULL FROM";
-    const std::size_t size = sql.size();
-    sql.append(begin);
+    std::string added;
+    std::string part(begin);
     // What set_config or SET gave a session has the source 'session', what it began with has not.
-    const bool listed =
-        append_values(sql, startup, [](const std::string& name) { return !has_dot(name); });
-    if (listed) {
-        sql.append(
-            ",pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name)OPERATOR(pg_catalog.=)"
-            "pg_catalog.lower(l.n)AND s.source OPERATOR(pg_catalog.<>)'session' UNION ALL ");
-        sql.append(begin);
+    if (append_values(part, startup, [](const std::string& name) { return !is_hidden(name); })) {
+        added = part +
+                ",pg_catalog.pg_settings s WHERE pg_catalog.lower(s.name)OPERATOR(pg_catalog.=)"
+                "pg_catalog.lower(l.n)AND s.source OPERATOR(pg_catalog.<>)'session'";
     }
     const auto was_reset = [&reset](const std::string& name) {
         const auto& names = reset.names();
         return has_dot(name) &&
                (reset.all() || std::find(names.begin(), names.end(), name) != names.end());
     };
+    part = begin;
     // To PostgreSQL such a one began as an empty text, for it was set for the client only later.
-    if (append_values(sql, startup, was_reset)) {
-        sql.append(
-            " WHERE pg_catalog.concat(pg_catalog.current_setting(l.n,true))"
-            "OPERATOR(pg_catalog.=)''");
-    } else if (listed) {
-        sql.resize(sql.size() - begin.size() - std::string_view(" UNION ALL ").size());
-    } else {
-        sql.resize(size);
+    if (append_values(part, startup, was_reset)) {
+        added.append(added.empty() ? "" : " UNION ALL ")
+            .append(part)
+            .append(
+                " WHERE pg_catalog.concat(pg_catalog.current_setting(l.n,true))"
+                "OPERATOR(pg_catalog.=)''");
     }
-    return sql.size() > size;
+    append_identity(added, startup, reset);
+    sql.append(added);
+    return !added.empty();
 }
 
 }  // namespace schemux::core

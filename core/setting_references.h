@@ -13,6 +13,7 @@ struct SettingReferences {
     std::vector<std::string> reset;  ///< given back the value that the session began with
     bool any = false;                ///< others may be changed as well
     bool resets_all = false;         ///< RESET ALL, DISCARD ALL
+    bool resets_who = false;         ///< DISCARD ALL: user and role too
 };
 
 /// In the order of the text. Worth a call when the effects of the text have settings or a role.

@@ -311,7 +311,7 @@ Next Classifier::discard() {
     cursor_.advance();
     if (cursor_.word_is("all")) {
         refer(NameUse::deallocate_all);
-        if (settings_ != nullptr) settings_->resets_all = true;
+        if (settings_ != nullptr) settings_->resets_all = settings_->resets_who = true;
     }
     return add(Effect::opaque);
 }

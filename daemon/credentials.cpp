@@ -72,9 +72,10 @@ std::uint32_t Credentials::usual_iterations() const {
 
 std::optional<protocol::ScramVerifier> Credentials::find(std::string_view user,
                                                          const MockSecret& mock) const {
+    // Made for everybody: the time must not tell for whom it was needed.
+    auto stand_in = protocol::mock_verifier(mock.bytes(), user, mock_iterations_);
     const auto found = entries_.find(user);
-    if (found == entries_.end() || !found->second.md5_hash.empty())
-        return protocol::mock_verifier(mock.bytes(), user, mock_iterations_);
+    if (found == entries_.end() || !found->second.md5_hash.empty()) return stand_in;
     const std::lock_guard lock(mutex_);
     return found->second.verifier;
 }

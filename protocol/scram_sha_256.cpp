@@ -293,9 +293,19 @@ ScramServer::ScramServer(ScramVerifier verifier, std::string nonce, Binding bind
     assert(!binding_.chosen || !binding_.end_point.empty());
 }
 
+namespace {
+
+/// To PostgreSQL a message is a text that ends there.
+bool has_zero_byte(std::string_view message) {
+    return message.find('\0') != std::string_view::npos;
+}
+
+}  // namespace
+
 std::variant<std::string, ScramFault> ScramServer::on_client_first(std::string_view message) {
     if (std::exchange(state_, State::finished) != State::expects_first)
         return ScramFault::out_of_turn;
+    if (has_zero_byte(message)) return ScramFault::malformed;
     const auto read = read_client_first(message, binding_);
     if (const auto* fault = std::get_if<ScramFault>(&read)) return *fault;
     const auto& first = std::get<ClientFirst>(read);
@@ -315,6 +325,7 @@ std::variant<ScramServer::Accepted, ScramFault> ScramServer::on_client_final(
     std::string_view message) {
     if (std::exchange(state_, State::finished) != State::expects_final)
         return ScramFault::out_of_turn;
+    if (has_zero_byte(message)) return ScramFault::malformed;
     const auto read = read_client_final(message);
     if (const auto* fault = std::get_if<ScramFault>(&read)) return *fault;
     const auto& final = std::get<ClientFinal>(read);

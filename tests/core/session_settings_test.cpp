@@ -224,6 +224,33 @@ TEST(SettingsQuestion, StartupSettingsComeBack) {
     EXPECT_EQ(with_startup(Label::of({{"b", "3"}, {"c", "4"}}), startup),
               Label::of({{"a", "1"}, {"b", "3"}, {"c", "4"}}));
     EXPECT_EQ(with_startup({}, startup), startup);
+    // A role is always told, so that one which is not there is none.
+    EXPECT_EQ(with_startup(Label::of({{"b", "3"}}), Label::of({{"b", "2"}, {"role", "app"}})),
+              Label::of({{"b", "3"}}));
+}
+
+TEST(RestoreSql, WhoSomebodyIsComesBackOnlyWhereThatWasReset) {
+    const Label startup = Label::of({{"role", "re'ader"}, {"session_authorization", "app"}});
+    const auto sql = [&startup](const MovedSettings& reset) {
+        std::string text;
+        const bool any = append_restore_sql(text, startup, reset);
+        EXPECT_EQ(any, !text.empty());
+        return text;
+    };
+    MovedSettings all;
+    all.add_all();
+    EXPECT_EQ(sql(all), "") << "RESET ALL leaves it alone";
+    MovedSettings role;
+    role.add("role");
+    const std::string back =
+        "SELECT pg_catalog.set_config('role','re''ader',false)IS NULL WHERE "
+        "pg_catalog.current_setting('role')OPERATOR(pg_catalog.=)'none'";
+    EXPECT_EQ(sql(role), back);
+    role.add("session_authorization");
+    EXPECT_EQ(
+        sql(role),
+        "SELECT pg_catalog.set_config('session_authorization','app',false)IS NULL UNION ALL " +
+            back);
 }
 
 }  // namespace

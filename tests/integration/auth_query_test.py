@@ -76,12 +76,18 @@ class Roles(QueryCase):
         for user in ("q_ann", "q_ever", "carol"):
             self.assert_refused(user, "wrong")
 
-    def test_who_may_not_log_in_gets_the_words_of_a_wrong_password(self):
-        """CVE-2025-2291: a password that is over is none."""
+    def test_cve_2025_2291_a_password_that_is_over_is_none(self):
+        """Who may not log in gets the words of a wrong password."""
         for user, password in (("q_late", "lates word"), ("q_group", "groups word"),
                                ("q_bare", "bares word"), ("q_old", "olds word"),
-                               ("nobody", "nobodys word"), ("q_ann'--", "anns word")):
+                               ("nobody", "nobodys word")):
             self.assert_refused(user, password)
+
+    def test_a_name_is_never_a_part_of_the_query(self):
+        for user in ("q_ann'--", "x' OR rolname = 'q_ann", "q_ann'; DROP ROLE q_soon; --", "$1",
+                     "q_ann\\", 'q_ann"', "%s"):
+            self.assert_refused(user, "anns word")
+        self.assert_in("q_soon", "soons word")
 
     def test_a_changed_password_holds_at_the_second_try_at_the_latest(self):
         self.assert_in("q_ann", "anns word")

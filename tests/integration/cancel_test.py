@@ -318,10 +318,18 @@ class CancelsUnanswered(harness.Case):
         self.schemux = self.start_schemux(
             {"backend": {"dsn": dsn}, "pool": {"max_connections": 1, "acquire_timeout": "20s"}})
 
+    def begin_sleeping(self, client, seconds):
+        """A cancel that overtakes its statement is another test."""
+        nonce = wire.nonce()
+        client.send(wire.query(f"SELECT pg_sleep({seconds}), '{nonce}'"))
+        self.wait_until(lambda: self.postgres.run(
+            "SELECT 1 FROM pg_stat_activity WHERE usename = 'app' AND query LIKE %s",
+            (f"%{nonce}%",)), "it to run")
+
     def test_backend_waits_for_the_end_of_its_cancel_before_its_next_client(self):
         client, other = self.wire(), self.wire("orders")
         pid = client.rows("SELECT pg_backend_pid()")
-        client.send(wire.query("SELECT pg_sleep(0.5)"))
+        self.begin_sleeping(client, 1.5)
         wire.send_cancel(self.schemux.port, client.pid, client.secret)
         self.wait_until(lambda: self.deaf.cancels, "the cancel to be sent")
         self.assertEqual(wire.sqlstates(client.read_ready()), [])
@@ -335,7 +343,7 @@ class CancelsUnanswered(harness.Case):
     def test_own_next_statement_waits_too(self):
         client = self.wire()
         client.ask("BEGIN")
-        client.send(wire.query("SELECT pg_sleep(0.3)"))
+        self.begin_sleeping(client, 1.5)
         wire.send_cancel(self.schemux.port, client.pid, client.secret)
         self.wait_until(lambda: self.deaf.cancels, "the cancel to be sent")
         self.assertEqual(wire.sqlstates(client.read_ready()), [])
@@ -351,7 +359,7 @@ class CancelsUnanswered(harness.Case):
         client, other = self.wire(), self.wire("orders")
         pid = client.rows("SELECT pg_backend_pid()")
         files = self.schemux.open_files()
-        client.send(wire.query("SELECT pg_sleep(0.2)"))
+        self.begin_sleeping(client, 1.5)
         for _ in range(50):
             wire.send_cancel(self.schemux.port, client.pid, client.secret)
         self.assertEqual(wire.sqlstates(client.read_ready()), [])

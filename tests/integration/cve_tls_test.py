@@ -264,13 +264,22 @@ class Defaults(attacks.Attacked):
             self.refused(client, "28000")
         self.unharmed()
 
-    def test_cve_2026_6478_md5_is_no_method(self):
-        """Answers to md5 were compared in a time that told something of them; here clients cannot
-        log in by md5, and its hash is nobody's password."""
-        self.assertIn("md5", self.errors(auth={"method": "md5", "users": attacks.USERS}))
+    def test_cve_2026_6478_md5_is_asked_for_by_nobody_unasked(self):
+        """Answers to md5 were compared in a time that told something of them; here they are in
+        constant time, and only where a configuration asks for md5, which is warned about; its hash
+        is nobody's password elsewhere."""
         hashed = "md5" + "0123456789abcdef" * 2
         self.assertIn("password", self.errors(auth={"method": "scram-sha-256", "users": [
             {"name": "alice", "password": hashed}]}))
+        instance = self.start_schemux({"auth": {"method": "md5", "users": [
+            {"name": "alice", "password": hashed}]}})
+        self.assertIn("md5 can be broken", instance.log.read_text())
+        for answer in (hashed, hashed[3:], "md5" + "0" * 32, ""):
+            client = self.raw(instance)
+            client.send(wire.startup({"user": "alice", "database": "users"}))
+            self.assertEqual(client.read().body[:4], b"\0\0\0\5")
+            client.send(wire.message("p", wire.cstr(answer)))
+            self.refused(client, "28P01")
         self.unharmed()
 
 

@@ -303,3 +303,21 @@ class Settings(harness.Case):
         running = [harness.Background(RandomClient(self, number).play, 150) for number in range(10)]
         for one in running:
             one.result(120)
+
+    def test_a_role_of_the_startup_packet_comes_back(self):
+        who = "SELECT current_user, current_setting('role'), current_setting('work_mem')"
+        turns = rotation.Rotation(self)
+        for texts in (
+                ("RESET ROLE",), ("SET role TO DEFAULT",), ("RESET SESSION AUTHORIZATION",),
+                ("SET SESSION AUTHORIZATION DEFAULT",), ("SET ROLE app", "DISCARD ALL"),
+                ("BEGIN", "RESET ROLE", "COMMIT"), ("BEGIN", "RESET ROLE", "ROLLBACK"),
+                ("RESET ROLE; SELECT 1",), ("SET ROLE NONE", "RESET ALL"), ("RESET ALL",),
+                ("SET ROLE NONE", "RESET work_mem"), ("DISCARD ALL",), ("SET ROLE NONE",),
+                ("SET work_mem = '9MB'", "RESET ROLE", "RESET work_mem")):
+            with self.subTest(texts):
+                twin = rotation.Twin(turns, role="app_reader", work_mem="7MB")
+                for text in texts:
+                    twin.ask(text)
+                    twin.ask(who)
+                twin.client.close()
+                twin.direct.close()

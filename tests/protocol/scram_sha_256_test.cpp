@@ -163,13 +163,22 @@ TEST(ScramServer, FirstMessageNeedsEveryAttribute) {
 
 TEST(ScramServer, NoncesMustBePrintableAndShort) {
     for (const std::string& nonce :
-         {std::string(), std::string("a b"), std::string("a\x7f"), std::string("a\0b", 3),
-          std::string("\xc3\xa4"), std::string(scram_nonce_max - 2, 'n'), std::string(4000, 'n')}) {
+         {std::string(), std::string("a b"), std::string("a\x7f"), std::string("\xc3\xa4"),
+          std::string(scram_nonce_max - 2, 'n'), std::string(4000, 'n')}) {
         EXPECT_EQ(server_fault("n,,n=,r=" + nonce), ScramFault::nonce) << nonce.size();
     }
     ScramServer server(verifier_of("pencil"), "srv");
     EXPECT_TRUE(std::holds_alternative<std::string>(
         server.on_client_first("n,,n=,r=" + std::string(scram_nonce_max - 3, 'n'))));
+}
+
+TEST(ScramServer, AZeroByteIsInNoMessage) {
+    EXPECT_EQ(server_fault(std::string("n,,n=,r=a\0b", 11)), ScramFault::malformed);
+    ScramServer server(verifier_of("pencil"), "srv");
+    server.on_client_first("n,,n=,r=abc");
+    EXPECT_EQ(
+        std::get<ScramFault>(server.on_client_final(std::string("c=biws,r=abc\0srv,p=x", 20))),
+        ScramFault::malformed);
 }
 
 TEST(ScramServer, ChannelBindingAndIdentitiesAreUnsupported) {
