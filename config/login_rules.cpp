@@ -24,6 +24,11 @@ bool listens_elsewhere(const Settings& settings) {
     });
 }
 
+bool has_proxies(const Settings& settings) {
+    return std::any_of(settings.listen.begin(), settings.listen.end(),
+                       [](const Listener& one) { return !one.proxies.empty(); });
+}
+
 template <typename Matches>
 bool any_method(const Auth& auth, Matches matches) {
     return matches(auth.method) ||
@@ -71,6 +76,9 @@ class RuleCheck {
             problem("method",
                     "trust is allowed only for unix sockets and loopback addresses: type local, "
                     "or addresses such as 127.0.0.1");
+        // The address is what another process says.
+        if (rule_.method == AuthMethod::trust && !local && has_proxies(settings_))
+            problem("method", "trust is not for clients of a proxy");
     }
 
     void check_map() {

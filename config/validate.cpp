@@ -123,14 +123,8 @@ class Validator {
                 error(indexed(path, i), quoted(listener.proxies[i]) +
                                             " is no IP address or range such as 10.0.0.0/8");
         }
-        // The address is what another process says.
-        const auto& rules = settings_.auth.rules;
-        const bool trusts =
-            settings_.auth.method == AuthMethod::trust ||
-            std::any_of(rules.begin(), rules.end(), [](const LoginRule& rule) {
-                return rule.method == AuthMethod::trust && rule.type != RuleType::local;
-            });
-        if (trusts) error(path, "trust is not for clients of a proxy", "auth.method");
+        if (settings_.auth.method == AuthMethod::trust)
+            error(path, "trust is not for clients of a proxy", "auth.method");
     }
 
     static bool has_tls(const Listener& listener) { return listener.tls.mode != TlsMode::off; }

@@ -204,6 +204,7 @@ void Server::finish() {
     acceptor_->stop();
     memory_guard_->stop();
     certificates_->stop();
+    if (const auto lookup = shared_.policy.get()->lookup) lookup->stop();
     connector_->stop();
     if (http_) http_->stop();
     if (signals_) signals_->cancel();

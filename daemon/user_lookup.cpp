@@ -17,10 +17,13 @@ namespace schemux::daemon {
 
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 /// PostgreSQL itself ends what takes longer; who hears nothing at all for the second time is cut.
-constexpr std::string_view bound_statement = "SET statement_timeout = '4s'";
+constexpr const char* bound_statement = "SET statement_timeout = '4s'";
 constexpr auto answer_timeout = std::chrono::seconds(6);
-constexpr const char* connect_timeout_s = "5";
+constexpr auto connect_timeout = std::chrono::seconds(5);
+constexpr std::chrono::milliseconds slice{100};
 /// For everybody, when the server cannot be reached: one attempt in so long.
 constexpr auto unreachable_pause = std::chrono::seconds(1);
 /// A wrong password makes us ask again, but not more often for one user.
@@ -46,18 +49,19 @@ std::string without_newline(std::string text) {
 
 enum class Wait : std::uint8_t { there, broken, too_long };
 
-/// Until PQgetResult does not block.
-Wait wait_for_result(PGconn* connection, std::chrono::steady_clock::time_point until) {
-    while (PQisBusy(connection) == 1) {
-        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-            until - std::chrono::steady_clock::now());
-        if (left.count() <= 0) return Wait::too_long;
-        pollfd one{PQsocket(connection), POLLIN, 0};
-        const int ready = ::poll(&one, 1, static_cast<int>(left.count()));
+/// Until the server says something, or takes something. In slices: a process that ends does not
+/// wait for a server that is silent.
+Wait wait_for(PGconn* connection, short events, Clock::time_point until,
+              const std::atomic<bool>& stopped) {
+    while (true) {
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now());
+        if (left.count() <= 0 || stopped) return Wait::too_long;
+        pollfd one{PQsocket(connection), events, 0};
+        const int ready = ::poll(&one, 1, static_cast<int>(std::min(left, slice).count()));
+        if (ready > 0) return Wait::there;
         if (ready < 0 && errno != EINTR) return Wait::broken;
-        if (ready > 0 && PQconsumeInput(connection) == 0) return Wait::broken;
     }
-    return Wait::there;
 }
 
 struct OneResult {
@@ -66,18 +70,35 @@ struct OneResult {
 };
 
 /// The one result of what was sent.
-OneResult read_one(PGconn* connection) {
-    const auto until = std::chrono::steady_clock::now() + answer_timeout;
+OneResult read_one(PGconn* connection, const std::atomic<bool>& stopped) {
+    const auto until = Clock::now() + answer_timeout;
     OneResult one;
     while (true) {
-        const Wait wait = wait_for_result(connection, until);
-        if (wait != Wait::there) return {nullptr, wait == Wait::too_long};
+        while (PQisBusy(connection) == 1) {
+            const Wait wait = wait_for(connection, POLLIN, until, stopped);
+            if (wait != Wait::there) return {nullptr, wait == Wait::too_long};
+            if (PQconsumeInput(connection) == 0) return {};
+        }
         Result next(PQgetResult(connection));
         if (!next) break;
         one.result = std::move(next);
     }
     if (PQstatus(connection) != CONNECTION_OK) one.result.reset();
     return one;
+}
+
+/// False: there is no connection; why may stand in it.
+bool finish_connecting(PGconn* connection, const std::atomic<bool>& stopped) {
+    const auto until = Clock::now() + connect_timeout;
+    PostgresPollingStatusType wanted = PGRES_POLLING_WRITING;
+    while (PQstatus(connection) != CONNECTION_BAD) {
+        const short events = wanted == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+        if (wait_for(connection, events, until, stopped) != Wait::there) return false;
+        wanted = PQconnectPoll(connection);
+        if (wanted == PGRES_POLLING_OK) return true;
+        if (wanted == PGRES_POLLING_FAILED) return false;
+    }
+    return false;
 }
 
 /// Seconds since 1970, perhaps with a fraction, or Infinity.
@@ -136,8 +157,7 @@ void UserLookup::remember(const std::string& user, Entry entry) {
 std::shared_ptr<Credentials> UserLookup::ask(const std::string& user) {
     // Whoever stood in the line in front may have asked the same.
     if (auto found = remembered(user)) return found;
-    if (Clock::now() < unreachable_until_) return nullptr;
-    asked_.fetch_add(1, std::memory_order_relaxed);
+    if (stopped_ || Clock::now() < unreachable_until_) return nullptr;
     Answer answer = run(user);
     if (const auto* refused = std::get_if<Refused>(&answer)) {
         log_failure(refused->why);
@@ -157,8 +177,8 @@ std::shared_ptr<Credentials> UserLookup::ask(const std::string& user) {
 
 /// What went wrong, if anything.
 std::optional<std::string> UserLookup::connect() {
-    std::vector<const char*> keys{"dbname", "connect_timeout", "application_name"};
-    std::vector<const char*> values{options_.dsn.c_str(), connect_timeout_s, "schemux auth_query"};
+    std::vector<const char*> keys{"dbname", "application_name"};
+    std::vector<const char*> values{options_.dsn.c_str(), "schemux auth_query"};
     const std::string password(options_.password ? options_.password->view() : "");
     if (options_.password) {
         keys.push_back("password");
@@ -166,14 +186,14 @@ std::optional<std::string> UserLookup::connect() {
     }
     keys.push_back(nullptr);
     values.push_back(nullptr);
-    connection_.reset(PQconnectdbParams(keys.data(), values.data(), 1));
-    if (PQstatus(connection_.get()) == CONNECTION_OK) {
-        const bool sent = PQsendQuery(connection_.get(), std::string(bound_statement).c_str()) == 1;
-        if (sent && read_one(connection_.get()).result) return {};
+    connection_.reset(PQconnectStartParams(keys.data(), values.data(), 1));
+    if (connection_ && finish_connecting(connection_.get(), stopped_)) {
+        const bool sent = PQsendQuery(connection_.get(), bound_statement) == 1;
+        if (sent && read_one(connection_.get(), stopped_).result) return {};
     }
     std::string why = without_newline(PQerrorMessage(connection_.get()));
     connection_.reset();
-    return why;
+    return why.empty() ? "auth.query got no connection in time" : why;
 }
 
 /// A connection that broke while nobody used it costs no login.
@@ -197,7 +217,7 @@ UserLookup::Answer UserLookup::run_once(const std::string& user) {
     if (PQsendQueryParams(connection_.get(), options_.query.c_str(), 1, nullptr, values.data(),
                           nullptr, nullptr, 0) == 0)
         return broken(without_newline(PQerrorMessage(connection_.get())));
-    const OneResult one = read_one(connection_.get());
+    const OneResult one = read_one(connection_.get(), stopped_);
     if (one.too_long) return broken("no answer to auth.query in time", true);
     if (!one.result) return broken("the connection of auth.query broke");
     return read_answer(user, *one.result);

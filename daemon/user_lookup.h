@@ -42,8 +42,8 @@ class UserLookup {
     std::shared_ptr<Credentials> ask(const std::string& user);
     /// A proof failed: perhaps the secret is another one by now.
     void doubt(const std::string& user);
-
-    std::uint64_t asked() const { return asked_; }
+    /// `ask` comes back soon, from now on with nothing.
+    void stop() { stopped_ = true; }
 
   private:
     using Clock = std::chrono::steady_clock;
@@ -79,7 +79,7 @@ class UserLookup {
     Entries unknown_;  ///< apart, so that made-up names drive no real user out
     std::unique_ptr<pg_conn, Disconnect> connection_;
     Clock::time_point unreachable_until_{};
-    std::atomic<std::uint64_t> asked_{0};
+    std::atomic<bool> stopped_{false};
 };
 
 }  // namespace schemux::daemon

@@ -143,7 +143,7 @@ TEST(LoginRuleCheck, ProxiesAndTheBackendsPassword) {
                   s.listen[0].proxies = {"10.0.0.7"};
                   s.auth.rules[0].method = AuthMethod::trust;
               }),
-              (Lines{"listen[0].proxies: trust is not for clients of a proxy"}));
+              Lines{"auth.rules[0].method: trust is not for clients of a proxy"});
     EXPECT_EQ(changed([](Settings& s) { s.backend.password_command = {"token"}; }),
               Lines{"backend.password_command[0]: must be the program's whole path"});
     EXPECT_EQ(changed([](Settings& s) {

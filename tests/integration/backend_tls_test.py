@@ -130,6 +130,16 @@ class TlsPostgres(harness.Case):
                 self.assertIn("did not name PostgreSQL's protocol",
                               refused_as(instance.port)["M"])
 
+    def test_newer_servers_take_tls_at_once(self):
+        """Those before 17 take it for a packet of 369 million bytes."""
+        instance = self.start_schemux({
+            "backend": {"dsn": self.dsn(sslmode="require"), "tls_negotiation": "direct"},
+            "pool": {"acquire_timeout": "2s"}})
+        if server.major() >= 17:
+            self.assertTrue(self.encrypted(instance))
+        else:
+            self.assertEqual(refused_as(instance.port)["C"], "08006")
+
     def test_each_sslmode(self):
         for sslmode, encrypted in (("disable", False), ("allow", False), ("prefer", True),
                                    ("require", True)):

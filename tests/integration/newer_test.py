@@ -7,6 +7,7 @@ import subprocess
 
 import harness
 import server
+import tls_test
 import wire
 
 
@@ -117,3 +118,28 @@ class Newer(harness.Case):
             "AND query = 'SELECT pg_sleep(60)'")[0][0] == 1)
         wire.send_cancel(self.schemux.port, client.pid, client.secret)
         self.assertEqual(wire.sqlstates(client.read_ready()), ["57014"])
+
+
+class NewerTls(tls_test.TlsCase):
+    """Its libpq over TLS."""
+
+    mode = "require"
+
+    def psql(self, password, **words):
+        dsn = self.dsn(password=password, **words)
+        return self.run_program(*server.program("psql"), "-XAt", "-d", dsn, "-c",
+                                "SELECT service FROM {{tables.who}}",
+                                env={**os.environ, "LC_ALL": "C.UTF-8"})
+
+    def test_each_way_to_begin_with_it(self):
+        verified = {"sslmode": "verify-full", "sslrootcert": self.authority.certificate}
+        for words in ({"sslmode": "require"}, verified,
+                      {**verified, "channel_binding": "require"},
+                      {**verified, "sslnegotiation": "direct"},
+                      {**verified, "sslnegotiation": "direct", "channel_binding": "require"},
+                      {"require_auth": "scram-sha-256", "ssl_min_protocol_version": "TLSv1.3"}):
+            finished = self.psql("alices word", **words)
+            self.assert_program(finished)
+            self.assertEqual(finished.stdout, "users\n", words)
+            finished = self.psql("wrong", **words)
+            self.assertIn("password authentication failed", finished.stderr, words)
