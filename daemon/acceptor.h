@@ -50,6 +50,11 @@ class Acceptor {
     /// Handshakes that led to an encrypted connection, and those that did not.
     std::uint64_t encrypted() const { return encrypted_.load(std::memory_order_relaxed); }
     std::uint64_t not_encrypted() const { return not_encrypted_.load(std::memory_order_relaxed); }
+    /// Logins for which auth.query was asked, with an answer and without.
+    std::uint64_t lookups_answered() const {
+        return lookups_answered_.load(std::memory_order_relaxed);
+    }
+    std::uint64_t lookups_failed() const { return lookups_failed_.load(std::memory_order_relaxed); }
     /// When the first of the listeners' certificates ends, in seconds since 1970; 0: there is none.
     std::int64_t certificates_end() const;
     std::uint32_t logging_in() const { return logging_in_.load(std::memory_order_relaxed); }
@@ -101,7 +106,8 @@ class Acceptor {
         core::FrontendLogin& login, core::FrontendLogin::NeedVerifier asked, const Policy& policy,
         Worker& worker);
     Answer act(const core::FrontendLogin::Action& action, const Policy& policy, LoginStream& stream,
-               std::string_view rest, Worker& worker, ClientPlaces& places);
+               std::string_view rest, Worker& worker, ClientPlaces& places,
+               const std::string& from);
     static core::FrontendLogin::Refuse refusal(Room room);
     Room enter(const std::string& host, ClientPlaces& places);
     void hand_to_worker(int fd, const Listening& listening, const std::string& host);
@@ -118,6 +124,8 @@ class Acceptor {
     std::atomic<std::uint32_t> logging_in_{0};
     std::atomic<std::uint32_t> beyond_{0};  ///< connections let in only to ask for a cancel
     std::atomic<std::uint32_t> lookups_waiting_{0};
+    std::atomic<std::uint64_t> lookups_answered_{0};
+    std::atomic<std::uint64_t> lookups_failed_{0};
     // Both end before all that their work uses.
     boost::asio::thread_pool helper_{1};         ///< derives keys
     boost::asio::thread_pool lookup_helper_{1};  ///< waits for auth.query

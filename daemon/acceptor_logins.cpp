@@ -76,10 +76,10 @@ void log_tls_failure(const std::string& why) {
 }
 
 /// Strangers can repeat it as often as they like.
-void log_refusal(const protocol::ErrorFields& error) {
+void log_refusal(const protocol::ErrorFields& error, const std::string& from) {
     static LogLimiter limiter;
     log_event_limited(limiter, LogLevel::info, "login_refused",
-                      {{"sqlstate", error.sqlstate}, {"error", error.message}});
+                      {{"address", from}, {"sqlstate", error.sqlstate}, {"error", error.message}});
 }
 
 void log_proxy_fault(const std::string& address, std::string_view what) {
@@ -170,7 +170,7 @@ std::variant<NewSession, protocol::ErrorFields> admit(
 /// Acts on one step of a login. `rest`: what the client sent behind the packet.
 Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const Policy& policy,
                                LoginStream& stream, std::string_view rest, Worker& worker,
-                               ClientPlaces& places) {
+                               ClientPlaces& places, const std::string& from) {
     using Login = core::FrontendLogin;
     const auto accept = [&](const Login::Accepted& accepted) -> Answer {
         auto outcome = admit(policy, shared_.client_counts, accepted);
@@ -186,6 +186,7 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
         log_event(LogLevel::info, "login_refused",
                   {{"service", accepted.parameters.database},
                    {"user", accepted.parameters.user},
+                   {"address", from},
                    {"sqlstate", refusal.sqlstate}});
         std::string reply = accepted.reply;
         protocol::append_authentication_ok(reply);
@@ -193,8 +194,8 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
         return {std::move(reply), LoginState::over};
     };
     const auto over = [](const auto&) -> Answer { return {{}, LoginState::over}; };
-    const auto refuse = [](const Login::Refuse& refused) -> Answer {
-        log_refusal(refused.error);
+    const auto refuse = [&from](const Login::Refuse& refused) -> Answer {
+        log_refusal(refused.error, from);
         return {refused.bytes, LoginState::over};
     };
     const auto reply = [](const Login::Reply& said) -> Answer {
@@ -220,6 +221,7 @@ asio::awaitable<std::shared_ptr<Credentials>> Acceptor::credentials_of(const std
         found = lookup->ask(user);
         co_await hop_to(worker.io());
     }
+    (found ? lookups_answered_ : lookups_failed_).fetch_add(1, std::memory_order_relaxed);
     lookups_waiting_.fetch_sub(1);
     co_return found;
 }
@@ -407,6 +409,7 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
         const bool taken = co_await take_proxy_header(stream, door, behind, *policy, places);
         if (!taken) co_return;
     }
+    const std::string from = door.is_unix ? "[local]" : ip_text(door.address);
     Login login(rules_for(door, *policy, socket->native_handle()));
     while (state != LoginState::over && state != LoginState::admitted) {
         const std::string first = std::exchange(behind, {});
@@ -431,7 +434,7 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
             }
             step.action = co_await settle(std::move(step.action), login, *policy, worker);
             note_failure(step.action, *policy, login.user());
-            const Answer answer = act(step.action, *policy, stream, rest, worker, places);
+            const Answer answer = act(step.action, *policy, stream, rest, worker, places, from);
             state = answer.state;
             // Before the next packet: who is admitted takes the socket along.
             if (answer.bytes.empty()) continue;

@@ -399,6 +399,12 @@ void Metrics::collect_process(std::vector<MetricFamily>& out) const {
     add_value(handshakes, {label("result", "failed")},
               static_cast<double>(acceptor_.not_encrypted()));
     out.push_back(std::move(handshakes));
+    MetricFamily lookups = family("schemux_auth_lookups_total",
+                                  "Logins for which auth.query was asked.", MetricType::Counter);
+    add_value(lookups, {label("result", "ok")}, static_cast<double>(acceptor_.lookups_answered()));
+    add_value(lookups, {label("result", "failed")},
+              static_cast<double>(acceptor_.lookups_failed()));
+    out.push_back(std::move(lookups));
     out.push_back(single("schemux_tls_certificate_not_after_timestamp_seconds",
                          "When the first of the listeners' certificates ends; 0: none has one.",
                          MetricType::Gauge, static_cast<double>(acceptor_.certificates_end())));

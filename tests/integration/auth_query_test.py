@@ -237,6 +237,8 @@ class Unreachable(QueryCase):
             self.assertIn("the user's password cannot be looked up now", text)
         self.assert_in("carol", "carols word")
         self.assertGreater(self.schemux.log_count("auth_query_failed"), 0)
+        self.assertGreaterEqual(
+            self.schemux.metric("schemux_auth_lookups_total", result="failed"), 2)
 
 
 class Remembered(QueryCase):
@@ -266,6 +268,7 @@ class Remembered(QueryCase):
         for _ in range(5):
             self.assert_in("q_ever", "evers word")
         self.assertEqual(self.asked("q_ever"), 1)
+        self.assertGreater(self.schemux.metric("schemux_auth_lookups_total", result="ok"), 0)
 
     def test_that_there_is_no_such_user_is_remembered_too(self):
         for _ in range(5):

@@ -84,6 +84,9 @@ class Rules(RulesCase):
         self.assertEqual(error["M"], 'no pg_hba.conf entry for host "127.0.0.1", user "bob", '
                                      'database "orders", no encryption')
         self.assertIn("auth.rules", error["H"])
+        self.wait_until(lambda: any(
+            line.get("event") == "login_refused" and line["address"] == "127.0.0.1"
+            for line in self.schemux.log_lines()), "the log")
         self.assertEqual(self.refusal("carol")["M"],
                          'pg_hba.conf rejects connection for host "127.0.0.1", user "carol", '
                          'database "users", no encryption')
