@@ -28,6 +28,7 @@ SETTINGS = {
     "app.tenant": ("7", "8"),
 }
 CUSTOM = ("app.user", "app.tenant")
+OTHER_ROLE = "understudy"  # which the user may be
 # Those under which a text means something else; taken more often.
 MEANING = ("TimeZone", "DateStyle", "IntervalStyle", "standard_conforming_strings", "search_path")
 # Seen in what statements answer, and not only by asking for the setting.
@@ -67,6 +68,7 @@ FEATURES = {
     "frozen": "literals that a prepared statement reads under a setting of its time",
     "settings": "SET and set_config beyond the transaction",
     "resets": "RESET, RESET ALL, TO DEFAULT",
+    "roles": "SET ROLE and its kin, a role in the startup packet",
     # In transaction mode not yet like a direct connection:
     "custom": "whether a custom setting is there at all (E13)",
     "temp": "temporary tables, views and sequences that stay (E2)",
@@ -80,14 +82,14 @@ FEATURES = {
 }
 _EVERYWHERE = ("local", "undone", "startup", "transactions", "prepared", "cursors", "briefly",
                "hidden", "frozen")
+_FOR_GOOD = ("settings", "resets", "roles")
 # By the mode of the pool; `none` is PostgreSQL itself.
 AGREED = {
-    "transaction": (*_EVERYWHERE, "settings", "resets"),
-    "pinning": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "seed", "listen",
+    "transaction": (*_EVERYWHERE, *_FOR_GOOD),
+    "pinning": (*_EVERYWHERE, *_FOR_GOOD, "temp", "locks", "hold", "seed", "listen", "channels"),
+    "sharing": (*_EVERYWHERE, *_FOR_GOOD, "temp", "locks", "hold", "seed", "listen"),
+    "session": (*_EVERYWHERE, *_FOR_GOOD, "temp", "locks", "hold", "sequences", "seed", "listen",
                 "channels"),
-    "sharing": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "seed", "listen"),
-    "session": (*_EVERYWHERE, "settings", "resets", "temp", "locks", "hold", "sequences", "seed",
-                "listen", "channels"),
     "none": tuple(FEATURES),
 }
 # PostgreSQL itself reads the literals of a prepared statement again when somebody makes the first

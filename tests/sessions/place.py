@@ -15,6 +15,7 @@ for _folder in ("wire", "integration"):
 
 import bed  # noqa: E402  (found through the paths above)
 import server  # noqa: E402
+from features import OTHER_ROLE  # noqa: E402
 
 # Services of the wire tests' bed whose schemas the programs use.
 SERVICES = ("wire", "even")
@@ -30,6 +31,9 @@ INSERT INTO whose VALUES ('{schema}');
 CREATE TABLE notes (number int, body text);
 CREATE SEQUENCE numbers;
 CREATE SEQUENCE letters INCREMENT 7;
+GRANT ALL ON SCHEMA "{schema}" TO {role};
+GRANT ALL ON ALL TABLES IN SCHEMA "{schema}" TO {role};
+GRANT ALL ON ALL SEQUENCES IN SCHEMA "{schema}" TO {role};
 """
 
 FORGET_SQL = """
@@ -60,9 +64,11 @@ class Place(bed.Bed):
 
     def _lane(self, number):
         if number == 0:
+            self.postgres.run(f"CREATE ROLE {OTHER_ROLE}; GRANT {OTHER_ROLE} TO app",
+                              dbname="postgres")
             with self.postgres.connect("base", user="app") as connection:
                 for schema in bed.SCHEMAS:
-                    connection.execute(SETUP_SQL.format(schema=schema))
+                    connection.execute(SETUP_SQL.format(schema=schema, role=OTHER_ROLE))
         databases = {name: f"{name}_{number}" for name in ("direct", "pooled")}
         for database in databases.values():
             self.postgres.run(f"CREATE DATABASE {database} TEMPLATE base OWNER app",

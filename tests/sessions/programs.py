@@ -101,6 +101,8 @@ class Generator:
         if "startup" in self.features:
             for name in self.rng.sample(tuple(features.SETTINGS), self.rng.randrange(4)):
                 startup[name] = self.rng.choice(features.SETTINGS[name])
+        if "roles" in self.features and self.chance(0.3):
+            startup["role"] = features.OTHER_ROLE
         words, options = [f"@{client.name}", f"service={client.service}"], []
         for name, value in startup.items():
             if self.chance(0.3) and " " not in value and name != "search_path":

@@ -5,7 +5,7 @@ only added. It must not know how programs are played, nor what is right.
 """
 
 from features import (BROKEN, CHANNELS_SEEN, CURSORS_SEEN, CUSTOM, EFFECTS, LOCKS_SEEN, MEANING,
-                      SETTINGS, TEMPORARY_SEEN, step)
+                      OTHER_ROLE, SETTINGS, TEMPORARY_SEEN, step)
 
 
 def literal(value):
@@ -107,6 +107,23 @@ def reset(g, client):
     client.risky = True
     g.say(client, g.rng.choice((f"RESET {name}", f"SET {name} TO DEFAULT", "RESET ALL",
                                 "SET NAMES DEFAULT", "SET TIME ZONE LOCAL")))
+
+
+@step("roles", 3)
+def set_role(g, client):
+    role = g.rng.choice((OTHER_ROLE, OTHER_ROLE, "NONE"))
+    g.say(client, f"SET {g.rng.choice(('', '', 'LOCAL '))}ROLE {role}")
+
+
+@step("roles", 2)
+def reset_role(g, client):
+    g.say(client, g.rng.choice(("RESET ROLE", "SET ROLE TO DEFAULT", "RESET SESSION AUTHORIZATION",
+                                "SET SESSION AUTHORIZATION DEFAULT")))
+
+
+@step("roles", 4)
+def show_role(g, client):
+    g.say(client, "SELECT current_user, current_setting('role')")
 
 
 @step("settings", 1, "idle")
