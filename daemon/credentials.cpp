@@ -70,6 +70,13 @@ std::uint32_t Credentials::usual_iterations() const {
     return most == counts.end() ? protocol::scram_iterations_default : most->first;
 }
 
+std::shared_ptr<Credentials> Credentials::nobody() const {
+    auto made = std::make_shared<Credentials>();
+    made->mostly_md5_ = mostly_md5_;
+    made->mock_iterations_ = mock_iterations_;
+    return made;
+}
+
 std::optional<protocol::ScramVerifier> Credentials::find(std::string_view user,
                                                          const MockSecret& mock) const {
     // Made for everybody: the time must not tell for whom it was needed.

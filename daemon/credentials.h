@@ -58,6 +58,9 @@ class Credentials {
 
     bool knows(std::string_view user) const { return entries_.find(user) != entries_.end(); }
 
+    /// Nobody is in it; who asks there gets a stand-in that looks like these users.
+    std::shared_ptr<Credentials> nobody() const;
+
     /// Of a user that does not exist, or has an md5 hash only, a stand-in that no proof passes.
     /// nullopt: not derived yet.
     std::optional<protocol::ScramVerifier> find(std::string_view user,

@@ -127,7 +127,8 @@ std::shared_ptr<Credentials> UserLookup::find_in(Entries& entries, const std::st
         return nullptr;
     }
     const auto& until = found->second.until;
-    if (until && *until <= std::chrono::system_clock::now()) return std::make_shared<Credentials>();
+    if (until && *until <= std::chrono::system_clock::now())
+        return found->second.credentials->nobody();
     return found->second.credentials;
 }
 
@@ -154,6 +155,16 @@ void UserLookup::remember(const std::string& user, Entry entry) {
     entries.insert_or_assign(user, std::move(entry));
 }
 
+/// Whom there is, the others look like.
+void UserLookup::take_after(const std::string& user, Entry& entry) {
+    const std::lock_guard lock(mutex_);
+    if (!entry.credentials->knows(user)) {
+        if (nobody_) entry.credentials = nobody_;
+    } else if (!nobody_) {
+        nobody_ = entry.credentials->nobody();
+    }
+}
+
 std::shared_ptr<Credentials> UserLookup::ask(const std::string& user) {
     // Whoever stood in the line in front may have asked the same.
     if (auto found = remembered(user)) return found;
@@ -170,7 +181,8 @@ std::shared_ptr<Credentials> UserLookup::ask(const std::string& user) {
     }
     auto& entry = std::get<Entry>(answer);
     const bool ended = entry.until && *entry.until <= std::chrono::system_clock::now();
-    auto credentials = ended ? std::make_shared<Credentials>() : entry.credentials;
+    take_after(user, entry);
+    auto credentials = ended ? entry.credentials->nobody() : entry.credentials;
     if (options_.keep.count() > 0) remember(user, std::move(entry));
     return credentials;
 }

@@ -68,6 +68,7 @@ class UserLookup {
 
     std::shared_ptr<Credentials> find_in(Entries& entries, const std::string& user);
     void remember(const std::string& user, Entry entry);
+    void take_after(const std::string& user, Entry& entry);
     std::optional<std::string> connect();
     Answer run(const std::string& user);
     Answer run_once(const std::string& user);
@@ -77,6 +78,8 @@ class UserLookup {
     std::mutex mutex_;  ///< guards what is remembered
     Entries known_;
     Entries unknown_;  ///< apart, so that made-up names drive no real user out
+    /// Like the first user that was found: those that do not exist must not stick out.
+    std::shared_ptr<Credentials> nobody_;
     std::unique_ptr<pg_conn, Disconnect> connection_;
     Clock::time_point unreachable_until_{};
     std::atomic<bool> stopped_{false};

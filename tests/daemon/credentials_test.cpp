@@ -127,6 +127,16 @@ TEST(Credentials, WhoDoesNotExistIsAskedAsMostAre) {
     EXPECT_EQ(scram.find_md5_hash("nobody", mock), std::nullopt);
 }
 
+TEST(Credentials, NobodyLooksLikeTheUsersThatThereAre) {
+    const auto scram = Credentials(Secrets{{"ann", verifier("pencil", 77)}}).nobody();
+    EXPECT_FALSE(scram->knows("ann"));
+    EXPECT_EQ(scram->find("ann", mock)->iterations, 77U);
+    EXPECT_TRUE(scram->find("ann", mock)->doomed);
+    EXPECT_EQ(scram->find_md5_hash("ann", mock), std::nullopt);
+    const auto md5 = Credentials(Secrets{{"ann", Md5Hash{"md5" + std::string(32, 'a')}}}).nobody();
+    EXPECT_TRUE(md5->find_md5_hash("nobody", mock));
+}
+
 TEST(KnownSecrets, AreToldApartByHowTheyBegin) {
     const auto index = [](std::string_view text) {
         const auto read = read_known_secret(text);

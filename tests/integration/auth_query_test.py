@@ -1,9 +1,11 @@
 """Users whose secrets PostgreSQL keeps: auth.query, what it may answer, and what is remembered."""
 
+import base64
 import time
 
 import psycopg
 
+import auth_test
 import harness
 import server
 import wire
@@ -142,6 +144,32 @@ class Md5Roles(QueryCase):
                                ("q \"odd\" \\ 'one'", "odds word")):
             self.assert_in(user, password)
             self.assert_refused(user, "wrong")
+
+
+    def test_who_does_not_exist_is_asked_as_the_others_are(self):
+        self.assert_in("q_old", "olds word")
+        client = self.raw()
+        client.send(wire.startup({"user": "nobody_else", "database": "users"}))
+        self.assertEqual(client.read().body[:4], b"\0\0\0\5")
+
+
+class ManyIterations(QueryCase):
+    """Verifiers with another number of iterations than PostgreSQL's usual one."""
+
+    iterations = 9_000
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        salt = base64.b64encode(b"0123456789abcdef").decode()
+        key = base64.b64encode(bytes(32)).decode()
+        cls.lab.postgres.run(
+            f"ALTER ROLE q_ann PASSWORD 'SCRAM-SHA-256${cls.iterations}:{salt}${key}:{key}'")
+
+    def test_who_does_not_exist_has_as_many(self):
+        for user in ("q_ann", "nobody", "q_bare"):
+            challenge = auth_test.challenge_for(self.schemux.port, user)
+            self.assertEqual(int(challenge["i"]), self.iterations, user)
 
 
 class Answers(QueryCase):

@@ -230,7 +230,6 @@ class BadLogins(attacks.Attacked):
         """Other work on the machine may spoil an attempt; what we spoil it does in each."""
         for _ in range(self.ATTEMPTS):
             before, beside = self.medians()
-            self.assertLess(beside, 3 * before + 0.005)
             if beside < 1.5 * before + 0.001:
                 break
         else:
