@@ -5,6 +5,7 @@
 #include "protocol/md5_password.h"
 #include "protocol/messages.h"
 #include "protocol/startup_packet.h"
+#include "tests/support/login_steps.h"
 
 #include <gtest/gtest.h>
 
@@ -25,12 +26,6 @@ std::string startup(std::string_view user = "ann", std::string_view database = "
     return bytes;
 }
 
-std::string password(std::string_view text) {
-    std::string bytes;
-    protocol::append_password(bytes, text);
-    return bytes;
-}
-
 LoginRule rule(ClientAuthentication method, LoginRule::Kind kind = LoginRule::Kind::any) {
     LoginRule made;
     made.kind = kind;
@@ -46,32 +41,6 @@ LoginRules rules(std::vector<LoginRule> list, std::vector<IdentityRule> maps = {
     made.address_text = "10.1.2.3";
     made.rules = std::make_shared<const LoginRuleList>(std::move(list), std::move(maps));
     return made;
-}
-
-Login::Action offer(Login& login, std::string_view bytes) {
-    Login::Step step = login.on_bytes(bytes);
-    EXPECT_EQ(step.consumed, bytes.size());
-    return std::move(step.action);
-}
-
-template <typename Kind>
-bool is(const Login::Action& action) {
-    return std::holds_alternative<Kind>(action);
-}
-
-protocol::ErrorFields error_of(const Login::Action& action) {
-    const auto* refused = std::get_if<Login::Refuse>(&action);
-    EXPECT_NE(refused, nullptr);
-    return refused == nullptr ? protocol::ErrorFields{} : refused->error;
-}
-
-Login encrypted(LoginRules given, SecureChannel channel = {}) {
-    Login login(std::move(given));
-    std::string request;
-    protocol::append_ssl_request(request);
-    EXPECT_TRUE(is<Login::StartTls>(offer(login, request)));
-    login.on_encrypted(std::move(channel));
-    return login;
 }
 
 SecureChannel certificate(std::string name, std::vector<std::string> others = {}) {

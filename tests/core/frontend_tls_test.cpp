@@ -5,6 +5,7 @@
 #include "protocol/messages.h"
 #include "protocol/startup_packet.h"
 #include "protocol/wire_writer.h"
+#include "tests/support/login_steps.h"
 
 #include <gtest/gtest.h>
 
@@ -17,21 +18,9 @@ namespace {
 using namespace std::string_view_literals;
 using Login = FrontendLogin;
 
-std::string ssl_request() {
-    std::string bytes;
-    protocol::append_ssl_request(bytes);
-    return bytes;
-}
-
 std::string startup(std::string_view user = "ann") {
     std::string bytes;
     protocol::append_startup_message(bytes, {0, {{"user", user}, {"database", "users"}}});
-    return bytes;
-}
-
-std::string password(std::string_view text) {
-    std::string bytes;
-    protocol::append_password(bytes, text);
     return bytes;
 }
 
@@ -40,32 +29,6 @@ LoginRules rules(ClientAuthentication method, ClientTls tls) {
     rules.method = method;
     rules.tls = tls;
     return rules;
-}
-
-/// Everything is taken at once, in one step.
-Login::Action offer(Login& login, std::string_view bytes) {
-    Login::Step step = login.on_bytes(bytes);
-    EXPECT_EQ(step.consumed, bytes.size());
-    return std::move(step.action);
-}
-
-template <typename Kind>
-bool is(const Login::Action& action) {
-    return std::holds_alternative<Kind>(action);
-}
-
-protocol::ErrorFields error_of(const Login::Action& action) {
-    const auto* refused = std::get_if<Login::Refuse>(&action);
-    EXPECT_NE(refused, nullptr);
-    return refused == nullptr ? protocol::ErrorFields{} : refused->error;
-}
-
-/// Behind a handshake that has shown this.
-Login encrypted(LoginRules given, SecureChannel channel = {}) {
-    Login login(std::move(given));
-    EXPECT_TRUE(is<Login::StartTls>(offer(login, ssl_request())));
-    login.on_encrypted(std::move(channel));
-    return login;
 }
 
 /// A client with a certificate that was verified.

@@ -222,18 +222,18 @@ class BadLogins(attacks.Attacked):
         before, beside = statistics.median(quiet), statistics.median(loaded)
         print(f"    p99 of SELECT 1: {before * 1000:.2f} ms, beside {min(paces):.0f} bad logins a "
               f"second {beside * 1000:.2f} ms")
-        self.assertGreater(statistics.median(paces), self.PER_SECOND * 0.9)
-        return before, beside
+        return before, beside, statistics.median(paces)
 
     @harness.full_only
     def test_unrelated_client_hardly_notices(self):
         """Other work on the machine may spoil an attempt; what we spoil it does in each."""
         for _ in range(self.ATTEMPTS):
-            before, beside = self.medians()
-            if beside < 1.5 * before + 0.001:
+            before, beside, pace = self.medians()
+            if pace > self.PER_SECOND * 0.9 and beside < 1.5 * before + 0.001:
                 break
         else:
-            self.fail(f"p99 grew {self.ATTEMPTS} times by more than half and a millisecond")
+            self.fail(f"p99 grew {self.ATTEMPTS} times by more than half and a millisecond, or "
+                      "there were too few bad logins")
         self.unharmed()
 
 
