@@ -166,6 +166,8 @@ class Binder {
             bind_section_list(member.value, *option, here, scope);
         } else if (option->type == OptionType::text_list) {
             bind_text_list(member.value, *option, here, option->field(scope));
+        } else if (option->type == OptionType::text_map) {
+            bind_text_map(member.value, *option, here, option->field(scope));
         } else {
             bind_scalar(member.value, *option, here, option->field(scope));
         }
@@ -218,6 +220,25 @@ class Binder {
         if (!good) return;
         const std::string wrong = set_list(option, field, std::move(texts));
         if (!wrong.empty()) error_at(node.position, path, wrong);
+    }
+
+    void bind_text_map(const Node& node, const Option& option, const std::string& path,
+                       const Field& field) {
+        if (node.kind != NodeKind::map) {
+            error_at(node.position, path, "expected names and values, such as {a: 1}");
+            return;
+        }
+        if (node.members.size() > option.max) {
+            error_at(node.position, path, "more than " + std::to_string(option.max) + " entries");
+            return;
+        }
+        TextMap& map = *std::get<TextMap*>(field);
+        for (const Member& member : node.members) {
+            const std::string here = join_path(path, member.key);
+            positions_[here] = member.value.position;
+            auto text = scalar_text(member.value, here);
+            if (text) map.emplace(member.key, *std::move(text));
+        }
     }
 
     void bind_scalar(const Node& node, const Option& option, const std::string& path,

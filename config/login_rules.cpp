@@ -1,6 +1,7 @@
 #include "config/login_rules.h"
 
 #include "config/address.h"
+#include "config/service_pattern.h"
 
 #include <algorithm>
 #include <utility>
@@ -132,9 +133,18 @@ class AuthCheck {
         }
     }
 
+    static bool matches(const Service& service, const std::string& name) {
+        if (!is_pattern(service.name)) return false;
+        const auto parsed = ServicePattern::parse(service.name);
+        const auto* pattern = std::get_if<ServicePattern>(&parsed);
+        return pattern != nullptr && pattern->match(name).has_value();
+    }
+
     bool has_service(const std::string& name) const {
         return std::any_of(settings_.services.begin(), settings_.services.end(),
-                           [&name](const Service& service) { return service.name == name; });
+                           [&name](const Service& service) {
+                               return service.name == name || matches(service, name);
+                           });
     }
 
     void check_map(const IdentityMap& map, const std::string& path) {

@@ -48,6 +48,8 @@ std::string_view name_of(OptionType type) {
             return "string";
         case OptionType::path:
             return "path";
+        case OptionType::text_map:
+            return "mapping";
         case OptionType::text_list:
             return "list of strings";
         case OptionType::boolean:

@@ -20,6 +20,7 @@ enum class OptionType : std::uint8_t {
     text,
     path,  ///< text; relative to the folder of the file
     text_list,
+    text_map,  ///< a mapping of names that the table does not know to texts
     boolean,
     integer,
     size,
@@ -56,10 +57,11 @@ struct Scope {
 
 using Field =
     std::variant<std::string*, std::vector<std::string>*, std::optional<std::vector<std::string>>*,
-                 bool*, std::uint16_t*, std::uint32_t*, std::uint64_t*, std::chrono::milliseconds*,
-                 IoEngine*, PoolMode*, ServiceMode*, AuthMethod*, RuleType*, ClientCertificate*,
-                 TlsMode*, TlsVersion*, TlsNegotiation*, LiteralScope*, ChannelScope*,
-                 FeaturePolicy*, OverPinBudget*, StateCare*, Placeholder*, LogFormat*, LogLevel*>;
+                 TextMap*, Isolation*, bool*, std::uint16_t*, std::uint32_t*, std::uint64_t*,
+                 std::chrono::milliseconds*, IoEngine*, PoolMode*, ServiceMode*, AuthMethod*,
+                 RuleType*, ClientCertificate*, TlsMode*, TlsVersion*, TlsNegotiation*,
+                 LiteralScope*, ChannelScope*, FeaturePolicy*, OverPinBudget*, StateCare*,
+                 Placeholder*, LogFormat*, LogLevel*>;
 
 struct Option {
     std::string_view path;  ///< `pool.max_connections`, `services[].schema`

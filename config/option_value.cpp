@@ -25,6 +25,18 @@ std::string show_list(const std::vector<std::string>& items) {
     return '[' + join({items.begin(), items.end()}) + ']';
 }
 
+std::string show_map(const TextMap& map) {
+    if (map.empty()) return {};
+    std::string text;
+    for (const auto& [name, value] : map) {
+        if (!text.empty()) text += ", ";
+        text += name;
+        text += ": ";
+        text += value;
+    }
+    return '{' + text + '}';
+}
+
 std::string out_of_range(const Option& option) {
     return "must be in the range " + allowed_values(option);
 }
@@ -156,6 +168,7 @@ std::string set_value(const Option& option, const Field& field, const std::strin
         case OptionType::choice:
             return set_choice(option, field, text);
         case OptionType::text_list:
+        case OptionType::text_map:
         case OptionType::section:
         case OptionType::section_list:
             break;
@@ -200,6 +213,8 @@ std::string show_value(const Option& option, const Field& field) {
             const auto& list = *std::get<std::optional<std::vector<std::string>>*>(field);
             return list ? show_list(*list) : std::string();
         }
+        case OptionType::text_map:
+            return show_map(*std::get<TextMap*>(field));
         case OptionType::section:
         case OptionType::section_list:
             break;
@@ -221,6 +236,7 @@ std::string allowed_values(const Option& option) {
         case OptionType::boolean:
             return "true, false";
         case OptionType::text_list:
+        case OptionType::text_map:
         case OptionType::section_list:
             return std::to_string(option.min) + ".." + std::to_string(option.max) + " entries";
         case OptionType::text:

@@ -44,6 +44,49 @@ void add_who(std::vector<Option>& rows) {
         });
 }
 
+/// As whom its backends log in, and where.
+void add_identity(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("services[].database", OptionType::text,
+                "Another database of the same server than the dsn's.")
+                .optional("reports")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->database; }),
+            row("services[].role", OptionType::text,
+                "The service's own role: its login with isolation strict, SET ROLE with guarded.")
+                .optional("users_svc")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->role; }),
+            row("services[].role_password", OptionType::text, "The role's password, as ${NAME}.")
+                .optional("${USERS_SVC_PASSWORD}")
+                .secret()
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->role_password; }),
+            row("services[].role_password_file", OptionType::path,
+                "The role's password, as the first line of a file; read again when PostgreSQL "
+                "refuses it.")
+                .optional("users_svc.password")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->role_password_file; }),
+            row("services[].isolation", OptionType::choice,
+                "What keeps its clients from other services' data: shared only templates and "
+                "search_path, guarded SET ROLE (against mistakes), strict a login of its own (by "
+                "PostgreSQL's permissions); auto is strict with a role, else shared.")
+                .by_default("auto")
+                .choices({"auto", "shared", "guarded", "strict"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->isolation; }),
+            row("services[].settings", OptionType::text_map,
+                "PostgreSQL's settings that its sessions begin with; a client may say others.")
+                .optional("{statement_timeout: 5s}")
+                .range(0, max_names)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->settings; }),
+        });
+}
+
 void add_services(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
@@ -54,7 +97,10 @@ void add_services(std::vector<Option>& rows) {
                 .range(1, max_services)
                 .opens(open_service)
                 .done(),
-            row("services[].name", OptionType::text, "The database of the startup packet.")
+            row("services[].name", OptionType::text,
+                "The database of the startup packet; with * a pattern, where schema, database, "
+                "role, settings and search_path may say * for what it matched, or /a regular "
+                "expression, where they may say \\1.")
                 .required("app")
                 .at([](const Scope& s) -> Field { return &s.service->name; }),
             row("services[].schema", OptionType::text,
@@ -64,6 +110,7 @@ void add_services(std::vector<Option>& rows) {
                 .at([](const Scope& s) -> Field { return &s.service->schema; }),
         });
     add_who(rows);
+    add_identity(rows);
     rows.insert(
         rows.end(),
         {
@@ -266,17 +313,12 @@ void add_pin_bounds(std::vector<Option>& rows) {
 }
 
 void add_reserved_service_keys(std::vector<Option>& rows) {
-    rows.insert(
-        rows.end(),
-        {
-            reserved("services[].backend", "The named cluster behind the service."),
-            reserved("services[].database", "Another database than the dsn's."),
-            reserved("services[].role", "Another login role than the dsn's."),
-            reserved("services[].isolation", "shared, guarded or strict."),
-            reserved("services[].create_schema", "Creates the schema when it is missing."),
-            reserved("services[].settings", "PostgreSQL settings of the service's sessions."),
-            reserved("services[].migrations", "Folders of the service's migrations."),
-        });
+    rows.insert(rows.end(),
+                {
+                    reserved("services[].backend", "The named cluster behind the service."),
+                    reserved("services[].create_schema", "Creates the schema when it is missing."),
+                    reserved("services[].migrations", "Folders of the service's migrations."),
+                });
 }
 
 }  // namespace

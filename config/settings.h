@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,14 @@ enum class FeaturePolicy : std::uint8_t { allow, pin, reject, share };
 enum class StateCare : std::uint8_t { fast, verify, strict };
 enum class Placeholder : std::uint8_t { allow, close_backend };
 enum class OverPinBudget : std::uint8_t { wait, error };
+
+/// What keeps a service's clients from other services' data; `automatic` says isolation_of().
+enum class Isolation : std::uint8_t {
+    automatic,
+    shared,   ///< nothing but templates and search_path
+    guarded,  ///< SET ROLE: against mistakes
+    strict,   ///< a login role of its own: PostgreSQL's permissions
+};
 
 enum class LogFormat : std::uint8_t { automatic, json, text };
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
@@ -184,9 +193,17 @@ struct ServicePool {
     friend bool operator==(const ServicePool&, const ServicePool&) = default;
 };
 
+using TextMap = std::map<std::string, std::string>;
+
 struct Service {
-    std::string name{};
+    std::string name{};                ///< or a pattern: is_pattern()
     std::string schema{};              ///< empty: {{tables.x}} becomes x
+    std::string database{};            ///< empty: the dsn's
+    std::string role{};                ///< empty: the dsn's user
+    std::string role_password{};       ///< from ${NAME}, one hopes
+    std::string role_password_file{};  ///< the same as its first line
+    Isolation isolation = Isolation::automatic;
+    TextMap settings{};  ///< that its sessions begin with, if the client says nothing else
     std::vector<std::string> users{};  ///< empty: everybody
     std::vector<std::string> server_names{};
     std::optional<std::vector<std::string>>
@@ -204,6 +221,12 @@ struct Service {
     OverPinBudget over_pin_budget = OverPinBudget::wait;
     std::chrono::milliseconds pin_timeout{0};  ///< 0: never
 };
+
+/// A role of its own is for `strict`, if nothing else is said.
+inline Isolation isolation_of(const Service& service) {
+    if (service.isolation != Isolation::automatic) return service.isolation;
+    return service.role.empty() ? Isolation::shared : Isolation::strict;
+}
 
 struct Log {
     LogFormat format = LogFormat::automatic;

@@ -4,6 +4,8 @@
 #include "config/login_rules.h"
 #include "config/option_table.h"
 #include "config/option_value.h"
+#include "config/service_checks.h"
+#include "config/service_pattern.h"
 #include "config/values.h"
 
 #include <algorithm>
@@ -16,9 +18,6 @@
 namespace schemux::config {
 
 namespace {
-
-constexpr std::string_view pattern_reserved =
-    "name patterns with '*' are reserved for a later version";
 
 std::string quoted(std::string_view text) {
     return '\'' + std::string(text) + '\'';
@@ -40,7 +39,6 @@ bool is_plain_name(std::string_view name) {
 }
 
 std::string check_plain_name(std::string_view name) {
-    if (name.find('*') != std::string_view::npos) return std::string(pattern_reserved);
     if (is_plain_name(name)) return {};
     if (name.size() > max_name_bytes)
         return "the name has " + std::to_string(name.size()) + " bytes; at most 63 are allowed";
@@ -49,7 +47,7 @@ std::string check_plain_name(std::string_view name) {
 
 /// Names that come in a startup packet: services and users.
 std::string check_login_name(std::string_view name) {
-    if (name.find('*') != std::string_view::npos) return std::string(pattern_reserved);
+    if (name.find('*') != std::string_view::npos) return "patterns with '*' are for services only";
     if (name.size() > max_name_bytes)
         return "the name has " + std::to_string(name.size()) + " bytes; at most 63 are allowed";
     const bool has_control = std::any_of(name.begin(), name.end(), [](char c) {
@@ -72,6 +70,8 @@ class Validator {
         for (Problem& problem : check_login_rules(settings_))
             problems_.push_back(std::move(problem));
         check_services();
+        for (Problem& problem : check_service_identities(settings_))
+            problems_.push_back(std::move(problem));
         return std::move(problems_);
     }
 
@@ -335,7 +335,7 @@ class Validator {
             check_service_users(service, path + ".users");
             check_server_names(service, path + ".server_names");
             check_names(service.allow_schemas, path + ".allow_schemas", check_schema_name);
-            if (service.search_path)
+            if (service.search_path && !is_pattern(service.name))
                 check_names(*service.search_path, path + ".search_path", check_plain_name);
             check_service_pool(service.pool, path + ".pool");
         }
@@ -368,7 +368,7 @@ class Validator {
     }
 
     void check_service_name(const Service& service, const std::string& path) {
-        error_unless_empty(path, check_login_name(service.name));
+        if (!is_pattern(service.name)) error_unless_empty(path, check_login_name(service.name));
         if (service.name == "schemux" || service.name == "pgbouncer")
             error(path, quoted(service.name) + " is the name of the admin console");
         const auto [first, is_new] = service_paths_.emplace(service.name, path);
@@ -378,9 +378,7 @@ class Validator {
     }
 
     void check_schema(const Service& service, const std::string& path) {
-        const std::string wrong = check_schema_name(service.schema);
-        error_unless_empty(path, wrong);
-        if (!wrong.empty()) return;
+        if (is_pattern(service.name) || !check_schema_name(service.schema).empty()) return;
         const auto [first, is_new] = schema_owners_.emplace(service.schema, service.name);
         if (!is_new) warning(path, "service " + quoted(first->second) + " has the same schema");
     }

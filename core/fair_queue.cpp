@@ -55,19 +55,55 @@ void FairQueue::set_paused(Share& share, bool paused, Nanoseconds now) {
 }
 
 bool FairQueue::admits(const Share& share) const {
-    if (!limited_) return true;
+    if (!limited_ && kept_elsewhere_ == 0) return true;
     if (share.policy_.paused) return false;
     const std::uint32_t uses = share.uses();
     if (uses >= share.policy_.cap) return false;
+    const bool reserved = share.policy_.reserve && uses < share.policy_.guarantee;
+    if (reserved) return true;
+    const std::uint32_t all_kept = kept() + kept_elsewhere_;
+    return all_kept == 0 || free_slots_ > all_kept;
+}
+
+std::uint32_t FairQueue::kept() const {
     std::uint32_t kept = 0;
-    for (const Share* other : guaranteed_) {
-        if (!other->policy_.reserve) continue;
-        const std::uint32_t used = other->uses();
-        const bool own = other == &share;
-        if (own && used < other->policy_.guarantee) return true;
-        if (!own && used < other->policy_.guarantee) kept += other->policy_.guarantee - used;
+    for (const Share* share : guaranteed_) {
+        const std::uint32_t used = share->uses();
+        if (share->policy_.reserve && used < share->policy_.guarantee)
+            kept += share->policy_.guarantee - used;
     }
-    return kept == 0 || free_slots_ > kept;
+    return kept;
+}
+
+bool FairQueue::owes_guarantee() const {
+    return std::any_of(guaranteed_.begin(), guaranteed_.end(), [this](const Share* share) {
+        return is_ready(*share) && share->uses() < share->policy_.guarantee;
+    });
+}
+
+std::optional<Nanoseconds> FairQueue::waits_since() const {
+    if (heap_.empty()) return {};
+    return places_[heap_.front()->head_].ticket.since;
+}
+
+std::uint64_t FairQueue::ready_weight() const {
+    std::uint64_t weight = 0;
+    for (const Share* share : heap_)
+        weight += share->policy_.weight;
+    return std::max<std::uint64_t>(weight, 1);
+}
+
+void FairQueue::renew(Share& share, const SharePolicy& policy) {
+    assert(share.waiting_ == 0 && share.uses() == 0);
+    know(share);
+    share.policy_ = policy;
+    share.paused_.store(policy.paused, std::memory_order_relaxed);
+    share.charged_.store(0, std::memory_order_relaxed);
+    share.had_.store(0, std::memory_order_relaxed);
+    share.estimate_.store(Share::estimate_first, std::memory_order_relaxed);
+    share.finish_ = 0;
+    share.pops_in_a_row_ = 0;
+    limited_ = limited_ || policy.cap != SharePolicy::unlimited || policy.paused;
 }
 
 void FairQueue::reconsider() {
@@ -80,7 +116,7 @@ void FairQueue::reconsider() {
 /// A cap concerns its own share, a reserve all others.
 void FairQueue::reconsider_after_use(Share& share) {
     if (reserving_) return reconsider();
-    if (limited_) reconsider(share);
+    if (limited_ || kept_elsewhere_ > 0) reconsider(share);
 }
 
 void FairQueue::reconsider(Share& share) {
@@ -140,6 +176,7 @@ FairQueue::Pushed FairQueue::push(const Ticket& ticket, Nanoseconds now) {
     free_places_.pop_back();
     Place& place = places_[index];
     place.ticket = ticket;
+    place.ticket.since = now;
     place.previous = share.tail_;
     place.next = none;
     place.bypassed = 0;
@@ -213,7 +250,7 @@ std::optional<Ticket> FairQueue::pop(std::uint64_t label_hash, Share* last, Nano
     note_pop(share, now);
     Ticket ticket = take(choose_place(share, label_hash));
     ticket.prepaid = share.estimate();
-    share.uses_.fetch_add(1, std::memory_order_relaxed);
+    share.begin_use();
     share.finish_ = share.start_ + per_weight(ticket.prepaid, share.policy_);
     share.bypassed_ = 0;
     if (free_slots_ > 0) --free_slots_;

@@ -37,6 +37,7 @@ struct Ticket {
     std::uint64_t label_hash = 0;
     Share* share = nullptr;
     Nanoseconds patience{0};  ///< how long it can wait; 0: nobody knows
+    Nanoseconds since{0};     ///< set when it is put in
     Nanoseconds prepaid{0};   ///< set when it is served: what its share was charged
 };
 
@@ -44,6 +45,7 @@ struct Ticket {
 struct TicketHandle {
     std::uint32_t index = 0;
     std::uint32_t generation = 0;  ///< 0: none
+    SubPool* sub_pool = nullptr;   ///< in whose queue it is
 };
 
 enum class Refusal : std::uint8_t {
@@ -59,8 +61,12 @@ class FairQueue {
         Refusal refusal = Refusal::none;
     };
 
-    /// `free_slots`: of the bound that are in nobody's use, for reserves.
-    void set_free_slots(std::uint32_t free_slots) { free_slots_ = free_slots; }
+    /// `free_slots`: of the bound that are in nobody's use, for reserves; `kept`: of these for the
+    /// reserves of other queues.
+    void set_free_slots(std::uint32_t free_slots, std::uint32_t kept = 0) {
+        free_slots_ = free_slots;
+        kept_elsewhere_ = kept;
+    }
 
     Pushed push(const Ticket& ticket, Nanoseconds now);
     bool remove(TicketHandle handle);
@@ -81,6 +87,17 @@ class FairQueue {
     std::uint32_t ready() const { return ready_; }
     /// Whether any share has a cap or a reserve, or is paused.
     bool limited() const { return limited_; }
+    bool reserving() const { return reserving_; }
+    /// Backends that are kept free here for those who reserve them.
+    std::uint32_t kept() const;
+    /// A backend for one of those that are ready would be within what its share is guaranteed.
+    bool owes_guarantee() const;
+    /// Since when the one who is next has waited; nobody is ready: none.
+    std::optional<Nanoseconds> waits_since() const;
+    /// Of those that are ready, together; at least 1.
+    std::uint64_t ready_weight() const;
+    /// It is somebody else's from now on, with nothing of what it was.
+    void renew(Share& share, const SharePolicy& policy);
 
   private:
     struct Place {
@@ -128,6 +145,7 @@ class FairQueue {
     std::uint32_t waiting_ = 0;
     std::uint32_t ready_ = 0;
     std::uint32_t free_slots_ = 0;
+    std::uint32_t kept_elsewhere_ = 0;
     bool limited_ = false;
     bool reserving_ = false;
 };

@@ -43,6 +43,16 @@ FrontendLogin::Refuse refuse(std::string_view code, std::string message, std::st
     return refuse(std::move(error));
 }
 
+/// `options=-c schemux.service=…`: for clients whose database name has another meaning to them.
+void choose_service(protocol::StartupParameters& parameters) {
+    const auto named =
+        std::find_if(parameters.settings.begin(), parameters.settings.end(),
+                     [](const auto& setting) { return setting.first == "schemux.service"; });
+    if (named == parameters.settings.end()) return;
+    parameters.database = named->second;
+    parameters.settings.erase(named);
+}
+
 /// Nothing is expected of the client, nor of the caller, behind it.
 bool is_final(const FrontendLogin::Action& action) {
     return std::visit(Overload{[](const FrontendLogin::NeedBytes&) { return false; },
@@ -220,6 +230,7 @@ FrontendLogin::Action FrontendLogin::on_startup(const protocol::StartupMessage& 
         protocol::append_negotiate_protocol_version(negotiation, parameters.minor,
                                                     parameters.unknown_options);
     parameters_ = std::move(parameters);
+    choose_service(parameters_);
     if (channel_ && channel_->service) parameters_.database = *channel_->service;
     negotiation_ = std::move(negotiation);
     return ask_for_proof();

@@ -2,6 +2,7 @@
 // change is an option of the configuration; the rest are facts about what is sane.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 
@@ -90,6 +91,16 @@ inline constexpr int paused_wait_hours_max = 1;
 
 /// Connections to PostgreSQL being opened at once.
 inline constexpr int parallel_connects_max = 4;
+/// Looks for a share that came back, before another one is made.
+inline constexpr std::size_t lent_shares_looked_at = 16;
+/// Who waits for longer gets a backend at the cost of another identity; a connect takes about half
+/// of it. Measured: tests/bench/identities.py, reference model in ARCHITECTURE.md.
+inline constexpr std::chrono::nanoseconds eviction_patience = std::chrono::milliseconds(25);
+/// Backends that may be on their way from one identity to another at a time.
+inline constexpr std::uint32_t evictions_max = 2;
+/// Between two connects for an identity that is not let in.
+inline constexpr std::chrono::nanoseconds identity_rest_first = std::chrono::milliseconds(250);
+inline constexpr std::chrono::nanoseconds identity_rest_longest = std::chrono::seconds(8);
 
 /// Settings whose change a client was told of in one lease; PostgreSQL 18 reports 15.
 inline constexpr std::size_t told_parameters_max = 64;

@@ -2,6 +2,7 @@
 // Filled from the configuration by the daemon; immutable once a catalog is published.
 #pragma once
 
+#include "core/label.h"
 #include "core/session_features.h"
 #include "core/share.h"
 #include "core/template_rewriter.h"
@@ -16,7 +17,6 @@
 
 namespace schemux::core {
 
-/// What becomes of a client that needs a backend for itself when too many have one.
 /// When a client gives its backend back.
 enum class PoolMode : std::uint8_t {
     transaction,
@@ -24,6 +24,7 @@ enum class PoolMode : std::uint8_t {
     statement,  ///< as transaction, but it may begin none
 };
 
+/// What becomes of a client that needs a backend for itself when too many have one.
 enum class OverPinBudget : std::uint8_t { wait, error };
 
 /// What is done at the end of a lease against state that nobody saw come.
@@ -42,6 +43,13 @@ struct TimeLimits {
     std::chrono::milliseconds wait_notice{0};  ///< then it is told that it waits for a backend
 };
 
+/// What keeps a service's clients from other services' data.
+enum class Isolation : std::uint8_t {
+    shared,   ///< templates and search_path
+    guarded,  ///< a role that each session has at first
+    strict,   ///< a login role of its own
+};
+
 struct Service {
     std::string name;
     std::string schema;       ///< empty: {{tables.x}} becomes x
@@ -56,6 +64,10 @@ struct Service {
     PoolMode mode = PoolMode::transaction;
     std::chrono::milliseconds acquire_timeout{10'000};
     std::shared_ptr<Share> share = std::make_shared<Share>();  ///< of the pool
+    std::shared_ptr<SubPool> sub_pool{};  ///< keeps what `share` belongs to; null: the default one
+    Isolation isolation = Isolation::shared;
+    std::string role;   ///< with `guarded`: of every session
+    Settings settings;  ///< that a session begins with, unless its client says others
     TimeLimits time_limits;
     std::size_t max_query_bytes = 1 << 20;
     StateCare state = StateCare::fast;

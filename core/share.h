@@ -24,10 +24,19 @@ struct SharePolicy {
     bool paused = false;              ///< nobody of it is served: its clients wait
 };
 
+class SubPool;
+
 class Share {
   public:
+    Share() = default;
+    /// Backends of `sub_pool` serve it, which outlives it; null: those of the default identity.
+    explicit Share(SubPool* sub_pool) : sub_pool_(sub_pool) {}
+
+    SubPool* sub_pool() const { return sub_pool_; }
     /// Backends that its clients hold, or were promised.
     std::uint32_t uses() const { return uses_.load(std::memory_order_relaxed); }
+    /// Its clients that wait; under the pool's lock.
+    std::uint32_t waiting() const { return waiting_; }
     bool paused() const { return paused_.load(std::memory_order_relaxed); }
     /// When it was last paused no more.
     Nanoseconds resumed() const { return Nanoseconds(resumed_.load(std::memory_order_relaxed)); }
@@ -40,6 +49,7 @@ class Share {
     void charge(Nanoseconds had, Nanoseconds prepaid = Nanoseconds(0)) {
         charged_.fetch_add((had - prepaid).count(), std::memory_order_relaxed);
         had_.fetch_add(had.count(), std::memory_order_relaxed);
+        if (group_ != nullptr) group_->had_.fetch_add(had.count(), std::memory_order_relaxed);
     }
     /// A lease is over that took so long. Two workers at once may lose one of them: an estimate.
     void note_lease(Nanoseconds took) {
@@ -52,6 +62,15 @@ class Share {
     friend class FairQueue;
     friend class SharedPool;
 
+    void begin_use() {
+        uses_.fetch_add(1, std::memory_order_relaxed);
+        if (group_ != nullptr) group_->uses_.fetch_add(1, std::memory_order_relaxed);
+    }
+    void end_use() {
+        uses_.fetch_sub(1, std::memory_order_relaxed);
+        if (group_ != nullptr) group_->uses_.fetch_sub(1, std::memory_order_relaxed);
+    }
+
     static constexpr std::int64_t estimate_smoothing = 8;
     static constexpr std::int64_t estimate_min = 20'000;
     static constexpr std::int64_t estimate_first = 1'000'000;
@@ -63,6 +82,10 @@ class Share {
     std::atomic<std::int64_t> had_{0};
     std::atomic<std::int64_t> resumed_{0};
     std::atomic<bool> paused_{false};
+    std::atomic<bool> lent_{false};  ///< to a service that comes and goes
+
+    SubPool* sub_pool_ = nullptr;
+    Share* group_ = nullptr;  ///< counts for all of its kind; outlives it
 
     // Under the pool's lock.
     SharePolicy policy_;

@@ -2,6 +2,7 @@
 // first byte until a session takes over. Listening and counting: acceptor.cpp.
 #include "core/overload.h"
 #include "daemon/acceptor.h"
+#include "daemon/admission.h"
 #include "daemon/deadline.h"
 #include "daemon/hop.h"
 #include "daemon/ip_text.h"
@@ -105,64 +106,6 @@ void note_failure(const core::FrontendLogin::Action& action, const Policy& polic
     const auto* refused = std::get_if<core::FrontendLogin::Refuse>(&action);
     if (refused == nullptr || !policy.lookup) return;
     if (refused->error.sqlstate == sqlstate::invalid_password) policy.lookup->doubt(user);
-}
-
-protocol::ErrorFields too_many(std::string_view what, const std::string& name, std::string hint) {
-    auto error = fatal(sqlstate::too_many_connections,
-                       "too many connections for " + std::string(what) + " \"" + name + '"');
-    error.hint = std::move(hint);
-    return error;
-}
-
-/// Takes its places among the clients of its user and of its service, or says which is full.
-std::optional<protocol::ErrorFields> take_places(const Policy& policy, ClientCounts& counts,
-                                                 const std::string& user, NewSession& session) {
-    const auto own = policy.max_clients_of_user.find(user);
-    const std::uint32_t of_user =
-        own == policy.max_clients_of_user.end() ? policy.max_clients_per_user : own->second;
-    auto by_user = counts.enter(CountedBy::user, user, of_user);
-    if (!by_user)
-        return too_many("role", user,
-                        "limits.max_clients_per_user, or max_clients of the user, sets how many.");
-    const core::Service& service = *session.service;
-    auto by_service = counts.enter(CountedBy::service, service.name, service.max_clients);
-    if (!by_service)
-        return too_many("database", service.name,
-                        "services[].max_clients of the service sets how many.");
-    session.places.push_back(std::move(*by_user));
-    session.places.push_back(std::move(*by_service));
-    return {};
-}
-
-/// What the client may use, or why not. After authentication: names are not told to strangers.
-std::variant<NewSession, protocol::ErrorFields> admit(
-    const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted) {
-    const protocol::StartupParameters& asked = accepted.parameters;
-    if (policy.users && !policy.users->contains(asked.user)) {
-        return fatal(sqlstate::invalid_authorization_specification,
-                     "role \"" + asked.user + "\" does not exist");
-    }
-    NewSession session;
-    session.service = policy.services.find(asked.database);
-    if (!session.service) {
-        auto error = fatal(sqlstate::invalid_catalog_name,
-                           "database \"" + asked.database + "\" does not exist");
-        error.hint = "The database name selects a service of schemux; no service has this name.";
-        return error;
-    }
-    if (!session.service->admits(asked.user)) {
-        return fatal(sqlstate::insufficient_privilege,
-                     "permission denied for database \"" + asked.database + "\"");
-    }
-    if (auto full = take_places(policy, counts, asked.user, session)) return std::move(*full);
-    core::Settings settings;
-    settings.emplace_back("search_path", session.service->search_path);
-    settings.insert(settings.end(), asked.settings.begin(), asked.settings.end());
-    session.label = core::Label::of(std::move(settings));
-    session.reply = accepted.reply;
-    session.long_key = asked.minor >= protocol::long_key_minor;
-    protocol::append_authentication_ok(session.reply);
-    return session;
 }
 
 }  // namespace

@@ -11,6 +11,7 @@ BackendConnection::BackendConnection(Worker& worker, NewBackend&& from)
     : address(from.address),
       pending(std::move(from.connection)),
       epoch(from.epoch),
+      sub_pool(std::move(from.sub_pool)),
       worker_(&worker) {
     state.parameters = std::move(from.parameters);
     state.pid = from.pid;
@@ -24,6 +25,7 @@ BackendConnection::BackendConnection(Worker& worker, BackendConnection&& other, 
       pending(std::move(moved)),
       lifetime_jitter_percent(other.lifetime_jitter_percent),
       epoch(other.epoch),
+      sub_pool(other.sub_pool),
       last_share(other.last_share),
       measured_at(other.measured_at),
       services(std::move(other.services)),

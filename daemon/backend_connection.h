@@ -17,6 +17,7 @@
 #include "daemon/stream_engine.h"
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -36,6 +37,7 @@ struct NewBackend {
     std::uint32_t pid = 0;
     std::string secret;
     std::uint64_t epoch = 0;  ///< SharedState::backend_epoch when its connect began
+    std::shared_ptr<core::SubPool> sub_pool{};  ///< whom it may serve; null: the default one
 };
 
 class BackendConnection final : public StreamHandler {
@@ -63,6 +65,8 @@ class BackendConnection final : public StreamHandler {
     int phase_ticks = 0;        ///< seconds in upkeep or in closing
     std::uint32_t lifetime_jitter_percent = 0;
     std::uint64_t epoch = 0;
+    std::shared_ptr<core::SubPool> sub_pool;
+    bool evicted = false;               ///< closed for another identity's sake
     bool verified = false;              ///< its last service has an audit behind each lease
     core::Use use;                      ///< whose service has it, or was promised it
     core::Share* last_share = nullptr;  ///< whose service had it last

@@ -35,6 +35,20 @@ constexpr auto cancel_timeout = std::chrono::seconds(5);
 /// Between two questions whether a server is still the primary.
 constexpr auto doubt_interval = std::chrono::seconds(1);
 
+/// While idle backends of other identities are asked to make room.
+constexpr auto room_interval = std::chrono::milliseconds(5);
+constexpr std::size_t remembered_parameters_max = 1'000;
+
+core::Nanoseconds now() {
+    return std::chrono::steady_clock::now().time_since_epoch();
+}
+
+/// The server is there and said no: to this login, and not to all.
+bool concerns_login(std::string_view sqlstate) {
+    return !sqlstate.starts_with("08") && !sqlstate.starts_with("57") &&
+           !sqlstate.starts_with("58") && !sqlstate.starts_with("XX");
+}
+
 void log_cancel_failure(std::uint32_t pid, const boost::system::error_code& error) {
     static LogLimiter limiter;
     log_event_limited(limiter, LogLevel::warning, "cancel_failed",
@@ -44,11 +58,12 @@ void log_cancel_failure(std::uint32_t pid, const boost::system::error_code& erro
 }  // namespace
 
 Connector::Connector(asio::io_context& io, SharedState& shared, BackendAccess access)
-    : io_(io), shared_(shared), access_(std::move(access)), backoff_(io) {}
+    : io_(io), shared_(shared), access_(std::move(access)), backoff_(io), later_(io) {}
 
 void Connector::set_access(BackendAccess access) {
     access_ = std::move(access);
     password_.reset();
+    role_passwords_.clear();
     keys_.clear();
     old_servers_.clear();
     hosts_.clear();
@@ -68,6 +83,7 @@ void Connector::stop() {
     stopped_ = true;
     if (listener_ != nullptr) listener_->stop();
     backoff_.cancel();
+    later_.cancel();
     helper_.stop();
 }
 
@@ -88,27 +104,55 @@ void Connector::listen(const core::Subscriber& who, std::vector<std::string> cha
 }
 
 void Connector::start_connects() {
-    while (!stopped_ && !backing_off_ && shared_.pool.claim_connect()) {
-        asio::co_spawn(io_, connect_one(), asio::detached);
+    while (!stopped_ && !backing_off_) {
+        auto sub_pool = shared_.pool.claim_connect(now());
+        if (!sub_pool) break;
+        asio::co_spawn(io_, connect_one(std::move(sub_pool)), asio::detached);
     }
+    if (!stopped_ && shared_.pool.is_divided()) make_room();
 }
 
-asio::awaitable<void> Connector::connect_one() {
+/// Where the bound is reached and somebody waits whom no backend that there is may serve.
+void Connector::make_room() {
+    const core::Nanoseconds at = now();
+    const auto due = shared_.pool.next_look(at);
+    if (!due) return;
+    if (*due > at) return look_again(*due);
+    for (Worker* worker : workers_) {
+        if (worker->has_idle()) worker->post_yield_idle();
+    }
+    // Those that are in use are looked at when they are given back.
+    look_again(at + room_interval);
+}
+
+void Connector::look_again(core::Nanoseconds at) {
+    if (looks_at_ && *looks_at_ <= at) return;
+    looks_at_ = at;
+    later_.expires_at(std::chrono::steady_clock::time_point(at));
+    later_.async_wait([this](const boost::system::error_code& error) {
+        if (error) return;
+        looks_at_.reset();
+        start_connects();
+    });
+}
+
+asio::awaitable<void> Connector::connect_one(std::shared_ptr<core::SubPool> sub_pool) {
     const auto began = std::chrono::steady_clock::now();
-    Attempt attempt = co_await try_candidates();
+    Attempt attempt = co_await try_candidates(sub_pool->identity());
     counters_.connect.observe(std::chrono::steady_clock::now() - began);
     if (auto* backend = std::get_if<NewBackend>(&attempt)) {
         counters_.opened.add();
         failures_in_a_row_ = 0;
         shared_.pool.set_outage(false);
         shared_.last_failure.set("");
-        shared_.pool.connect_succeeded();
+        shared_.pool.connect_succeeded(sub_pool.get());
+        backend->sub_pool = std::move(sub_pool);
         note_server(*backend);
         deliver(std::move(*backend));
     } else {
         counters_.failed.add();
-        shared_.pool.connect_failed();
-        on_failure(std::get<Failure>(attempt));
+        shared_.pool.connect_failed(sub_pool.get());
+        on_failure(*sub_pool, std::get<Failure>(attempt));
     }
     start_connects();
 }
@@ -166,24 +210,43 @@ asio::awaitable<void> Connector::ask_server(SocketAddress address) {
 
 void Connector::deliver(NewBackend&& backend) {
     // Another server or another configuration of it: clients must be told what holds now.
-    if (backend.parameters != last_parameters_) {
-        last_parameters_ = backend.parameters;
+    if (last_parameters_.size() > remembered_parameters_max) last_parameters_.clear();
+    core::Settings& last = last_parameters_[backend.sub_pool->id()];
+    if (backend.parameters != last) {
+        last = backend.parameters;
         shared_.welcomes.clear();
     }
-    const auto ticket = shared_.pool.next_ticket(
-        core::Label{}.hash(), nullptr, std::chrono::steady_clock::now().time_since_epoch());
+    const auto ticket =
+        shared_.pool.next_ticket(core::Label{}.hash(), nullptr, now(), backend.sub_pool.get());
     const std::size_t to = ticket ? ticket->worker : next_worker_++ % workers_.size();
     workers_[to]->post_backend(std::move(backend), ticket);
 }
 
-void Connector::on_failure(const Failure& failure) {
+/// What PostgreSQL says of this role or this database: others are let in.
+void Connector::rest(core::SubPool& sub_pool, const Failure& failure) {
+    static LogLimiter limiter;
+    log_event_limited(limiter, LogLevel::warning, "backend_login_refused",
+                      {{"role", sub_pool.identity().role},
+                       {"database", sub_pool.identity().database},
+                       {"sqlstate", failure.error.sqlstate},
+                       {"error", failure.error.message}});
+    if (!failure.transient) {
+        for (const core::Ticket& ticket : shared_.pool.drain_tickets(sub_pool))
+            workers_[ticket.worker]->post_failure(ticket, failure.error);
+    }
+    look_again(shared_.pool.rest(sub_pool, now()));
+}
+
+void Connector::on_failure(core::SubPool& sub_pool, const Failure& failure) {
+    if (!sub_pool.identity().is_default() && concerns_login(failure.error.sqlstate))
+        return rest(sub_pool, failure);
     static LogLimiter limiter;
     log_event_limited(limiter, LogLevel::warning, "backend_connect_failed",
                       {{"sqlstate", failure.error.sqlstate}, {"error", failure.error.message}});
     shared_.last_failure.set(failure.error.message);
     shared_.pool.set_outage(true);
     if (!failure.transient) {
-        for (const core::Ticket& ticket : shared_.pool.drain_tickets()) {
+        for (const core::Ticket& ticket : shared_.pool.drain_tickets(sub_pool)) {
             workers_[ticket.worker]->post_failure(ticket, failure.error);
         }
     }

@@ -18,6 +18,7 @@
 #include <atomic>
 #include <chrono>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -73,7 +74,7 @@ class Connector final : public ControlPlane {
     bool is_outdated(const NewBackend& backend) const;
     void set_listener(SharedListener& listener) { listener_ = &listener; }
     /// A session beyond the pool; on the control thread.
-    boost::asio::awaitable<Attempt> try_candidates();
+    boost::asio::awaitable<Attempt> try_candidates(core::BackendIdentity who = {});
     /// No new connects; on the control thread.
     void stop();
 
@@ -90,14 +91,21 @@ class Connector final : public ControlPlane {
     struct Candidate {
         SocketAddress address;
         HostPort host;
+        core::BackendIdentity identity{};
     };
 
     enum class Way : std::uint8_t { plain, encrypted };
 
-    boost::asio::awaitable<Attempt> try_all();
+    boost::asio::awaitable<Attempt> try_all(core::BackendIdentity who,
+                                            std::optional<protocol::Secret> password = {});
+    boost::asio::awaitable<Attempt> try_role(core::BackendIdentity who);
+    boost::asio::awaitable<std::optional<Failure>> renew_role_password(std::string role);
+    protocol::Secret password_of_role(const std::string& role) const;
     boost::asio::awaitable<std::optional<Failure>> renew_password();
     void start_connects();
-    boost::asio::awaitable<void> connect_one();
+    void make_room();
+    void look_again(core::Nanoseconds at);
+    boost::asio::awaitable<void> connect_one(std::shared_ptr<core::SubPool> sub_pool);
     boost::asio::awaitable<void> ask_server(SocketAddress address);
     void note_server(NewBackend& backend);
     bool wants_primary() const;
@@ -121,7 +129,8 @@ class Connector final : public ControlPlane {
                                                                         std::string salt,
                                                                         std::uint32_t iterations);
     void deliver(NewBackend&& backend);
-    void on_failure(const Failure& failure);
+    void on_failure(core::SubPool& sub_pool, const Failure& failure);
+    void rest(core::SubPool& sub_pool, const Failure& failure);
 
     boost::asio::io_context& io_;
     SharedState& shared_;
@@ -129,7 +138,9 @@ class Connector final : public ControlPlane {
     std::vector<Worker*> workers_;
     SharedListener* listener_ = nullptr;
     boost::asio::steady_timer backoff_;
-    boost::asio::thread_pool helper_{1};  ///< asks DNS and derives keys
+    boost::asio::steady_timer later_;
+    std::optional<core::Nanoseconds> looks_at_;  ///< when `later_` ends
+    boost::asio::thread_pool helper_{1};         ///< asks DNS and derives keys
     std::atomic<bool> woken_{false};
     bool stopped_ = false;
     bool backing_off_ = false;
@@ -139,10 +150,11 @@ class Connector final : public ControlPlane {
         server_;  ///< that the last connect went to: the next tries it first
     std::chrono::steady_clock::time_point doubted_{};
     bool asking_ = false;
-    core::Settings last_parameters_;
-    std::map<std::string, HostPort> hosts_;     ///< by the bytes of their addresses
-    std::optional<protocol::Secret> password_;  ///< that access_.password gave last
-    std::set<std::string> old_servers_;         ///< that said that protocol 3.0 is all they know
+    std::map<std::uint64_t, core::Settings> last_parameters_;  ///< by sub-pool
+    std::map<std::string, HostPort> hosts_;                    ///< by the bytes of their addresses
+    std::optional<protocol::Secret> password_;                 ///< that access_.password gave last
+    std::map<std::string, protocol::Secret> role_passwords_;   ///< that files gave last
+    std::set<std::string> old_servers_;  ///< that said that protocol 3.0 is all they know
     std::map<std::pair<std::string, std::uint32_t>, protocol::ScramKeys> keys_;
     ConnectorCounters counters_;
 };

@@ -25,6 +25,7 @@ using asio::use_awaitable;
 namespace {
 
 constexpr std::size_t cached_keys_max = 64;
+constexpr std::size_t role_passwords_max = 10'000;
 
 protocol::ErrorFields connection_error(std::string message) {
     return protocol::make_error(protocol::sqlstate::connection_failure, std::move(message));
@@ -88,22 +89,66 @@ asio::awaitable<std::vector<Connector::Candidate>> Connector::candidates(std::st
 }
 
 /// A password that ended is asked for again, and tried at once if it is another one.
-asio::awaitable<Connector::Attempt> Connector::try_candidates() {
+asio::awaitable<Connector::Attempt> Connector::try_candidates(core::BackendIdentity who) {
+    if (!who.role.empty()) co_return co_await try_role(std::move(who));
     const bool first = !access_.password.command.empty() && !password_;
     if (first) {
         const std::optional<Failure> failure = co_await renew_password();
         if (failure) co_return *failure;
     }
     const std::optional<protocol::Secret> used = password_;
-    Attempt attempt = co_await try_all();
+    Attempt attempt = co_await try_all(who);
     const auto* failure = std::get_if<Failure>(&attempt);
     const bool refused =
         failure != nullptr && failure->error.sqlstate == protocol::sqlstate::invalid_password;
     if (!refused || access_.password.empty()) co_return attempt;
     const std::optional<Failure> none = co_await renew_password();
     if (none || password_ == used) co_return attempt;
-    attempt = co_await try_all();
+    attempt = co_await try_all(who);
     co_return attempt;
+}
+
+/// The same for a role of its own. The password of the dsn is never sent for it.
+asio::awaitable<Connector::Attempt> Connector::try_role(core::BackendIdentity who) {
+    const bool has_file = !shared_.role_secrets->find(who.role).file.empty();
+    if (has_file && !role_passwords_.contains(who.role)) {
+        const std::optional<Failure> failure = co_await renew_role_password(who.role);
+        if (failure) co_return *failure;
+    }
+    const protocol::Secret used = password_of_role(who.role);
+    Attempt attempt = co_await try_all(who, used);
+    const auto* failure = std::get_if<Failure>(&attempt);
+    const bool refused =
+        failure != nullptr && failure->error.sqlstate == protocol::sqlstate::invalid_password;
+    if (!refused || !has_file) co_return attempt;
+    const std::optional<Failure> none = co_await renew_role_password(who.role);
+    const protocol::Secret renewed = password_of_role(who.role);
+    if (none || renewed == used) co_return attempt;
+    attempt = co_await try_all(who, renewed);
+    co_return attempt;
+}
+
+protocol::Secret Connector::password_of_role(const std::string& role) const {
+    const auto read = role_passwords_.find(role);
+    if (read != role_passwords_.end()) return read->second;
+    const RoleSecret known = shared_.role_secrets->find(role);
+    return known.password ? *known.password : protocol::Secret();
+}
+
+asio::awaitable<std::optional<Connector::Failure>> Connector::renew_role_password(
+    std::string role) {
+    const PasswordSource source{{}, shared_.role_secrets->find(role).file};
+    co_await hop_to(helper_);
+    auto read = read_password(source);
+    co_await hop_to(io_);
+    if (const auto* none = std::get_if<NoPassword>(&read)) {
+        log_event(LogLevel::warning, "no_backend_password", {{"role", role}, {"error", none->why}});
+        co_return Failure{connection_error("no password for role \"" + role + "\": " + none->why),
+                          true};
+    }
+    if (role_passwords_.size() >= role_passwords_max) role_passwords_.clear();
+    role_passwords_.insert_or_assign(role, std::get<protocol::Secret>(std::move(read)));
+    co_return std::nullopt;
 }
 
 /// What keeps us from having one, if anything does.
@@ -123,10 +168,16 @@ asio::awaitable<std::optional<Connector::Failure>> Connector::renew_password() {
     co_return std::nullopt;
 }
 
-asio::awaitable<Connector::Attempt> Connector::try_all() {
+/// `password`: of the role, in place of the hosts'.
+asio::awaitable<Connector::Attempt> Connector::try_all(core::BackendIdentity who,
+                                                       std::optional<protocol::Secret> password) {
     std::string why_none = "no host to connect to";
     const std::uint64_t epoch = shared_.backend_epoch.load();
-    const std::vector<Candidate> all = co_await candidates(why_none);
+    std::vector<Candidate> all = co_await candidates(why_none);
+    for (Candidate& candidate : all) {
+        candidate.identity = who;
+        if (password) candidate.host.password = password->view();
+    }
     Attempt last = Failure{connection_error(why_none), true};
     const bool two_passes =
         access_.target.target_session_attrs == TargetSessionAttrs::prefer_standby;
@@ -318,8 +369,9 @@ asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connecto
     core::BackendLogin login;
     login.protocol_minor = minor;
     login.methods = access_.methods.value_or(safe_methods(candidate.address, verified));
-    login.user = access_.target.user;
-    login.database = access_.target.dbname;
+    const core::BackendIdentity& who = candidate.identity;
+    login.user = who.role.empty() ? access_.target.user : who.role;
+    login.database = who.database.empty() ? access_.target.dbname : who.database;
     login.settings = access_.target.settings;
     // A hidden RESET ends up here, in nobody's schema (DESIGN: labels).
     login.settings.emplace_back("search_path", "pg_catalog");

@@ -4,6 +4,7 @@
 #include "config/option_value.h"
 #include "daemon/log.h"
 #include "daemon/login_wiring.h"
+#include "daemon/service_wiring.h"
 #include "daemon/version.h"
 
 #include <boost/asio/post.hpp>
@@ -37,7 +38,7 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
     credentials_ = std::make_shared<Credentials>(std::move(loaded.secrets));
     tls_ = std::move(loaded.tls);
     tls_.resize(settings_.listen.size());  // who made the settings by hand has none
-    shared_.policy.set(make_policy(settings_, services_, known_users(settings_, loaded)));
+    shared_.policy.set(make_policy(settings_, services_, shared_, known_users(settings_, loaded)));
     apply_pool();
     for (const std::string& warning : loaded.target.warnings) {
         log_event(LogLevel::warning, "dsn_warning", warning, {});
@@ -265,7 +266,7 @@ void Server::on_reload() {
     if (other_backend || pauses) connector_->renew();
     renew_tls(fresh, std::move(loaded->tls));
     credentials_ = std::make_shared<Credentials>(std::move(loaded->secrets), credentials_.get());
-    shared_.policy.set(make_policy(fresh, services_, known_users(fresh, *loaded)));
+    shared_.policy.set(make_policy(fresh, services_, shared_, known_users(fresh, *loaded)));
     acceptor_->derive_keys_ahead(credentials_);
     set_log_level(make_log_level(fresh.log.level));
     settings_ = std::move(fresh);

@@ -14,11 +14,20 @@ std::shared_ptr<core::PinBudget> ServiceIndex::pins_of(const std::string& name) 
     return pins;
 }
 
-std::shared_ptr<core::Share> ServiceIndex::share_of(const std::string& name) {
+std::shared_ptr<core::Share> ServiceIndex::share_of(
+    const std::string& name, const std::shared_ptr<core::SubPool>& sub_pool) {
     const std::lock_guard lock(mutex_);
-    std::shared_ptr<core::Share>& share = shares_[name];
-    if (!share) share = std::make_shared<core::Share>();
-    return share;
+    Part& part = parts_[name];
+    if (part.share && part.sub_pool == sub_pool) return part.share;
+    if (part.share) former_.push_back(part);
+    part = {sub_pool, std::make_shared<core::Share>(sub_pool.get())};
+    return part.share;
+}
+
+std::shared_ptr<core::Share> ServiceIndex::known_share_of(const std::string& name) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = parts_.find(name);
+    return found == parts_.end() ? nullptr : found->second.share;
 }
 
 std::vector<std::string> ServiceIndex::names() const {
@@ -31,8 +40,8 @@ std::vector<std::string> ServiceIndex::names() const {
 
 std::shared_ptr<const core::Share> ServiceIndex::find_share(const std::string& name) const {
     const std::lock_guard lock(mutex_);
-    const auto found = shares_.find(name);
-    return found == shares_.end() ? nullptr : found->second;
+    const auto found = parts_.find(name);
+    return found == parts_.end() ? nullptr : found->second.share;
 }
 
 }  // namespace schemux::daemon

@@ -4,6 +4,7 @@
 
 #include "core/session_features.h"
 #include "core/share.h"
+#include "core/sub_pool.h"
 
 #include <cstddef>
 #include <map>
@@ -23,7 +24,11 @@ class ServiceIndex {
     /// How many clients of the service keep a backend; the same through every reload.
     std::shared_ptr<core::PinBudget> pins_of(const std::string& name);
     /// Its part of the pool; the same through every reload.
-    std::shared_ptr<core::Share> share_of(const std::string& name);
+    /// `sub_pool`: whose backends serve it; with another one it begins anew.
+    std::shared_ptr<core::Share> share_of(const std::string& name,
+                                          const std::shared_ptr<core::SubPool>& sub_pool);
+    /// The one that it had last; or null.
+    std::shared_ptr<core::Share> known_share_of(const std::string& name) const;
     /// Null for a name that was never there.
     std::shared_ptr<const core::Share> find_share(const std::string& name) const;
     /// Pins of all services together.
@@ -33,7 +38,12 @@ class ServiceIndex {
     mutable std::mutex mutex_;
     std::map<std::string, std::size_t> indices_;
     std::map<std::string, std::shared_ptr<core::PinBudget>> pins_;
-    std::map<std::string, std::shared_ptr<core::Share>> shares_;
+    struct Part {
+        std::shared_ptr<core::SubPool> sub_pool;
+        std::shared_ptr<core::Share> share;
+    };
+    std::map<std::string, Part> parts_;
+    std::vector<Part> former_;  ///< of other identities: who has something of it still counts there
     const std::shared_ptr<core::PinBudget> pool_pins_ = std::make_shared<core::PinBudget>();
 };
 

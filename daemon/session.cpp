@@ -30,7 +30,8 @@ void Session::start(Connection connection, std::string_view first_bytes) {
         worker_.forget(*this);
         return;
     }
-    const std::shared_ptr<const core::Settings> welcome = worker_.welcomes().find(relay_->label());
+    const std::shared_ptr<const core::Settings> welcome =
+        worker_.welcomes().find(worker_.sub_pool_of(relay_->service()).id(), relay_->label());
     perform(relay_->start(welcome.get()));
     remember_tail(first_bytes);
     if (!closed() && !first_bytes.empty()) perform(relay_->on_frontend_bytes(first_bytes));
@@ -83,7 +84,7 @@ void Session::on_granted(BackendConnection& backend) {
 Step Session::begin_lease(BackendConnection& backend) {
     backend_ = &backend;
     if (relay_->expects_welcome()) {
-        worker_.welcomes().add(relay_->label(), backend.state.parameters);
+        worker_.welcomes().add(backend.sub_pool->id(), relay_->label(), backend.state.parameters);
     }
     return relay_->on_granted(backend.state);
 }

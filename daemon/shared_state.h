@@ -11,6 +11,8 @@
 #include "core/shared_pool.h"
 #include "daemon/client_counts.h"
 #include "daemon/credentials.h"
+#include "daemon/role_secrets.h"
+#include "daemon/tenants.h"
 #include "daemon/user_lookup.h"
 #include "protocol/keyed_digest.h"
 #include "protocol/startup_packet.h"
@@ -34,6 +36,7 @@ namespace schemux::daemon {
 /// What a reload may change; published as a whole.
 struct Policy {
     core::ServiceCatalog services;
+    std::shared_ptr<Tenants> tenants{};  ///< services of patterns; null: there are none
     core::ClientAuthentication authentication = core::ClientAuthentication::trust;
     std::shared_ptr<const core::LoginRuleList> rules{};  ///< in front of it; null: none
     /// None: any name, where nothing is to be proved.
@@ -77,22 +80,24 @@ class PolicyHolder {
 /// What a backend reports under a label, so that most logins need no backend.
 class WelcomeCache {
   public:
-    std::shared_ptr<const core::Settings> find(const core::Label& label) const {
+    /// `sub_pool`: its id; another role and another database report other things.
+    std::shared_ptr<const core::Settings> find(std::uint64_t sub_pool,
+                                               const core::Label& label) const {
         const std::lock_guard lock(mutex_);
-        for (const auto& [known, parameters] : entries_[slot(label)]) {
-            if (known == label) return parameters;
+        for (const Entry& entry : entries_[slot(label)]) {
+            if (entry.sub_pool == sub_pool && entry.label == label) return entry.parameters;
         }
         return nullptr;
     }
-    void add(const core::Label& label, const core::Settings& parameters) {
+    void add(std::uint64_t sub_pool, const core::Label& label, const core::Settings& parameters) {
         const std::lock_guard lock(mutex_);
         auto& bucket = entries_[slot(label)];
-        for (const auto& entry : bucket) {
-            if (entry.first == label) return;
+        for (const Entry& entry : bucket) {
+            if (entry.sub_pool == sub_pool && entry.label == label) return;
         }
         // Labels are chosen by clients: a full bucket forgets its oldest one.
         if (bucket.size() >= bucket_max) bucket.erase(bucket.begin());
-        bucket.emplace_back(label, std::make_shared<const core::Settings>(parameters));
+        bucket.push_back({sub_pool, label, std::make_shared<const core::Settings>(parameters)});
     }
     void clear() {
         const std::lock_guard lock(mutex_);
@@ -101,13 +106,17 @@ class WelcomeCache {
     }
 
   private:
+    struct Entry {
+        std::uint64_t sub_pool = 0;
+        core::Label label;
+        std::shared_ptr<const core::Settings> parameters;
+    };
     static constexpr std::size_t buckets = 128;
     static constexpr std::size_t bucket_max = core::limits::welcome_cache_max / buckets;
     static std::size_t slot(const core::Label& label) { return label.hash() % buckets; }
 
     mutable std::mutex mutex_;
-    std::array<std::vector<std::pair<core::Label, std::shared_ptr<const core::Settings>>>, buckets>
-        entries_;
+    std::array<std::vector<Entry>, buckets> entries_;
 };
 
 /// Which session a CancelRequest means. Both numbers are random; a wrong secret finds nothing.
@@ -187,6 +196,7 @@ struct SharedState {
     CancelRegistry cancels;
     LastFailure last_failure;
     ClientCounts client_counts;
+    const std::shared_ptr<RoleSecrets> role_secrets = std::make_shared<RoleSecrets>();
     const MockSecret mock_secret;
     /// Client connections from accept to their end, for limits.max_clients.
     std::atomic<std::uint32_t> connections{0};

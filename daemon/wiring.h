@@ -22,11 +22,9 @@ struct KnownUsers {
     std::shared_ptr<UserLookup> lookup{};  ///< null: there is no auth.query
 };
 
+/// `pool` and `index` outlive it.
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          KnownUsers known);
-/// Tells the pool what each service is entitled to; nothing while all are paused.
-void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
-               bool paused);
+                                          SharedState& shared, KnownUsers known);
 std::variant<TlsPolicy, TlsError> make_tls_policy(const config::ListenerTls& tls);
 BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target);
 LogOptions make_log_options(const config::Log& log);

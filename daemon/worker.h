@@ -27,6 +27,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -112,8 +113,12 @@ class Worker {
                            std::shared_ptr<const std::string> message);
     void post_missed(core::SessionId id);
     void post_give_up_idle();
+    /// Closes idle backends whose slots other identities need more (SharedPool::yields).
+    void post_yield_idle();
     /// Ends the client that takes the most memory.
     void post_shed();
+    /// Of any identity.
+    bool has_idle() const { return idle_count_.load(std::memory_order_relaxed) > 0; }
     std::uint32_t session_count() const { return session_count_.load(std::memory_order_relaxed); }
     const WorkerCounters& counters() const { return counters_; }
     /// Calls `visit(service index, counters)` for every service this worker has served.
@@ -127,6 +132,9 @@ class Worker {
     Streams& streams_for(const Connection& connection);
     core::WorkerContext& context() { return context_; }
     WelcomeCache& welcomes() { return shared_.welcomes; }
+    const core::SubPool& sub_pool_of(const core::Service& service) const {
+        return *shared_.pool.of(*service.share);
+    }
     Session* session(core::SessionId id) { return sessions_.find(id); }
     void settle();
     /// What it listens on has changed: the shared listener is told.
@@ -169,7 +177,13 @@ class Worker {
     void adopt(std::unique_ptr<BackendConnection> owned, std::optional<core::Ticket> ticket);
     BackendConnection* take_idle(const Session& session);
     std::optional<std::size_t> choose_idle(const Session& session) const;
-    std::size_t choose_by_service(std::size_t service, std::size_t window) const;
+    std::optional<std::size_t> choose_another(const Session& session,
+                                              const core::SubPool* own) const;
+    std::size_t choose_by_service(std::size_t service, std::span<const std::size_t> places) const;
+    void put_in(BackendConnection& backend, std::optional<std::size_t> at = {});
+    void take_out(std::size_t place);
+    bool yield(BackendConnection& backend);
+    void yield_idle();
     void remove_idle(BackendConnection& backend);
     bool begin_lease(BackendConnection& backend, Session& session);
     void make_available(BackendConnection& backend);
@@ -194,7 +208,6 @@ class Worker {
     void free_slot(BackendConnection& backend);
     void requeue(core::SessionId id);
     void refuse_promised(core::SessionId id);
-    void publish_idle();
     void recycle_idle();
     void look_at_lingering();
     bool worn_out(const BackendConnection& backend) const;
@@ -242,6 +255,7 @@ class Worker {
 
     std::atomic<std::uint32_t> session_count_{0};
     std::atomic<std::uint32_t> errands_{0};
+    std::atomic<std::uint32_t> idle_count_{0};
     WorkerCounters counters_;
     mutable std::mutex service_counters_mutex_;  ///< for growth, not for counting
     std::vector<std::unique_ptr<core::ServiceCounters>> service_counters_;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <utility>
 
@@ -26,6 +27,7 @@ constexpr auto trusted_rest = std::chrono::seconds(1);
 void Worker::post_backend(NewBackend&& backend, std::optional<core::Ticket> ticket) {
     run([this, fresh = std::make_shared<NewBackend>(std::move(backend)), ticket] {
         auto connection = std::make_unique<BackendConnection>(*this, std::move(*fresh));
+        if (!connection->sub_pool) connection->sub_pool = shared_.pool.default_sub_pool();
         connection->state.opened = connection->state.idle_since = context_.now;
         connection->state.statements.set_bounds(policy_->statements_per_backend);
         adopt(std::move(connection), ticket);
@@ -38,7 +40,7 @@ void Worker::adopt(std::unique_ptr<BackendConnection> owned, std::optional<core:
     backend.stream = backend.streams->add(std::move(backend.pending), backend);
     if (backend.stream == nullptr) {
         if (ticket) shared_.pool.end_use(number_, *ticket->share);
-        shared_.pool.return_slot();
+        shared_.pool.return_slot(backend.sub_pool.get());
         control_.wake_connector();
         return;
     }
@@ -59,7 +61,8 @@ BackendConnection* Worker::acquire(Session& session) {
         return nullptr;
     }
     core::Share& share = *session.relay().service().share;
-    if (!idle_.empty() && shared_.pool.begin_use(number_, share)) {
+    core::SubPool* const own = shared_.pool.of(share);
+    if (shared_.pool.idle_of(number_, own) > 0 && shared_.pool.begin_use(number_, share)) {
         if (BackendConnection* backend = take_idle(session)) {
             backend->use = core::Use(share, context_.now, core::Nanoseconds(0));
             return begin_lease(*backend, session) ? backend : nullptr;
@@ -67,9 +70,9 @@ BackendConnection* Worker::acquire(Session& session) {
         shared_.pool.end_use(number_, share);
     }
     if (!enqueue(session)) return nullptr;
-    if (shared_.pool.may_grow()) control_.wake_connector();
+    if (shared_.pool.may_grow() || shared_.pool.is_divided()) control_.wake_connector();
     // Published before looking: either we see the idle one, or its worker sees our ticket.
-    if (idle_.empty() || choose_idle(session)) seek_idle();
+    if (shared_.pool.idle_of(number_, own) == 0 || choose_idle(session)) seek_idle();
     return nullptr;
 }
 
@@ -94,7 +97,8 @@ bool Worker::enqueue(Session& session) {
 /// on: the one who asked it may have come too late.
 void Worker::seek_idle() {
     dispatch_idle();
-    if (!idle_.empty() || !shared_.pool.contended()) return;
+    // Where there are several identities, what is left here may be of no use to who waits.
+    if (!shared_.pool.contended() || (!idle_.empty() && !shared_.pool.is_divided())) return;
     if (const auto other = shared_.pool.idle_elsewhere(number_)) {
         peers_[*other]->post_give_up_idle();
     }
@@ -102,28 +106,37 @@ void Worker::seek_idle() {
 
 /// The place in `idle_` of the one that suits the session best; none: let another be opened.
 std::optional<std::size_t> Worker::choose_idle(const Session& session) const {
-    if (idle_.empty()) return {};
-    if (policy_->rotate_backends) {
-        for (std::size_t place = 0; place < idle_.size(); ++place) {
-            if (idle_[place]->state.pid != session.last_backend_pid) return place;
-        }
-        if (shared_.pool.may_grow()) return {};
-        return 0;
-    }
-    const std::size_t window = std::min(idle_.size(), core::limits::idle_window);
-    for (std::size_t back = 1; back <= window; ++back) {
-        const std::size_t place = idle_.size() - back;
+    const core::SubPool* const own = shared_.pool.of(*session.relay().service().share);
+    if (shared_.pool.idle_of(number_, own) == 0) return {};
+    if (policy_->rotate_backends) return choose_another(session, own);
+    std::array<std::size_t, core::limits::idle_window> window{};
+    std::size_t seen = 0;
+    for (std::size_t place = idle_.size(); place-- > 0 && seen < window.size();) {
+        if (idle_[place]->sub_pool.get() != own) continue;
         if (idle_[place]->state.label == session.relay().label()) return place;
+        window[seen++] = place;
     }
-    if (!policy_->service_affinity) return idle_.size() - 1;
-    return choose_by_service(session.relay().service().index, window);
+    if (!policy_->service_affinity) return window[0];
+    return choose_by_service(session.relay().service().index, {window.data(), seen});
+}
+
+/// For tests: not the one that it had last.
+std::optional<std::size_t> Worker::choose_another(const Session& session,
+                                                  const core::SubPool* own) const {
+    std::optional<std::size_t> last;
+    for (std::size_t place = 0; place < idle_.size(); ++place) {
+        if (idle_[place]->sub_pool.get() != own) continue;
+        if (idle_[place]->state.pid != session.last_backend_pid) return place;
+        last = place;
+    }
+    return shared_.pool.may_grow() ? std::nullopt : last;
 }
 
 /// One that has served the service before; or else the one that has served the fewest others.
-std::size_t Worker::choose_by_service(std::size_t service, std::size_t window) const {
-    std::size_t chosen = idle_.size() - 1;
-    for (std::size_t back = 1; back <= window; ++back) {
-        const std::size_t place = idle_.size() - back;
+std::size_t Worker::choose_by_service(std::size_t service,
+                                      std::span<const std::size_t> places) const {
+    std::size_t chosen = places.front();
+    for (const std::size_t place : places) {
         const core::ServicesSeen& seen = idle_[place]->services;
         if (seen.has(service)) return place;
         if (seen.count() < idle_[chosen]->services.count()) chosen = place;
@@ -134,8 +147,7 @@ std::size_t Worker::choose_by_service(std::size_t service, std::size_t window) c
 BackendConnection* Worker::take_idle(const Session& session) {
     while (const auto chosen = choose_idle(session)) {
         BackendConnection& backend = *idle_[*chosen];
-        idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(*chosen));
-        publish_idle();
+        take_out(*chosen);
         const bool rested = context_.now - backend.state.idle_since > trusted_rest;
         if (rested && backend.streams->has_news(*backend.stream)) {
             close_backend(backend, "gone_while_idle");
@@ -286,40 +298,69 @@ void Worker::make_available(BackendConnection& backend) {
         return;
     }
     backend.state.idle_since = context_.now;
-    if (shared_.pool.contended()) {
+    const core::SubPool* const own = backend.sub_pool.get();
+    if (shared_.pool.others_wait(own) && yield(backend)) return;
+    if (shared_.pool.contended(own)) {
         if (const auto ticket = next_ticket(backend)) {
             ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
             return;
         }
     }
     backend.phase = BackendPhase::idle;
-    idle_.push_back(&backend);
-    publish_idle();
-    if (shared_.pool.contended()) dispatch_idle();
+    put_in(backend);
+    if (shared_.pool.contended(own)) dispatch_idle();
+}
+
+/// Somebody waits whom only a backend of another identity serves, and its turn has come.
+bool Worker::yield(BackendConnection& backend) {
+    const core::Nanoseconds now = context_.now.time_since_epoch();
+    if (!shared_.pool.yields(backend.sub_pool.get(), now)) return false;
+    backend.evicted = true;
+    close_backend(backend, "evicted");
+    return true;
+}
+
+void Worker::post_yield_idle() {
+    run([this] { yield_idle(); });
+}
+
+/// Those that have rested longest first.
+void Worker::yield_idle() {
+    for (std::size_t place = 0; place < idle_.size();) {
+        if (!yield(*idle_[place])) ++place;
+    }
 }
 
 std::optional<core::Ticket> Worker::next_ticket(const BackendConnection& backend) {
     return shared_.pool.next_ticket(backend.state.label.hash(), backend.last_share,
-                                    context_.now.time_since_epoch());
+                                    context_.now.time_since_epoch(), backend.sub_pool.get());
 }
 
 void Worker::dispatch_idle() {
-    while (!idle_.empty() && shared_.pool.contended()) {
-        BackendConnection& backend = *idle_.back();
-        idle_.pop_back();
-        publish_idle();
-        const auto ticket = next_ticket(backend);
-        if (!ticket) {
-            idle_.push_back(&backend);
-            publish_idle();
-            return;
+    for (std::size_t place = idle_.size(); place-- > 0 && shared_.pool.contended();) {
+        BackendConnection& backend = *idle_[place];
+        if (!shared_.pool.contended(backend.sub_pool.get())) continue;
+        take_out(place);
+        if (const auto ticket = next_ticket(backend)) {
+            ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
+        } else {
+            put_in(backend, place);
         }
-        ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
     }
 }
 
-void Worker::publish_idle() {
-    shared_.pool.set_idle(number_, static_cast<std::uint32_t>(idle_.size()));
+void Worker::put_in(BackendConnection& backend, std::optional<std::size_t> at) {
+    idle_.insert(idle_.begin() + static_cast<std::ptrdiff_t>(at.value_or(idle_.size())), &backend);
+    const core::SubPool* const own = backend.sub_pool.get();
+    shared_.pool.set_idle(number_, shared_.pool.idle_of(number_, own) + 1, own);
+    idle_count_.store(static_cast<std::uint32_t>(idle_.size()), std::memory_order_relaxed);
+}
+
+void Worker::take_out(std::size_t place) {
+    const core::SubPool* const own = idle_[place]->sub_pool.get();
+    idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(place));
+    shared_.pool.set_idle(number_, shared_.pool.idle_of(number_, own) - 1, own);
+    idle_count_.store(static_cast<std::uint32_t>(idle_.size()), std::memory_order_relaxed);
 }
 
 }  // namespace schemux::daemon

@@ -180,7 +180,7 @@ void Worker::free_slot(BackendConnection& backend) {
         return grant.second == &backend;
     });
     backend.streams->close(std::exchange(backend.stream, nullptr));
-    shared_.pool.return_slot();
+    shared_.pool.return_slot(backend.sub_pool.get(), backend.evicted);
     control_.wake_connector();
     dead_backends_.push_back(backends_.remove(backend.self));
     for (const core::SessionId id : promised)
@@ -188,8 +188,8 @@ void Worker::free_slot(BackendConnection& backend) {
 }
 
 void Worker::remove_idle(BackendConnection& backend) {
-    std::erase(idle_, &backend);
-    publish_idle();
+    const auto found = std::find(idle_.begin(), idle_.end(), &backend);
+    if (found != idle_.end()) take_out(static_cast<std::size_t>(found - idle_.begin()));
 }
 
 bool Worker::outdated(const BackendConnection& backend) const {

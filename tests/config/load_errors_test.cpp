@@ -259,9 +259,19 @@ const std::vector<BadFile> rule_cases{
     {"NoService",
      "backend: { dsn: x=y }\nauth: { method: trust }\nservices: []\n",
      {"f.yaml:3:11: services: at least one service is needed"}},
-    {"ReservedPattern",
-     "backend: { dsn: x=y }\nauth: { method: trust }\nservices:\n  - name: tenant_*\n",
-     {"f.yaml:4:11: services[0].name: name patterns with '*' are reserved for a later version"}},
+    {"BrokenPattern",
+     "backend: { dsn: x=y }\nauth: { method: trust }\nservices:\n  - name: /(\n",
+     {"f.yaml:4:11: services[0].name: is no regular expression: Unmatched marking parenthesis ( or "
+      "\\(.  The error occurred while parsing the regular expression: '(>>>HERE>>>'."}},
+    {"SettingsThatAreNoMapping",
+     "backend: { dsn: x=y }\nauth: { method: trust }\nservices:\n  - name: a\n"
+     "    settings: [a]\n",
+     {"f.yaml:5:15: services[0].settings: expected names and values, such as {a: 1}"}},
+    {"SettingWithoutAValue",
+     "backend: { dsn: x=y }\nauth: { method: trust }\nservices:\n  - name: a\n"
+     "    settings: { work_mem: }\n",
+     {"f.yaml:5:17: services[0].settings.work_mem: has no value; leave the key out for the "
+      "default"}},
     {"UnknownUser",
      "backend: { dsn: x=y }\nauth: { method: trust, users: [ { name: al } ] }\n"
      "services: [ { name: a, users: [ al, bo ] } ]\n",

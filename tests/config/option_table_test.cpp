@@ -57,6 +57,7 @@ std::string another_value(const Option& option) {
         case OptionType::path:
             return "something";
         case OptionType::text_list:
+        case OptionType::text_map:
         case OptionType::section:
         case OptionType::section_list:
             return {};
@@ -83,6 +84,11 @@ TEST(OptionTable, EveryActiveValueCanBeSetAndIsShownAsSet) {
         if (option->type == OptionType::text_list) {
             EXPECT_EQ(set_list(*option, field, {"a", "b"}), "") << option->path;
             EXPECT_EQ(show_value(*option, field), "[a, b]") << option->path;
+            continue;
+        }
+        if (option->type == OptionType::text_map) {
+            *std::get<TextMap*>(field) = {{"a", "1"}, {"b", "x y"}};
+            EXPECT_EQ(show_value(*option, field), "{a: 1, b: x y}") << option->path;
             continue;
         }
         std::string other = another_value(*option);

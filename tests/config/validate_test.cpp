@@ -195,10 +195,63 @@ const std::vector<Rule> service_rules{
     {"AdminConsoleOfPgBouncer",
      service({.name = "pgbouncer"}),
      {"services[0].name: 'pgbouncer' is the name of the admin console"}},
-    {"NamePattern",
-     service({.name = "tenant_*", .schema = "tenant_*"}),
-     {"services[0].name: name patterns with '*' are reserved for a later version",
-      "services[0].schema: name patterns with '*' are reserved for a later version"}},
+    {"NamePattern", service({.name = "tenant_*", .schema = "tenant_*"}), {}},
+    {"NamePatternOfOneSchema",
+     service({.name = "tenant_*", .schema = "all"}),
+     {"warning services[0].name: all services that it matches have the same schema, database and "
+      "role"}},
+    {"NamePatternWithAGuarantee",
+     service({.name = "t*", .schema = "t*", .server_names = {"x"}, .pool = {.guarantee = 1}}),
+     {"services[0].server_names: are for one service, and not for a pattern",
+      "services[0].pool.guarantee: cannot be given to each of any number of services"}},
+    {"NoRegularExpression",
+     service({.name = "/(", .schema = "a"}),
+     {"services[0].name: is no regular expression: Unmatched marking parenthesis ( or \\(.  The "
+      "error occurred while parsing the regular expression: '(>>>HERE>>>'."}},
+    {"NoSuchGroup",
+     service({.name = "/(a)", .schema = "\\2"}),
+     {"services[0].schema: names group \\2, but the expression has 1",
+      "services[0].schema: '' must be letters, digits and '_', not starting with a digit"}},
+    {"StarInASchema",
+     service({.name = "a", .schema = "a*"}),
+     {bad_name("services[0].schema", "a*")}},
+    {"StrictWithoutARole",
+     service({.name = "a", .isolation = Isolation::strict}),
+     {"services[0].isolation: guarded and strict need a role"}},
+    {"SharedWithARole",
+     service({.name = "a", .role = "r", .isolation = Isolation::shared}),
+     {"services[0].role: is for isolation guarded or strict, not shared"}},
+    {"GuardedWithAPassword",
+     service({.name = "a", .role = "r", .role_password = "x", .isolation = Isolation::guarded}),
+     {"services[0].role_password: isolation guarded does not log in as the role"}},
+    {"PasswordWithoutARole",
+     service({.name = "a", .role_password = "x"}),
+     {"services[0].role_password: there is no role"}},
+    {"RoleOfPostgres",
+     service({.name = "a", .role = "pg_monitor"}),
+     {"services[0].role: 'pg_monitor' belongs to PostgreSQL itself"}},
+    {"TwoServicesOfOneRole",
+     [](Settings& s) {
+         s.services = {{.name = "a", .role = "r"}, {.name = "b", .role = "r"}};
+     },
+     {"warning services[1].role: service 'a' has the same role: nothing keeps the two apart"}},
+    {"MoreStrictServicesThanSlots",
+     [](Settings& s) {
+         s.pool.max_connections = 5;
+         s.services = {{.name = "a", .role = "r"}, {.name = "b", .role = "q"}};
+     },
+     {"warning services: 2 services have a login of their own, more than a third of "
+      "pool.max_connections (5): backends will often be closed for another one's sake"}},
+    {"SettingsThatAreNotForServices",
+     service({.name = "a", .settings = {{"search_path", "x"}, {"Role", "y"}, {"role", "z"}}}),
+     {"services[0].settings.Role: must be letters in lower case, digits, '_' and '.'",
+      "services[0].settings.role: is what the key role is for",
+      "services[0].settings.search_path: is a key of its own: search_path"}},
+    {"SharedListenerOfAnotherDatabase",
+     service(
+         {.name = "a", .database = "other", .session_features = {.listen = FeaturePolicy::share}}),
+     {"services[0].session_features.listen: share listens in the dsn's database, and not in this "
+      "one"}},
     {"ControlCharacterInTheName",
      service({.name = "a\nb"}),
      {"services[0].name: the name has a control character"}},
@@ -248,7 +301,7 @@ const std::vector<Rule> service_rules{
      {"auth.users[1].name: user 'bob' is listed twice"}},
     {"UserPattern",
      [](Settings& s) { s.auth.users = {{"*"}}; },
-     {"auth.users[0].name: name patterns with '*' are reserved for a later version"}},
+     {"auth.users[0].name: patterns with '*' are for services only"}},
 };
 INSTANTIATE_TEST_SUITE_P(Services, Rules, testing::ValuesIn(service_rules), name_of_rule);
 

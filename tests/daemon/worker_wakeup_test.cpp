@@ -113,7 +113,7 @@ class WorkerWakeUp : public testing::Test {
         session.service = service_;
         session.label = core::Label::of(std::move(settings));
         session.first_bytes = query(text);
-        shared_.welcomes.add(session.label, {});
+        shared_.welcomes.add(0, session.label, {});
         worker(to).open_session(std::move(session));
         return peer;
     }

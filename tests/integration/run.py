@@ -30,12 +30,13 @@ import harness  # noqa: E402  (found through the path above)
 
 # In this order: what is basic first, so that a broken build shows soon.
 MODULES = ["startup_test", "auth_test", "rules_test", "auth_query_test",
-           "password_test", "tls_test", "backend_tls_test",
+           "password_test", "patterns_test", "tls_test", "backend_tls_test",
            "psql_test", "isolation_test", "settings_test",
            "settings_edges_test", "tenants_test", "pins_test", "listen_test", "channels_test",
            "state_test", "wire_test", "hostile_startup_test", "hostile_client_test", "cancel_test",
            "protocol_test", "gone_test", "stall_test", "psycopg3_test", "psycopg2_test",
            "asyncpg_test", "pools_test", "session_test", "pgbench_test", "http_test",
+           "identities_test",
            "config_test", "dev_test", "ownership_test", "failure_test", "fairness_test",
            "timeouts_test", "severed_test", "outage_test", "chaos_test", "failover_test",
            "names_test", "pause_test", "limits_test", "memory_test", "modes_test",

@@ -169,7 +169,7 @@ class Postgres:
             raise ServerError(f"initdb failed: {made.stdout}")
         (self.data / "pg_hba.conf").write_text(
             "local all all trust\n"
-            "host all secret_app 127.0.0.1/32 scram-sha-256\n"
+            "host all secret_app,svc_users,svc_wrong 127.0.0.1/32 scram-sha-256\n"
             "host all md5_app 127.0.0.1/32 md5\n"
             "host all clear_app 127.0.0.1/32 password\n"
             "host all all 127.0.0.1/32 trust\n"

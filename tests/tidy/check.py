@@ -35,13 +35,19 @@ INCLUDES = {
         r"protocol/",
         r"boost/(container|unordered|circular_buffer|intrusive)(/|\.hpp|_fwd\.hpp)",
     ],
-    "config": [r"arpa/inet\.h"],
+    "config": [r"arpa/inet\.h", r"boost/regex\.hpp"],
     "daemon": None,  # anything, but for CONFIG_USERS
 }
 # Third-party headers that one file hides from the rest.
-HIDDEN = {r"yaml-cpp/": {"config/yaml_tree.cpp"}, r"CLI/": {"daemon/main.cpp"}}
+HIDDEN = {
+    r"yaml-cpp/": {"config/yaml_tree.cpp"},
+    r"boost/regex": {"config/service_pattern.cpp"},
+    r"CLI/": {"daemon/main.cpp"},
+}
 # In the daemon only these know the configuration; the others get core's policy structs.
-CONFIG_USERS = {"wiring", "login_wiring", "main", "commands", "server", "dev", "loading"}
+CONFIG_USERS = {
+    "wiring", "login_wiring", "service_wiring", "main", "commands", "server", "dev", "loading",
+}
 # What a folder's library links.
 LINKS = {
     "protocol": {"schemux_options", "OpenSSL::Crypto"},

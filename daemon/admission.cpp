@@ -1,0 +1,104 @@
+#include "daemon/admission.h"
+
+#include "daemon/worker.h"
+#include "protocol/messages.h"
+#include "protocol/sqlstate.h"
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace sqlstate = protocol::sqlstate;
+
+namespace {
+
+protocol::ErrorFields fatal(std::string_view code, std::string message) {
+    return protocol::make_error(code, std::move(message), protocol::Severity::fatal);
+}
+
+protocol::ErrorFields too_many(std::string_view what, const std::string& name, std::string hint) {
+    auto error = fatal(sqlstate::too_many_connections,
+                       "too many connections for " + std::string(what) + " \"" + name + '"');
+    error.hint = std::move(hint);
+    return error;
+}
+
+/// Takes its places among the clients of its user and of its service, or says which is full.
+std::optional<protocol::ErrorFields> take_places(const Policy& policy, ClientCounts& counts,
+                                                 const std::string& user, NewSession& session) {
+    const auto own = policy.max_clients_of_user.find(user);
+    const std::uint32_t of_user =
+        own == policy.max_clients_of_user.end() ? policy.max_clients_per_user : own->second;
+    auto by_user = counts.enter(CountedBy::user, user, of_user);
+    if (!by_user)
+        return too_many("role", user,
+                        "limits.max_clients_per_user, or max_clients of the user, sets how many.");
+    const core::Service& service = *session.service;
+    auto by_service = counts.enter(CountedBy::service, service.name, service.max_clients);
+    if (!by_service)
+        return too_many("database", service.name,
+                        "services[].max_clients of the service sets how many.");
+    session.places.push_back(std::move(*by_user));
+    session.places.push_back(std::move(*by_service));
+    return {};
+}
+
+/// Every session of a guarded service is its role's from the first to the last.
+std::optional<protocol::ErrorFields> check_role(const core::Service& service,
+                                                const core::Settings& asked) {
+    if (service.isolation != core::Isolation::guarded) return {};
+    const auto role = std::find_if(asked.begin(), asked.end(),
+                                   [](const auto& setting) { return setting.first == "role"; });
+    if (role == asked.end() || role->second == service.role) return {};
+    auto error = fatal(sqlstate::insufficient_privilege,
+                       "permission denied to set role \"" + role->second + '"');
+    error.hint = "Clients of service \"" + service.name + "\" are role \"" + service.role +
+                 "\": its isolation is guarded.";
+    return error;
+}
+
+/// Later ones win.
+core::Settings settings_of(const core::Service& service, const core::Settings& asked) {
+    core::Settings settings;
+    settings.emplace_back("search_path", service.search_path);
+    settings.insert(settings.end(), service.settings.begin(), service.settings.end());
+    settings.insert(settings.end(), asked.begin(), asked.end());
+    if (service.isolation == core::Isolation::guarded) settings.emplace_back("role", service.role);
+    return settings;
+}
+
+}  // namespace
+
+std::variant<NewSession, protocol::ErrorFields> admit(
+    const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted) {
+    const protocol::StartupParameters& asked = accepted.parameters;
+    if (policy.users && !policy.users->contains(asked.user)) {
+        return fatal(sqlstate::invalid_authorization_specification,
+                     "role \"" + asked.user + "\" does not exist");
+    }
+    NewSession session;
+    session.service = policy.services.find(asked.database);
+    if (!session.service && policy.tenants) session.service = policy.tenants->find(asked.database);
+    if (!session.service) {
+        auto error = fatal(sqlstate::invalid_catalog_name,
+                           "database \"" + asked.database + "\" does not exist");
+        error.hint = "The database name selects a service of schemux; no service has this name.";
+        return error;
+    }
+    if (!session.service->admits(asked.user)) {
+        return fatal(sqlstate::insufficient_privilege,
+                     "permission denied for database \"" + asked.database + "\"");
+    }
+    if (auto full = take_places(policy, counts, asked.user, session)) return std::move(*full);
+    if (auto error = check_role(*session.service, asked.settings)) return std::move(*error);
+    session.label = core::Label::of(settings_of(*session.service, asked.settings));
+    session.reply = accepted.reply;
+    session.long_key = asked.minor >= protocol::long_key_minor;
+    protocol::append_authentication_ok(session.reply);
+    return session;
+}
+
+}  // namespace schemux::daemon

@@ -1,0 +1,335 @@
+#include "daemon/service_wiring.h"
+
+#include "config/service_checks.h"
+#include "config/service_pattern.h"
+#include "config/validate.h"
+#include "core/channel_speller.h"
+#include "core/label.h"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace {
+
+core::LiteralTemplates literal_templates(config::LiteralScope scope) {
+    switch (scope) {
+        case config::LiteralScope::off:
+            return core::LiteralTemplates::off;
+        case config::LiteralScope::relation:
+            return core::LiteralTemplates::relation;
+        case config::LiteralScope::all:
+            return core::LiteralTemplates::all;
+    }
+    return core::LiteralTemplates::off;
+}
+
+/// The text of search_path as PostgreSQL takes it. `$user` must not be quoted away, but means the
+/// same quoted.
+std::string search_path_text(const config::Service& service) {
+    std::vector<std::string> names;
+    if (service.search_path) {
+        names = *service.search_path;
+    } else if (!service.schema.empty()) {
+        names = {service.schema, "public"};
+    } else {
+        names = {"$user", "public"};
+    }
+    std::string text;
+    for (const std::string& name : names) {
+        if (!text.empty()) text += ", ";
+        if (name == "public" || name == "pg_catalog") {
+            text += name;
+        } else {
+            core::append_quoted_identifier(text, name);
+        }
+    }
+    return text;
+}
+
+core::StateCare state_care(config::StateCare care) {
+    switch (care) {
+        case config::StateCare::fast:
+            return core::StateCare::fast;
+        case config::StateCare::verify:
+            return core::StateCare::verify;
+        case config::StateCare::strict:
+            return core::StateCare::strict;
+    }
+    return core::StateCare::strict;
+}
+
+core::SessionFeatures session_features(const config::SessionFeatures& from) {
+    using core::SessionFeature;
+    core::SessionFeatures features;
+    const auto set = [&features](SessionFeature feature, config::FeaturePolicy policy) {
+        switch (policy) {
+            case config::FeaturePolicy::pin:
+                return features.set(feature, core::FeaturePolicy::pin);
+            case config::FeaturePolicy::reject:
+                return features.set(feature, core::FeaturePolicy::reject);
+            case config::FeaturePolicy::allow:
+                return features.set(feature, core::FeaturePolicy::allow);
+            case config::FeaturePolicy::share:
+                return features.set(feature, core::FeaturePolicy::share);
+        }
+    };
+    set(SessionFeature::temp_table, from.temp_table);
+    set(SessionFeature::advisory_lock, from.advisory_lock);
+    set(SessionFeature::hold_cursor, from.hold_cursor);
+    set(SessionFeature::listen, from.listen);
+    set(SessionFeature::seed, from.seed);
+    set(SessionFeature::load, from.load);
+    set(SessionFeature::sequence, from.sequence);
+    set(SessionFeature::prepare, from.prepare);
+    set(SessionFeature::opaque, from.opaque);
+    return features;
+}
+
+core::PoolMode pool_mode(config::PoolMode mode) {
+    switch (mode) {
+        case config::PoolMode::transaction:
+            return core::PoolMode::transaction;
+        case config::PoolMode::session:
+            return core::PoolMode::session;
+        case config::PoolMode::statement:
+            return core::PoolMode::statement;
+    }
+    return core::PoolMode::transaction;
+}
+
+core::PoolMode service_mode(config::PoolMode pool, config::ServiceMode service) {
+    switch (service) {
+        case config::ServiceMode::inherit:
+            return pool_mode(pool);
+        case config::ServiceMode::transaction:
+            return core::PoolMode::transaction;
+        case config::ServiceMode::session:
+            return core::PoolMode::session;
+        case config::ServiceMode::statement:
+            return core::PoolMode::statement;
+    }
+    return core::PoolMode::transaction;
+}
+
+core::TimeLimits time_limits(const config::Pool& pool, const config::ServicePool& service) {
+    const auto own_or = [](std::chrono::milliseconds own, std::chrono::milliseconds other) {
+        return own.count() > 0 ? own : other;
+    };
+    core::TimeLimits limits;
+    limits.query = own_or(service.query_timeout, pool.query_timeout);
+    limits.transaction = own_or(service.transaction_timeout, pool.transaction_timeout);
+    limits.idle_in_transaction =
+        own_or(service.idle_in_transaction_timeout, pool.idle_in_transaction_timeout);
+    limits.client_idle = pool.client_idle_timeout;
+    limits.wait_notice = pool.wait_notice;
+    return limits;
+}
+
+core::SharePolicy share_policy(const config::ServicePool& from) {
+    core::SharePolicy policy;
+    policy.weight = from.weight;
+    policy.guarantee = from.guarantee;
+    policy.reserve = from.reserve;
+    policy.paused = from.paused;
+    if (from.max > 0) policy.cap = from.max;
+    if (from.queue > 0) policy.queue = from.queue;
+    return policy;
+}
+
+core::Isolation isolation(config::Isolation from) {
+    switch (from) {
+        case config::Isolation::automatic:
+        case config::Isolation::shared:
+            return core::Isolation::shared;
+        case config::Isolation::guarded:
+            return core::Isolation::guarded;
+        case config::Isolation::strict:
+            return core::Isolation::strict;
+    }
+    return core::Isolation::shared;
+}
+
+/// Who its backends are for PostgreSQL.
+core::BackendIdentity identity_of(const config::Service& service) {
+    core::BackendIdentity identity;
+    identity.database = service.database;
+    if (config::isolation_of(service) == config::Isolation::strict) identity.role = service.role;
+    return identity;
+}
+
+RoleSecret secret_of(const config::Service& service) {
+    RoleSecret secret;
+    secret.file = service.role_password_file;
+    if (!service.role_password.empty())
+        secret.password = std::make_shared<const protocol::Secret>(service.role_password);
+    return secret;
+}
+
+/// All but its part of the pool and its counters, which are a name's or a pattern's.
+core::Service make_service(const config::Settings& settings, const config::Service& from) {
+    core::Service service;
+    service.isolation = isolation(config::isolation_of(from));
+    if (service.isolation == core::Isolation::guarded) service.role = from.role;
+    service.settings.assign(from.settings.begin(), from.settings.end());
+    service.name = from.name;
+    service.schema = from.schema;
+    service.search_path = search_path_text(from);
+    service.allow_schemas = from.allow_schemas;
+    service.users = from.users;
+    service.braces = from.templates.braces;
+    service.angles = from.templates.angles;
+    service.literals = literal_templates(from.literals);
+    if (from.channels == config::ChannelScope::service)
+        service.channel_prefix = core::channel_prefix(from.name);
+    service.mode = service_mode(settings.pool.mode, from.pool.mode);
+    service.max_clients = from.max_clients;
+    service.state = state_care(from.state);
+    service.close_placeholders = from.placeholder == config::Placeholder::close_backend;
+    service.session_features = session_features(from.session_features);
+    service.pin_budget = from.pin_budget > 0
+                             ? from.pin_budget
+                             : std::max<std::size_t>(1, settings.pool.max_connections / 2);
+    service.pool_pin_budget =
+        settings.pool.pin_budget > 0
+            ? settings.pool.pin_budget
+            : std::max<std::size_t>(1, std::size_t{settings.pool.max_connections} * 3 / 4);
+    service.over_pin_budget = from.over_pin_budget == config::OverPinBudget::wait
+                                  ? core::OverPinBudget::wait
+                                  : core::OverPinBudget::error;
+    service.pin_timeout = from.pin_timeout;
+    service.acquire_timeout = from.pool.acquire_timeout.count() > 0 ? from.pool.acquire_timeout
+                                                                    : settings.pool.acquire_timeout;
+    service.time_limits = time_limits(settings.pool, from.pool);
+    service.max_query_bytes = settings.limits.max_query_bytes;
+    return service;
+}
+
+/// A pattern, ready to be matched.
+struct Mould {
+    config::ServicePattern pattern;
+    config::Service service;
+};
+
+/// What the name makes of it; nothing if that is no valid service.
+std::optional<config::Service> fill(const Mould& mould, const std::string& name) {
+    const auto captures = mould.pattern.match(name);
+    if (!captures) return {};
+    const auto put = [&](std::string& text) { text = mould.pattern.expand(text, *captures); };
+    config::Service service = mould.service;
+    service.name = name;
+    put(service.schema);
+    put(service.database);
+    put(service.role);
+    // A path is only as good as what is put into it.
+    const bool plain = config::check_schema_name(service.role).empty();
+    if (mould.pattern.mentions(service.role_password_file) && !plain) return {};
+    put(service.role_password_file);
+    for (auto& [setting, value] : service.settings)
+        put(value);
+    if (service.search_path) {
+        for (std::string& schema : *service.search_path)
+            put(schema);
+    }
+    if (!config::is_valid_match(service)) return {};
+    return service;
+}
+
+/// Makes the services of patterns, for as long as one configuration is in force.
+class TenantMaker {
+  public:
+    TenantMaker(const config::Settings& settings, ServiceIndex& index, SharedState& shared)
+        : settings_(settings), index_(index), shared_(shared) {
+        for (const config::Service& service : settings.services) {
+            if (!config::is_pattern(service.name)) continue;
+            auto parsed = config::ServicePattern::parse(service.name);
+            if (auto* pattern = std::get_if<config::ServicePattern>(&parsed))
+                moulds_.push_back({std::move(*pattern), service});
+        }
+        // The copy is for the pool's and the limits' sake.
+        settings_.services.clear();
+        settings_.auth = {};
+    }
+
+    bool has_any() const { return !moulds_.empty(); }
+
+    /// The first pattern that fits.
+    std::shared_ptr<const core::Service> make(const std::string& name) const {
+        for (const Mould& mould : moulds_) {
+            if (const auto filled = fill(mould, name)) return make(*filled, mould.service.name);
+        }
+        return nullptr;
+    }
+
+  private:
+    std::shared_ptr<const core::Service> make(const config::Service& from,
+                                              const std::string& pattern) const {
+        core::Service service = make_service(settings_, from);
+        const core::BackendIdentity identity = identity_of(from);
+        if (!identity.role.empty()) shared_.role_secrets->add(identity.role, secret_of(from));
+        service.sub_pool = shared_.pool.sub_pool(identity);
+        const auto group = index_.known_share_of(pattern);
+        service.share =
+            shared_.pool.lend_share(service.sub_pool, share_policy(from.pool), group.get());
+        service.pool_pins = index_.pool_pins();
+        service.index = index_.index_of(pattern);
+        return std::make_shared<const core::Service>(std::move(service));
+    }
+
+    config::Settings settings_;
+    ServiceIndex& index_;
+    SharedState& shared_;
+    std::vector<Mould> moulds_;
+};
+
+}  // namespace
+
+void add_services(Policy& policy, const config::Settings& settings, ServiceIndex& index,
+                  SharedState& shared) {
+    std::map<std::string, RoleSecret> secrets;
+    for (const config::Service& from : settings.services) {
+        if (config::is_pattern(from.name)) {
+            // What its services have had together is counted under its own name.
+            index.index_of(from.name);
+            index.share_of(from.name, shared.pool.default_sub_pool());
+            continue;
+        }
+        core::Service service = make_service(settings, from);
+        const core::BackendIdentity identity = identity_of(from);
+        if (!identity.role.empty()) secrets.insert_or_assign(identity.role, secret_of(from));
+        service.sub_pool = shared.pool.sub_pool(identity);
+        service.share = index.share_of(from.name, service.sub_pool);
+        service.pins = index.pins_of(from.name);
+        service.pool_pins = index.pool_pins();
+        service.index = index.index_of(from.name);
+        policy.services.add(std::move(service));
+    }
+    shared.role_secrets->replace(std::move(secrets));
+    const auto maker = std::make_shared<const TenantMaker>(settings, index, shared);
+    if (!maker->has_any()) return;
+    policy.tenants =
+        std::make_shared<Tenants>([maker](const std::string& name) { return maker->make(name); });
+}
+
+void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
+               bool paused) {
+    std::map<core::Share*, core::SharePolicy> policies;
+    // What a service had that is no more holds for nobody.
+    for (const std::string& name : index.names()) {
+        if (const auto share = index.known_share_of(name)) policies[share.get()] = {};
+    }
+    for (const config::Service& service : settings.services) {
+        if (config::is_pattern(service.name)) continue;
+        if (const auto share = index.known_share_of(service.name))
+            policies[share.get()] = share_policy(service.pool);
+    }
+    for (auto& [share, policy] : policies)
+        policy.paused = policy.paused || paused;
+    pool.configure({policies.begin(), policies.end()},
+                   std::chrono::steady_clock::now().time_since_epoch(), paused);
+}
+
+}  // namespace schemux::daemon

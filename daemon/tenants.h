@@ -1,0 +1,60 @@
+// Services that exist because a pattern fits the name that a client asked for: made when the first
+// client of it has logged in, kept while it has clients, and the last ones a while longer. Their
+// number has the bound of the clients' number and `kept_max`.
+// It must not know patterns or the configuration: `make` does.
+#pragma once
+
+#include "core/service.h"
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace schemux::daemon {
+
+class Tenants {
+  public:
+    using ServicePointer = std::shared_ptr<const core::Service>;
+    /// Null: no pattern fits, or what would come of it is no valid name. Called by any thread.
+    using Make = std::function<ServicePointer(const std::string& name)>;
+
+    /// Without clients: what a service has had is not forgotten between two of its connections.
+    static constexpr std::size_t kept_max = 1'024;
+
+    explicit Tenants(Make make) : make_(std::move(make)) {}
+
+    ServicePointer find(const std::string& name) {
+        const std::lock_guard lock(mutex_);
+        if (const auto known = known_.find(name); known != known_.end()) {
+            if (ServicePointer service = known->second.lock()) return service;
+        }
+        ServicePointer made = make_(name);
+        if (!made) return nullptr;
+        if (known_.size() >= forget_at_) {
+            std::erase_if(known_, [](const auto& entry) { return entry.second.expired(); });
+            forget_at_ = 2 * known_.size() + kept_max;
+        }
+        known_.insert_or_assign(name, made);
+        if (kept_.size() < kept_max) {
+            kept_.push_back(made);
+        } else {
+            kept_[next_kept_++ % kept_max] = made;
+        }
+        return made;
+    }
+
+  private:
+    std::mutex mutex_;
+    const Make make_;
+    std::map<std::string, std::weak_ptr<const core::Service>, std::less<>> known_;
+    std::vector<ServicePointer> kept_;  ///< a ring
+    std::size_t next_kept_ = 0;
+    std::size_t forget_at_ = 2 * kept_max;
+};
+
+}  // namespace schemux::daemon

@@ -1,0 +1,109 @@
+"""Services that no list names: a pattern fits the database that a client asks for."""
+
+import random
+
+import psycopg
+
+import harness
+import wire
+
+SERVICES = [
+    {"name": "legacy"},
+    {"name": "tenant_*", "schema": "tenant_*", "settings": {"app.tenant": "*"},
+     "users": ["alice", "app"], "max_clients": 3},
+    {"name": "/([a-z]+)-([0-9]+)", "schema": r"\1_\2", "search_path": [r"\1_\2", "tenant_one"]},
+]
+
+
+class Patterns(harness.Case):
+    config = {"pool": {"max_connections": 2}, "services": SERVICES}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.schemas = ("tenant_one", "tenant_two", "shop_17")
+        for schema in cls.schemas:
+            cls.lab.postgres.run(f"CREATE SCHEMA {schema} AUTHORIZATION app")
+            cls.addClassCleanup(cls.lab.postgres.run, f"DROP SCHEMA {schema} CASCADE")
+            cls.lab.postgres.run(f"CREATE TABLE {schema}.t (whose text); "
+                                 f"INSERT INTO {schema}.t VALUES ('{schema}'); "
+                                 f"GRANT ALL ON {schema}.t TO app")
+        super().setUpClass()
+
+    def refused(self, service, code="3D000", **startup):
+        client = self.raw()
+        client.send(wire.startup({"user": "app", "database": service, **startup}))
+        error = wire.errors_of(client.read_to_end())[0]
+        self.assertEqual(error["C"], code, error)
+        return error
+
+    def test_each_name_has_its_own_schema(self):
+        clients = {name: self.wire(name) for name in ("tenant_one", "tenant_two")}
+        for _ in range(3):
+            for name, client in clients.items():
+                self.assertEqual(client.rows("SELECT whose FROM {{tables.t}}"), [[name]])
+                self.assertEqual(client.rows("SELECT whose FROM t"), [[name]])
+                self.assertEqual(client.rows("SHOW search_path"), [[f'"{name}", public']])
+                self.assertEqual(client.rows("SHOW app.tenant"), [[name[7:]]])
+
+    def test_groups_of_a_regular_expression(self):
+        client = self.wire("shop-17")
+        self.assertEqual(client.rows("SELECT whose FROM {{tables.t}}"), [["shop_17"]])
+        self.assertEqual(client.rows("SHOW search_path"), [['"shop_17", "tenant_one"']])
+
+    def test_a_listed_name_goes_before_a_pattern(self):
+        self.assertEqual(self.wire("legacy").rows("SELECT 1"), [["1"]])
+
+    def test_names_that_fit_nothing_are_refused(self):
+        for name in ("other", "tenant_", "tenant_*", "Tenant_one", "shop-", "shop-1x", "*",
+                     "tenant_pg-x", "tenant_a b", "tenant_é", "tenant_" + "x" * 57,
+                     'tenant_x"; DROP', "tenant_x'", "tenant_\\1", "tenant_../x", "/([a-z]+)"):
+            self.refused(name)
+        self.assertEqual(self.wire("tenant_" + "x" * 56).rows("SELECT 1"), [["1"]])
+
+    def test_a_fuzz_of_names_never_gets_anywhere_else(self):
+        """Whatever the name: refused, or the schema is what stands behind tenant_."""
+        random.seed(9)
+        alphabet = ["a", "Z", "_", "0", "-", "\"", "'", "\\", ";", " ", "*", ".", "/", "$", "\t",
+                    "é", "select", "public", "pg_", "{{", "}}", "\u202e", "\x7f"]
+        for _ in range(300):
+            name = "tenant_" + "".join(random.choices(alphabet, k=random.randint(0, 12)))
+            plain = name.isascii() and name.replace("_", "a").isalnum()
+            if not plain or name == "tenant_" or len(name) > 63:
+                self.refused(name)
+                continue
+            client = wire.connect(self.schemux.port, name)
+            self.assertEqual(client.rows("SHOW search_path"), [[f'"{name}", public']])
+            client.close()
+
+    def test_users_and_client_bounds_are_each_tenants(self):
+        self.refused("tenant_one", "42501", user="nobody")
+        for _ in range(3):
+            self.wire("tenant_one")
+            self.wire("tenant_two")
+        self.refused("tenant_one", "53300")
+
+    def test_a_service_by_options(self):
+        for asked, answer in (("legacy", "tenant_two"), ("no such", "tenant_two")):
+            client = self.psycopg(asked, options="-c schemux.service=tenant_two")
+            self.assertEqual(client.execute("SELECT whose FROM t").fetchone(), (answer,))
+        with self.assertRaises(psycopg.OperationalError):
+            self.psycopg("legacy", options="-c schemux.service=no_such")
+
+    def test_metrics_count_for_the_pattern(self):
+        self.wire("tenant_one").rows("SELECT 1")
+        self.wire("tenant_two").rows("SELECT 1")
+        services = {dict(labels).get("service") for _, labels in self.schemux.metrics()}
+        self.assertEqual(services - {None}, {"legacy", "tenant_*", "/([a-z]+)-([0-9]+)"})
+
+
+class ManyTenants(harness.Case):
+    """More tenants than are remembered, each for a moment: nothing grows with them."""
+    config = {"pool": {"max_connections": 2},
+              "services": [{"name": "t_*", "schema": "t_*", "pool": {"max": 1}}]}
+
+    def test_tenants_come_and_go(self):
+        for number in range(3_000):
+            client = wire.connect(self.schemux.port, f"t_{number}")
+            if number % 50 == 0:
+                self.assertEqual(client.rows("SHOW search_path"), [[f'"t_{number}", public']])
+            client.close()
