@@ -95,9 +95,28 @@ std::string describe_service_pool(const ServicePool& pool) {
     return text;
 }
 
+/// Who its backends are, and what that keeps its clients from.
+std::string describe_identity(const Service& service) {
+    std::string text;
+    if (!service.database.empty()) text += "; database \"" + service.database + '"';
+    switch (isolation_of(service)) {
+        case Isolation::automatic:
+        case Isolation::shared:
+            return text + "; isolation shared";
+        case Isolation::guarded:
+            return text + "; isolation guarded: each session is \"" + service.role + '"';
+        case Isolation::strict:
+            return text + "; isolation strict: logs in as \"" + service.role + '"';
+    }
+    return text;
+}
+
 std::string describe_service(const Service& service) {
     std::string text = service.schema.empty() ? std::string("no schema: {{tables.x}} becomes x")
                                               : "schema \"" + service.schema + '"';
+    text += describe_identity(service);
+    for (const auto& [name, value] : service.settings)
+        text += "; " + name + " = " + value;
     if (service.search_path) {
         text += service.search_path->empty() ? "; empty search_path"
                                              : "; search_path " + join(*service.search_path);

@@ -93,9 +93,13 @@ inline constexpr int paused_wait_hours_max = 1;
 inline constexpr int parallel_connects_max = 4;
 /// Looks for a share that came back, before another one is made.
 inline constexpr std::size_t lent_shares_looked_at = 16;
-/// Who waits for longer gets a backend at the cost of another identity; a connect takes about half
-/// of it. Measured: tests/bench/identities.py, reference model in ARCHITECTURE.md.
+/// Who waits for longer gets a backend at the cost of another identity; a connect takes a third of
+/// it (tests/core/thrash_test.cpp has what other values would do).
 inline constexpr std::chrono::nanoseconds eviction_patience = std::chrono::milliseconds(25);
+/// The same for an identity that has none at all, while backends change hands often; else it does
+/// not wait.
+inline constexpr std::chrono::nanoseconds first_patience = std::chrono::milliseconds(10);
+inline constexpr std::chrono::nanoseconds calm_after = std::chrono::milliseconds(100);
 /// Backends that may be on their way from one identity to another at a time.
 inline constexpr std::uint32_t evictions_max = 2;
 /// Between two connects for an identity that is not let in.

@@ -52,6 +52,9 @@ struct WorkerContext {
     Carry backend_carry;
     TextCache texts;
     const StatementNamer* namer = nullptr;
+    std::string_view version{};  ///< of schemux, for SHOW schemux.version
+    /// Somebody is about to change a database: whose backends may stay where they are.
+    const SubPool* changes_databases = nullptr;
     std::uint64_t last_version = 0;  ///< of a statement; the worker's number in the upper bits
     TimePoint now{};
     bool memory_short = false;  ///< the process nears its bound: nothing large is kept
@@ -183,6 +186,7 @@ class Relay {
 
     // relay_texts.cpp
     std::variant<const TextCache::Reading*, protocol::ErrorFields> read(std::string_view text);
+    void note_databases(const StatementEffects& effects);
     StatementEffects effects_of(std::string_view text) const;
     bool strings_certain() const;
     TemplateContext template_context() const;

@@ -1,6 +1,7 @@
 // The relay's part that reads texts: under which settings they are read, what their templates
 // become, and what PostgreSQL may do with them. It must not know which message they came in.
 
+#include "core/own_settings.h"
 #include "core/relay.h"
 
 #include <utility>
@@ -36,7 +37,19 @@ std::variant<const TextCache::Reading*, ErrorFields> Relay::read(std::string_vie
     const bool certain = encoding_ != EncodingClass::unsafe && !reading_open() &&
                          context.standard_conforming_strings != ConformingStrings::unknown;
     if (certain) {
-        if (const TextCache::Reading* known = worker_.texts.find(text, context)) return known;
+        if (const TextCache::Reading* known = worker_.texts.find(text, context)) {
+            note_databases(known->effects);
+            return known;
+        }
+    }
+    if (const auto own = own_setting_of(text); own && certain) {
+        TextCache::Reading& reading = worker_.texts.place_for(text, context, false);
+        if (append_own_setting(reading.text, *own, *service_, worker_.version)) {
+            reading.rewritten = true;
+            reading.effects = effects_of(reading.text);
+            worker_.texts.keep();
+            return &reading;
+        }
     }
     TextCache::Reading& reading =
         worker_.texts.place_for(text, context, certain && !worker_.memory_short);
@@ -47,8 +60,14 @@ std::variant<const TextCache::Reading*, ErrorFields> Relay::read(std::string_vie
     }
     reading.rewritten = result.outcome == RewriteResult::Outcome::rewritten;
     reading.effects = effects_of(reading.rewritten ? reading.text : text);
+    note_databases(reading.effects);
     worker_.texts.keep();
     return &reading;
+}
+
+/// PostgreSQL waits five seconds for others to leave a database: idle backends do so at once.
+void Relay::note_databases(const StatementEffects& effects) {
+    if (effects.databases) worker_.changes_databases = service_->share->sub_pool();
 }
 
 StatementEffects Relay::effects_of(std::string_view text) const {

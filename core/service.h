@@ -50,6 +50,18 @@ enum class Isolation : std::uint8_t {
     strict,   ///< a login role of its own
 };
 
+constexpr std::string_view name_of(Isolation isolation) {
+    switch (isolation) {
+        case Isolation::shared:
+            return "shared";
+        case Isolation::guarded:
+            return "guarded";
+        case Isolation::strict:
+            return "strict";
+    }
+    return {};
+}
+
 struct Service {
     std::string name;
     std::string schema;       ///< empty: {{tables.x}} becomes x

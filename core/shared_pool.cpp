@@ -313,6 +313,23 @@ std::uint32_t SharedPool::idle_of_all(const SubPool& of) const {
     return all;
 }
 
+/// Whether there are idle backends whose own clients have no need of them.
+bool SharedPool::any_rests() const {
+    bool any = false;
+    for_each([&](const SubPool& one) {
+        any = any || (one.queue_.ready() == 0 && idle_of_all(one) > 0);
+    });
+    return any;
+}
+
+/// How long its clients wait for its own backends before another one's is closed for them.
+Nanoseconds SharedPool::patience_of(const SubPool& of, Nanoseconds now) const {
+    if (of.queue_.owes_guarantee()) return Nanoseconds(0);
+    if (of.open() > 0) return limits::eviction_patience;
+    const bool calm = !last_eviction_ || *last_eviction_ + limits::calm_after <= now;
+    return calm ? Nanoseconds(0) : limits::first_patience;
+}
+
 /// Who is to have a backend of another one, if anybody is: it has none, or its clients have waited
 /// long enough for its own, or it is owed one.
 SubPool* SharedPool::neediest(const SubPool* but, Nanoseconds now) const {
@@ -321,8 +338,7 @@ SubPool* SharedPool::neediest(const SubPool* but, Nanoseconds now) const {
         if (&one == but || !wants_connect(one, now)) return;
         const auto since = one.queue_.waits_since();
         if (!since) return;
-        const bool patient = *since + limits::eviction_patience > now;
-        if (one.open() > 0 && patient && !one.queue_.owes_guarantee()) return;
+        if (*since + patience_of(one, now) > now) return;
         if (chosen == nullptr || needs_more(one, *chosen)) chosen = &one;
     });
     return chosen;
@@ -345,6 +361,8 @@ bool SharedPool::yields(SubPool* of, Nanoseconds now) {
     if (evicting_ + connecting_ >= limits::evictions_max) return false;
     SubPool* other = neediest(&own, now);
     if (other == nullptr) return false;
+    // What nobody uses goes first.
+    if (own.queue_.ready() > 0 && any_rests()) return false;
     if (own.queue_.ready() > 0 && !may_take(*other, own)) {
         // Nobody goes without: of more identities than slots each has one in turn, as long as
         // others are patient.
@@ -354,6 +372,7 @@ bool SharedPool::yields(SubPool* of, Nanoseconds now) {
     }
     ++evicting_;
     ++other->promised_;
+    last_eviction_ = now;
     evictions_.fetch_add(1, std::memory_order_relaxed);
     return true;
 }
@@ -367,9 +386,7 @@ std::optional<Nanoseconds> SharedPool::next_look(Nanoseconds now) const {
         if (!since || one.queue_.ready() <= one.connecting_) return;
         const bool rests = one.rest_.until > now;
         if (!full && !rests) return;
-        const bool at_once = one.open() == 0 || one.queue_.owes_guarantee();
-        const Nanoseconds patient = at_once ? now : *since + limits::eviction_patience;
-        const Nanoseconds when = rests ? one.rest_.until : patient;
+        const Nanoseconds when = rests ? one.rest_.until : *since + patience_of(one, now);
         if (!next || when < *next) next = when;
     });
     return next;

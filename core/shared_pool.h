@@ -143,6 +143,7 @@ class SharedPool {
     }
     std::uint32_t free_slots() const;
     std::uint32_t idle_of_all(const SubPool& of) const;
+    bool any_rests() const;
     template <class Visit>
     void for_each(Visit visit) const;
     void tell_free_slots();
@@ -151,6 +152,7 @@ class SharedPool {
     void forget_unused();
     bool wants_connect(const SubPool& of, Nanoseconds now) const;
     SubPool* neediest(const SubPool* but, Nanoseconds now) const;
+    Nanoseconds patience_of(const SubPool& of, Nanoseconds now) const;
     static bool needs_more(const SubPool& left, const SubPool& right);
     static bool may_take(const SubPool& taker, const SubPool& giver);
 
@@ -162,6 +164,7 @@ class SharedPool {
     std::uint32_t minimum_ = 0;
     std::uint32_t connecting_ = 0;
     std::uint32_t evicting_ = 0;
+    std::optional<Nanoseconds> last_eviction_;
     bool outage_ = false;
     bool reserving_ = false;  ///< somebody anywhere
 

@@ -79,6 +79,7 @@ class Classifier {
     Next create();
     Next create_table(bool temporary);
     Next alter();
+    Next plain_object();
     Next prepare();
     Next declare();
     void routine();
@@ -205,6 +206,8 @@ Next Classifier::simple_statement() {
             return Next::done;
         case word_key("drop"):
             effects_.drops = true;
+            cursor_.advance();
+            if (cursor_.key() == word_key("database")) effects_.databases = true;
             return Next::done;
         case word_key("notify"):
             effects_.notifies = true;
@@ -404,6 +407,11 @@ Next Classifier::create() {
         break;
     }
     if (temporary) effects_.add(Effect::temporary);
+    return plain_object();
+}
+
+Next Classifier::plain_object() {
+    if (cursor_.key() == word_key("database")) effects_.databases = true;
     return is_plain_object(cursor_.key()) ? Next::done : add(Effect::opaque);
 }
 
@@ -456,7 +464,7 @@ Next Classifier::alter() {
         scan(CallScanner::Mode::definition);
         return Next::done;
     }
-    return is_plain_object(cursor_.key()) ? Next::done : add(Effect::opaque);
+    return plain_object();
 }
 
 }  // namespace

@@ -42,6 +42,7 @@ struct StatementEffects {
     bool changes_reading = false;     ///< sets what later texts are read by, here too
     bool drops = false;               ///< DROP, CLOSE: may end what pins a client
     bool copy = false;                ///< COPY
+    bool databases = false;           ///< CREATE, ALTER, DROP DATABASE: not while one is in use
     bool notifies = false;            ///< NOTIFY, pg_notify
     bool single_statement = false;    ///< exactly one that is not empty
     bool names_statements = false;    ///< find_names will find something (name_references.h)

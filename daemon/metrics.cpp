@@ -226,6 +226,17 @@ void collect_shares(const std::vector<std::string>& names, const ServiceIndex& s
     out.push_back(std::move(seconds));
 }
 
+void collect_isolation(const ServiceIndex& services, std::vector<MetricFamily>& out) {
+    MetricFamily made =
+        family("schemux_service_isolation",
+               "1: what keeps the service's clients from other services' data.", MetricType::Gauge);
+    for (const auto& [name, isolation] : services.isolations())
+        add_value(made,
+                  {label("service", name), label("level", std::string(core::name_of(isolation)))},
+                  1);
+    out.push_back(std::move(made));
+}
+
 }  // namespace
 
 void Metrics::collect_services(std::vector<MetricFamily>& out) const {
@@ -265,6 +276,7 @@ void Metrics::collect_services(std::vector<MetricFamily>& out) const {
     }
     collect_pins(names, by_service, out);
     collect_shares(names, services_, out);
+    collect_isolation(services_, out);
     out.push_back(std::move(queries));
     out.push_back(std::move(errors));
     for (const HistogramRow& row : histogram_rows) {
@@ -326,6 +338,12 @@ void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
                          MetricType::Gauge, shared_.pool.maximum()));
     out.push_back(single("schemux_pool_waiting", "Tickets in the wait queue.", MetricType::Gauge,
                          shared_.pool.waiting()));
+    out.push_back(single("schemux_backend_connections_evicted_total",
+                         "Connections closed because another role or database needed the slot.",
+                         MetricType::Counter, static_cast<double>(shared_.pool.evictions())));
+    out.push_back(single("schemux_backend_identities",
+                         "Pairs of database and login role that services have now.",
+                         MetricType::Gauge, static_cast<double>(shared_.pool.sub_pools().size())));
     out.push_back(single("schemux_backend_connections_closed_total",
                          "Connections to PostgreSQL closed.", MetricType::Counter,
                          sum(&WorkerCounters::backends_closed)));

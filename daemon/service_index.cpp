@@ -30,6 +30,16 @@ std::shared_ptr<core::Share> ServiceIndex::known_share_of(const std::string& nam
     return found == parts_.end() ? nullptr : found->second.share;
 }
 
+void ServiceIndex::set_isolation(const std::string& name, core::Isolation isolation) {
+    const std::lock_guard lock(mutex_);
+    isolations_.insert_or_assign(name, isolation);
+}
+
+std::map<std::string, core::Isolation> ServiceIndex::isolations() const {
+    const std::lock_guard lock(mutex_);
+    return isolations_;
+}
+
 std::vector<std::string> ServiceIndex::names() const {
     const std::lock_guard lock(mutex_);
     std::vector<std::string> names(indices_.size());

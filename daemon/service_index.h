@@ -2,6 +2,7 @@
 // a service and another that brings it back must not make it forget.
 #pragma once
 
+#include "core/service.h"
 #include "core/session_features.h"
 #include "core/share.h"
 #include "core/sub_pool.h"
@@ -27,6 +28,9 @@ class ServiceIndex {
     /// `sub_pool`: whose backends serve it; with another one it begins anew.
     std::shared_ptr<core::Share> share_of(const std::string& name,
                                           const std::shared_ptr<core::SubPool>& sub_pool);
+    /// For people: what keeps its clients from other services' data.
+    void set_isolation(const std::string& name, core::Isolation isolation);
+    std::map<std::string, core::Isolation> isolations() const;
     /// The one that it had last; or null.
     std::shared_ptr<core::Share> known_share_of(const std::string& name) const;
     /// Null for a name that was never there.
@@ -42,6 +46,7 @@ class ServiceIndex {
         std::shared_ptr<core::SubPool> sub_pool;
         std::shared_ptr<core::Share> share;
     };
+    std::map<std::string, core::Isolation> isolations_;
     std::map<std::string, Part> parts_;
     std::vector<Part> former_;  ///< of other identities: who has something of it still counts there
     const std::shared_ptr<core::PinBudget> pool_pins_ = std::make_shared<core::PinBudget>();

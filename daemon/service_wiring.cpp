@@ -291,6 +291,7 @@ void add_services(Policy& policy, const config::Settings& settings, ServiceIndex
                   SharedState& shared) {
     std::map<std::string, RoleSecret> secrets;
     for (const config::Service& from : settings.services) {
+        index.set_isolation(from.name, isolation(config::isolation_of(from)));
         if (config::is_pattern(from.name)) {
             // What its services have had together is counted under its own name.
             index.index_of(from.name);

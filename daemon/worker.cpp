@@ -36,6 +36,7 @@ Worker::Worker(std::uint32_t number, SharedState& shared, ControlPlane& control,
       tls_streams_(*engine_),
       policy_(shared.policy.get()) {
     context_.namer = &shared.namer;
+    context_.version = SCHEMUX_VERSION;
     context_.last_version = std::uint64_t{number} << version_bits;
     context_.now = std::chrono::steady_clock::now();
 }
@@ -236,6 +237,7 @@ void Worker::settle() {
         run_refusals();
         if (std::exchange(seeks_idle_, false)) seek_idle();
     }
+    if (context_.changes_databases != nullptr) leave_databases();
     dead_sessions_.clear();
     dead_backends_.clear();
     settling_ = false;

@@ -115,6 +115,8 @@ class Worker {
     void post_give_up_idle();
     /// Closes idle backends whose slots other identities need more (SharedPool::yields).
     void post_yield_idle();
+    /// Closes idle backends of other databases than this one.
+    void post_leave_databases(const std::string& but);
     /// Ends the client that takes the most memory.
     void post_shed();
     /// Of any identity.
@@ -184,6 +186,7 @@ class Worker {
     void take_out(std::size_t place);
     bool yield(BackendConnection& backend);
     void yield_idle();
+    void leave_databases();
     void remove_idle(BackendConnection& backend);
     bool begin_lease(BackendConnection& backend, Session& session);
     void make_available(BackendConnection& backend);
@@ -252,6 +255,7 @@ class Worker {
     std::uint32_t ticks_ = 0;
     std::uint64_t releases_ = 0;  ///< for the audit sampler
     core::TimePoint measure_after_{};
+    core::TimePoint left_databases_{};
 
     std::atomic<std::uint32_t> session_count_{0};
     std::atomic<std::uint32_t> errands_{0};

@@ -299,8 +299,8 @@ void Worker::make_available(BackendConnection& backend) {
     }
     backend.state.idle_since = context_.now;
     const core::SubPool* const own = backend.sub_pool.get();
-    if (shared_.pool.others_wait(own) && yield(backend)) return;
     if (shared_.pool.contended(own)) {
+        if (shared_.pool.others_wait(own) && yield(backend)) return;
         if (const auto ticket = next_ticket(backend)) {
             ticket->worker == number_ ? deliver(backend, *ticket) : hand_over(backend, *ticket);
             return;
@@ -324,10 +324,14 @@ void Worker::post_yield_idle() {
     run([this] { yield_idle(); });
 }
 
-/// Those that have rested longest first.
+/// Those that have rested longest first, and the last one of an identity last.
 void Worker::yield_idle() {
-    for (std::size_t place = 0; place < idle_.size();) {
-        if (!yield(*idle_[place])) ++place;
+    for (const bool spare : {true, false}) {
+        for (std::size_t place = 0; place < idle_.size();) {
+            BackendConnection& backend = *idle_[place];
+            const bool last_one = backend.sub_pool->open() < 2;
+            if ((spare && last_one) || !yield(backend)) ++place;
+        }
     }
 }
 
@@ -347,6 +351,27 @@ void Worker::dispatch_idle() {
             put_in(backend, place);
         }
     }
+}
+
+/// A client is about to create, alter or drop a database, which PostgreSQL refuses while somebody
+/// is connected to it; who has nothing to do there need not be.
+void Worker::leave_databases() {
+    const core::SubPool& asking = *std::exchange(context_.changes_databases, nullptr);
+    // Anybody can say the words: nobody's backends are closed all the time for it.
+    if (context_.now - left_databases_ < std::chrono::seconds(1)) return;
+    left_databases_ = context_.now;
+    for (Worker* peer : peers_)
+        peer->post_leave_databases(asking.identity().database);
+}
+
+void Worker::post_leave_databases(const std::string& but) {
+    run([this, but] {
+        const std::vector<BackendConnection*> idle = idle_;
+        for (BackendConnection* backend : idle) {
+            if (backend->sub_pool->identity().database != but)
+                close_backend(*backend, "database_changes");
+        }
+    });
 }
 
 void Worker::put_in(BackendConnection& backend, std::optional<std::size_t> at) {

@@ -115,11 +115,13 @@ TEST(Describe, SaysWhatTheConfigurationMeans) {
               "drain     25s\n"
               "log       auto, level info\n"
               "services  3\n"
-              "  users: schema \"users\"; users: alice\n"
-              "  orders: schema \"orders\"; may name users; templates {{}} only; relation names in "
-              "literals; channels of its own; session mode; weight 2; 3 backends reserved; at most "
+              "  users: schema \"users\"; isolation shared; users: alice\n"
+              "  orders: schema \"orders\"; isolation shared; may name users; templates "
+              "{{}} only; relation names in literals; channels of its own; session mode; weight 2; "
+              "3 backends reserved; at most "
               "4 backends; at most 5 clients waiting; acquire_timeout 6s; users: all\n"
-              "  legacy: no schema: {{tables.x}} becomes x; empty search_path; users: all\n");
+              "  legacy: no schema: {{tables.x}} becomes x; isolation shared; empty search_path; "
+              "users: all\n");
 }
 
 struct DsnCase {

@@ -63,7 +63,7 @@ class SubPools : public testing::Test {
         EXPECT_TRUE(pool_.yields(of(role), now_));
         pool_.return_slot(of(role), true);
     }
-    void pass(milliseconds time) { now_ += time; }
+    void pass(Nanoseconds time) { now_ += time; }
 
     SharedPool pool_;
     Nanoseconds now_{1'000'000'000};
@@ -177,6 +177,32 @@ TEST_F(SubPools, OfTwoThatWaitTheOneWithLessIsTheRicher) {
     EXPECT_FALSE(pool_.yields(of("b"), now_));
 }
 
+TEST_F(SubPools, WhatRestsElsewhereGoesFirst) {
+    connect("a");
+    connect("a");
+    connect("b");
+    finish("b");
+    pool_.set_idle(0, 1, of("b"));
+    wait("a");
+    wait("c");
+    EXPECT_FALSE(pool_.yields(of("a"), now_)) << "b has one that nobody needs";
+    EXPECT_TRUE(pool_.yields(of("b"), now_));
+}
+
+/// While backends change hands all the time, one more waits until it is worth it.
+TEST_F(SubPools, OneThatHasNoneIsPatientWhenOthersWereServedJustNow) {
+    for (int i = 0; i < 3; ++i)
+        connect("a");
+    for (int i = 0; i < 3; ++i)
+        finish("a");
+    wait("b");
+    EXPECT_TRUE(pool_.yields(of("a"), now_));
+    wait("c");
+    EXPECT_FALSE(pool_.yields(of("a"), now_));
+    pass(limits::first_patience);
+    EXPECT_TRUE(pool_.yields(of("a"), now_));
+}
+
 TEST_F(SubPools, WeightsMoveWhatIsEven) {
     pool_.configure({{tenant("a").share.get(), {.weight = 3}}}, now_);
     pool_.set_maximum(4);
@@ -236,6 +262,7 @@ TEST_F(SubPools, OnlySoManyAreOnTheirWayAtATime) {
         finish("a");
         wait("b");
     }
+    pass(limits::first_patience);
     EXPECT_TRUE(pool_.yields(of("a"), now_));
     EXPECT_TRUE(pool_.yields(of("a"), now_));
     EXPECT_FALSE(pool_.yields(of("a"), now_)) << "limits::evictions_max";

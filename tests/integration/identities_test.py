@@ -205,6 +205,22 @@ class Databases(IdentityCase):
         self.assertIn('database "test_three" does not exist', self.refusal("test_three"))
 
 
+    def test_idle_backends_do_not_stop_drop_database(self):
+        self.postgres.run("CREATE DATABASE test_gone OWNER app")
+        owner = self.wire("legacy")
+        self.assertEqual(self.wire("test_gone").rows("SELECT 1"), [["1"]])
+        self.postgres.run("ALTER ROLE app CREATEDB")
+        try:
+            # PostgreSQL waits five seconds for others to go; a pool keeps them for minutes.
+            self.assertEqual(wire.errors_of(owner.ask("ALTER DATABASE test_gone RENAME TO gone_1")),
+                             [])
+            owner.send(wire.parse("", "DROP DATABASE gone_1"), wire.bind(), wire.execute(),
+                       wire.SYNC)
+            self.assertEqual(wire.errors_of(owner.read_ready()), [])
+        finally:
+            self.postgres.run("ALTER ROLE app NOCREATEDB")
+
+
 class Settings(harness.Case):
     config = {"services": [
         {"name": "users", "schema": "users",
@@ -227,3 +243,22 @@ class Settings(harness.Case):
         client.ask("SET statement_timeout = '1min'")
         client.ask("RESET statement_timeout")
         self.assertEqual(client.rows("SHOW statement_timeout"), [["5s"]])
+
+    def test_a_session_can_ask_where_it_is(self):
+        """The same in both protocols, with the name and type of a SHOW."""
+        connection = self.psycopg("users")
+        for name, value in (("service", "users"), ("schema", "users"), ("isolation", "shared")):
+            for prepare in (None, True):
+                cursor = connection.execute(f"SHOW schemux.{name}", prepare=prepare)
+                self.assertEqual(cursor.fetchall(), [(value,)])
+                self.assertEqual(cursor.description[0].name, f"schemux.{name}")
+                self.assertEqual(cursor.description[0].type_code, 25)
+        client = self.wire("users")
+        pid, shown = client.rows("BEGIN; SELECT pg_backend_pid()"), client.rows(
+            "SHOW schemux.backend_pid")
+        self.assertEqual(pid, shown)
+        self.assertEqual(self.denied_as(client, "SHOW schemux.nothing"), "42704")
+        self.assertEqual(self.denied_as(client, "SHOW schemux.service"), "25P02")
+
+    def denied_as(self, client, sql):
+        return wire.errors_of(client.ask(sql))[0]["C"]
