@@ -2,8 +2,8 @@
 without reading b.t. Each is a function that makes the attempt and says what came of it.
 
 `own`: it is done to what belongs to the attacker's service alone. What even `strict` leaves are the
-names that a database has for all: catalog, channels, advisory locks, large objects, disk. Numbers go
-on from those of red_team_probes.py; from 53 on are some that the first table did not have.
+names that a database has for all: catalog, channels, advisory locks, large objects, disk. Numbers
+go on from those of red_team_probes.py; from 53 on are some that the first table did not have.
 """
 
 import red_team_probes

@@ -1,8 +1,8 @@
-"""The red team's 40 attempts of service `a` to read b.t, as data: statements, and what comes of them
-on each level of isolation. red_team_effects.py has the 12 side effects.
+"""The red team's 40 attempts of service `a` to read b.t, as data: statements, and what comes of
+them on each level of isolation. red_team_effects.py has the 12 side effects.
 
-Expected is what was measured, exactly: a level that holds more, or less, than is said here fails the
-test until the table says so. Numbers are those of the table this began with (columns A/B are
+Expected is what was measured, exactly: a level that holds more, or less, than is said here fails
+the test until the table says so. Numbers are those of the table this began with (columns A/B are
 `shared`, C1 is `guarded`, D is `strict`).
 """
 
@@ -13,8 +13,8 @@ from red_team_stage import Extended
 READ = "SELECT body FROM b.t"
 LEAKS_ON_SHARED = ("leak", "safe", "safe")  # only `strict` and `guarded` keep b's table from a
 LEAKS_BUT_ON_STRICT = ("leak", "leak", "safe")
-# On `shared` the role cannot be set, and the failed statement takes the read with it: there the plain
-# read (01) is the leak.
+# On `shared` the role cannot be set, and the failed statement takes the read with it: there the
+# plain read (01) is the leak.
 LEAKS_ON_GUARDED = ("safe", "leak", "safe")
 SAFE = ("safe", "safe", "safe")
 
@@ -26,6 +26,7 @@ class Probe:
     program: tuple
     outcomes: tuple  # on shared, guarded, strict
     note: str = ""
+    hidden: bool = False  # no text shows that something is set
 
     def expected(self, level):
         return dict(zip(("shared", "guarded", "strict"), self.outcomes, strict=True))[level.name]
@@ -90,13 +91,13 @@ ESCAPES = (
           ("BEGIN", "RESET ROLE", "SET LOCAL ROLE svc_b", READ, "ROLLBACK"), LEAKS_ON_GUARDED),
     Probe(25, "view that calls set_config",
           ("CREATE OR REPLACE VIEW a.v25 AS SELECT set_config('role', 'svc_b', false) AS r",
-           "SELECT r FROM a.v25", READ), LEAKS_BUT_ON_STRICT),
+           "SELECT r FROM a.v25", READ), LEAKS_BUT_ON_STRICT, hidden=True),
     Probe(26, "trigger that calls set_config",
           ("CREATE TABLE IF NOT EXISTS a.t26 (x int)",
            plpgsql("FUNCTION", "f26", f"{ROLE_TO_B} RETURN NULL;", "RETURNS trigger"),
            "CREATE OR REPLACE TRIGGER springs AFTER INSERT ON a.t26 FOR EACH ROW "
            "EXECUTE FUNCTION a.f26()", "INSERT INTO a.t26 VALUES (1)", READ),
-          LEAKS_BUT_ON_STRICT),
+          LEAKS_BUT_ON_STRICT, hidden=True),
     Probe(27, "several statements in one message",
           (f"BEGIN; SET LOCAL ROLE svc_b; {READ}; COMMIT",), LEAKS_ON_GUARDED),
     Probe(28, "reset_user", ("SELECT reset_user()", "SET ROLE svc_b", READ), LEAKS_BUT_ON_STRICT,
@@ -107,8 +108,8 @@ ESCAPES = (
     Probe(31, "set_session_auth", ("SELECT set_session_auth('svc_b')", READ), LEAKS_ON_SHARED,
           "as in 28"),
     Probe(32, "dblink to itself",
-          ("CREATE EXTENSION dblink", f"SELECT * FROM dblink('dbname=red_team user=svc_b', '{READ}') "
-           "AS t (body text)"), SAFE, "only a superuser makes the extension"),
+          ("CREATE EXTENSION dblink", "SELECT * FROM dblink('dbname=red_team user=svc_b', "
+           f"'{READ}') AS t (body text)"), SAFE, "only a superuser makes the extension"),
     Probe(33, "GRANT of b's role to oneself",
           ("GRANT svc_b TO CURRENT_USER", "SET ROLE svc_b", READ), LEAKS_BUT_ON_STRICT,
           "the GRANT is refused; what leaks is the SET ROLE behind it"),

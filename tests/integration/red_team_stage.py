@@ -61,16 +61,19 @@ class Level:
     def current_user(self, service):
         return (self.role or self.login).format(service)
 
-    def services(self):
-        more = {} if self.name == "shared" else {"isolation": self.name}
-        return [{"name": name, "schema": name, **more,
-                 **({"role": f"svc_{name}"} if more else {})} for name in SERVICES]
+    def service(self, name):
+        if self.name == "shared":
+            return {"name": name, "schema": name}
+        return {"name": name, "schema": name, "isolation": self.name, "role": f"svc_{name}"}
 
-    def config(self, postgres, connections, **pool):
-        """schemux' own; at `strict` the dsn's user is nobody's, and has no rights."""
+    def config(self, postgres, connections, **service):
+        """schemux' own; at `strict` the dsn's user is nobody's, and has no rights. Without audits
+        by chance, which would mend what is passed on every now and then."""
         login = "red_strict" if self.name == "strict" else self.login
-        return {"backend": {"dsn": postgres.dsn(login, DATABASE)}, "services": self.services(),
-                "pool": {"max_connections": connections, "acquire_timeout": "20s", **pool}}
+        return {"backend": {"dsn": postgres.dsn(login, DATABASE)},
+                "services": [{**self.service(name), **service} for name in SERVICES],
+                "pool": {"max_connections": connections, "acquire_timeout": "20s",
+                         "audit_sample": 0}}
 
     def startup(self, service):
         """The startup packet's parameters for PostgreSQL itself."""
@@ -102,7 +105,8 @@ class Stage(harness.Case):
     own_schemux = False
     level = None  # no tests of this class itself
     connections = 1
-    pool = {}
+    service = {}  # more of each service's configuration
+    may_find = True  # `state: verify` finds what no text shows, which is what it is for
 
     @classmethod
     def setUpClass(cls):
@@ -115,7 +119,7 @@ class Stage(harness.Case):
             cls.run_as_admin(SCHEMA_SQL.format(name=name, secret=cls.secrets[name]))
         if cls.level.through_schemux:
             cls.schemux = cls.lab.schemux(
-                cls.level.config(cls.postgres, cls.connections, **cls.pool), name=cls.__name__)
+                cls.level.config(cls.postgres, cls.connections, **cls.service), name=cls.__name__)
 
     @classmethod
     def tearDownClass(cls):
