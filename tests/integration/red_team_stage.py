@@ -38,9 +38,9 @@ MEND_SQL = "".join(f"ALTER ROLE {name} RESET ALL; ALTER ROLE {name} PASSWORD NUL
                    for name in ROLES)
 WHO = ("SELECT current_user, session_user, pg_catalog.current_setting('search_path'), "
        "(SELECT pg_catalog.string_agg(body, ',') FROM t), pg_catalog.pg_backend_pid()")
+OWN_LOCKS = f"{isolation_test.LOCKS} AND pid = pg_backend_pid()"
 LEFT_BEHIND = (isolation_test.SETTINGS_DIFFER, isolation_test.STATEMENTS, isolation_test.CURSORS,
-               f"{isolation_test.LOCKS} AND pid = pg_backend_pid()", isolation_test.CHANNELS,
-               isolation_test.TEMPORARY)
+               OWN_LOCKS, isolation_test.CHANNELS, isolation_test.TEMPORARY)
 
 
 @dataclasses.dataclass(frozen=True)

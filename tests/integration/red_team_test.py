@@ -9,9 +9,12 @@ import itertools
 import re
 
 import red_team_effects
+import red_team_neighbours
 import red_team_probes
 import red_team_stage
 import red_team_variants
+
+UNPINNED = dict.fromkeys(("temp_table", "advisory_lock", "hold_cursor", "listen", "seed"), "allow")
 
 
 def word(title):
@@ -179,6 +182,32 @@ class TamperingScrubbed(TamperingVerified):
     """With a reset behind each lease."""
 
     service = {"state": "strict"}
+
+
+class NeighboursShared(red_team_neighbours.Neighbours):
+    level = red_team_stage.SHARED
+
+
+class NeighboursSharedUnpinned(NeighboursShared):
+    """What would pin lasts until the transaction ends, and its client stays."""
+
+    pins = False
+    service = {"session_features": UNPINNED}
+
+
+class NeighboursSharedVerified(NeighboursShared):
+    """With an audit behind each lease, which has to find those statements, too."""
+
+    service = {"state": "verify"}
+    unseen = ("own", "own")
+
+
+class NeighboursSharedScrubbed(NeighboursShared):
+    """With a reset behind each lease, which takes statements as well."""
+
+    service = {"state": "strict"}
+    unseen = ("own", "own")
+    statements_seen = 0
 
 
 del Escapes, SideEffects, Variants, Tampering  # of no level themselves
