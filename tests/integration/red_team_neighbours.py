@@ -1,9 +1,8 @@
 """Two services on one backend: what one of them has in its session is of no use to the other, and
-not seen by it. Each method is one kind of state; the cases at the end say on which level, and
-whether what would keep the backend for its client (a temporary table, say) does so.
+not seen by it. Each method is one kind of state.
 
-These make sense only where services share backends: red_team_test.py runs them through schemux, at
-`shared` and `guarded`.
+It makes sense only where services share backends: red_team_test.py runs it through schemux, at
+`shared` and `guarded`, with and without pins.
 """
 
 import red_team_stage

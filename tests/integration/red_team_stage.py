@@ -27,6 +27,7 @@ SET ROLE svc_{name};
 CREATE TABLE {name}.t (body text NOT NULL);
 INSERT INTO {name}.t VALUES ('{secret}');
 CREATE SEQUENCE {name}.numbers;
+CREATE TYPE {name}.mood AS ENUM ('good', 'bad');
 CREATE FUNCTION {name}.plans() RETURNS text LANGUAGE sql AS $$ SELECT 'plans {secret}' $$;
 GRANT ALL ON SCHEMA {name} TO red_shared;
 GRANT ALL ON ALL TABLES IN SCHEMA {name} TO red_shared;

@@ -8,12 +8,29 @@ a program leaves in a session never reaches the next client, on any level.
 import itertools
 import re
 
+import isolation_test
 import red_team_effects
 import red_team_neighbours
 import red_team_probes
 import red_team_stage
 import red_team_variants
+import wire
 
+# What may be left in a session besides settings, and how b would notice: rows of the latter.
+LEFTOVERS = {
+    "table in front of b's": ("CREATE TEMP TABLE t AS SELECT 'false' AS body",
+                              "SELECT 1 WHERE to_regclass('t') <> to_regclass('b.t')"),
+    "view in front of b's": ("CREATE TEMP VIEW t AS SELECT 'false'::text AS body",
+                             "SELECT 1 WHERE to_regclass('t') <> to_regclass('b.t')"),
+    "type in front of b's": ("CREATE DOMAIN pg_temp.mood AS text",
+                             "SELECT 1 WHERE to_regtype('mood') <> to_regtype('b.mood')"),
+    "function": ("CREATE OR REPLACE FUNCTION pg_temp.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+                 "SELECT 1 WHERE to_regproc('pg_temp.f') IS NOT NULL"),
+    "sequence": ("CREATE TEMP SEQUENCE s", "SELECT 1 WHERE to_regclass('pg_temp.s') IS NOT NULL"),
+    "channel": ("LISTEN left_behind", isolation_test.CHANNELS),
+    "advisory lock": ("SELECT pg_advisory_lock(4711)", red_team_stage.OWN_LOCKS),
+    "statement": ("PREPARE left_behind AS SELECT 1", isolation_test.STATEMENTS),
+}
 UNPINNED = dict.fromkeys(("temp_table", "advisory_lock", "hold_cursor", "listen", "seed"), "allow")
 
 
@@ -111,6 +128,29 @@ class Tampering(red_team_stage.Stage):
         return [(setter, name) for name, value in self.settings for setter in setters
                 if self.passed_on(setter, name, value, to)]
 
+    def left_behind(self, unseen):
+        """What a text of a's, a function, or unseen a view, makes that the next client of b's has
+        in its session."""
+        found = []
+        for what, (statement, seen) in LEFTOVERS.items():
+            number = next(self.numbers)
+            maker = self.connect("a")
+            maker.rows(f"CREATE FUNCTION a.f{number}() RETURNS int LANGUAGE plpgsql AS "
+                       f"$$ BEGIN EXECUTE $x${statement}$x$; RETURN 1; END $$")
+            maker.rows(f"CREATE VIEW a.v{number} AS SELECT a.f{number}() AS x")
+            maker.close()
+            shown = [statement, f"SELECT a.f{number}()",
+                     f"DO $$ BEGIN PERFORM a.f{number}(); END $$"]
+            for attack in [f"SELECT x FROM a.v{number}"] if unseen else shown:
+                attacker, victim = self.connect("a"), self.connect("b")
+                attacker.rows(attack)
+                attacker.close()
+                if victim.rows(seen) != []:
+                    found.append(what)
+                    self.end_backends()
+                victim.close()
+        return found
+
 
 class EscapesShared(Escapes):
     level = red_team_stage.SHARED
@@ -166,6 +206,10 @@ class TamperingShared(Tampering):
         passed = self.all_passed_on(red_team_variants.HIDDEN, "b")
         self.assertEqual({name for _, name in passed}, {"work_mem"})
 
+    def test_only_what_an_object_makes_is_left_behind(self):
+        self.assertEqual(self.left_behind(unseen=False), [])
+        self.assertEqual(self.left_behind(unseen=True), list(LEFTOVERS))
+
 
 class TamperingVerified(Tampering):
     """With an audit behind each lease."""
@@ -176,6 +220,10 @@ class TamperingVerified(Tampering):
     def test_nothing_is_passed_on_to_anybody(self):
         for to in red_team_stage.SERVICES:
             self.assertEqual(self.all_passed_on(red_team_variants.SETS, to), [], f"to {to}")
+
+    def test_nothing_is_left_behind(self):
+        for unseen in (False, True):
+            self.assertEqual(self.left_behind(unseen), [])
 
 
 class TamperingScrubbed(TamperingVerified):
@@ -210,4 +258,59 @@ class NeighboursSharedScrubbed(NeighboursShared):
     statements_seen = 0
 
 
+class TamperingGuarded(TamperingShared):
+    level = red_team_stage.GUARDED
+    settings = (*Tampering.settings, ("role", "svc_b"))
+
+
+class TamperingGuardedVerified(TamperingVerified):
+    level = red_team_stage.GUARDED
+    settings = TamperingGuarded.settings
+
+
+class TamperingGuardedScrubbed(TamperingScrubbed):
+    level = red_team_stage.GUARDED
+    settings = TamperingGuarded.settings
+
+
+class NeighboursGuarded(NeighboursShared):
+    level = red_team_stage.GUARDED
+
+
+class NeighboursGuardedUnpinned(NeighboursSharedUnpinned):
+    level = red_team_stage.GUARDED
+
+
+class NeighboursGuardedVerified(NeighboursSharedVerified):
+    level = red_team_stage.GUARDED
+
+
+class ApartStrict(red_team_stage.Stage):
+    """One backend at a time for two services, and never the same one for both."""
+
+    level = red_team_stage.STRICT
+
+    def test_each_has_a_backend_of_its_own(self):
+        a, b = self.connect("a"), self.connect("b")
+        pids = {service: set() for service in red_team_stage.SERVICES}
+        for _ in range(5):
+            for client, service in ((a, "a"), (b, "b")):
+                pids[service].add(self.assert_is_itself(client, service))
+        self.assertFalse(pids["a"] & pids["b"])
+
+    def test_nothing_of_the_session_is_seen(self):
+        a, b = self.connect("a"), self.connect("b")
+        a.send(wire.parse("s", "SELECT 'text of a'"), wire.SYNC)
+        a.read_ready()
+        a.ask("PREPARE p AS SELECT 'text of a'")
+        told = self.run_program(b, ["SELECT * FROM pg_prepared_statements", "EXECUTE p",
+                                    "SELECT query FROM pg_stat_activity"])
+        self.assertFalse(self.tells(told, "text of a"))
+
+
+if not red_team_stage.GUARDED.through_schemux:
+    del TamperingGuarded, TamperingGuardedVerified, TamperingGuardedScrubbed
+    del NeighboursGuarded, NeighboursGuardedUnpinned, NeighboursGuardedVerified
+if not red_team_stage.STRICT.through_schemux:
+    del ApartStrict
 del Escapes, SideEffects, Variants, Tampering  # of no level themselves

@@ -46,7 +46,7 @@ MODULES = ["startup_test", "auth_test", "rules_test", "auth_query_test",
            "jdbc_test", "node_test", "drivers_login_test"]
 NOT_IN_SMOKE = {"jdbc_test", "node_test", "drivers_login_test", "failure_test", "psycopg2_test",
                 "pools_test", "password_test", "memory_test", "outage_test", "names_test",
-                "shared_listener_test", "listener_losses_test"}
+                "shared_listener_test", "listener_losses_test", "red_team_test"}
 # A test that takes longer hangs: harness.Watchdog ends its schemux.
 TEST_SECONDS_MAX = 200
 
