@@ -11,6 +11,8 @@ import red_team_stage
 import wire
 
 LEAKS = ("leak", "leak", "leak")
+READ, SAFE, LEAKS_ON_GUARDED = (
+    red_team_probes.READ, red_team_probes.SAFE, red_team_probes.LEAKS_ON_GUARDED)
 LEAKS_BUT_ON_STRICT = red_team_probes.LEAKS_BUT_ON_STRICT
 OWN_ON_STRICT = ("leak", "leak", "own")
 LOGIN_AGAIN = "SET ROLE NONE"  # at `guarded`: the rights of the login, which all services share
@@ -172,11 +174,67 @@ def sees_locks(case):
     return "leak" if [one for one in told if one.kind == "D"] else "safe"
 
 
-def writes(case):
+def writes(case, *before):
     """Rows in b's table that b did not write."""
-    case.run_program(case.connect("a"), ["INSERT INTO b.t VALUES ('planted')"])
+    case.run_program(case.connect("a"), [*before, "INSERT INTO b.t VALUES ('planted')", "COMMIT"])
     planted = case.run_as_admin("DELETE FROM b.t WHERE body = 'planted' RETURNING 1")
     return "leak" if planted else "safe"
+
+
+def writes_as_b(case):
+    return writes(case, "BEGIN", "SET LOCAL ROLE svc_b")
+
+
+def reads_sizes(case):
+    """How large b's tables are, and how much is done to them."""
+    told = case.run_program(case.connect("a"), [
+        "SELECT 'found' FROM pg_stat_all_tables WHERE schemaname = 'b' AND relname = 't' "
+        "AND pg_relation_size(relid) > 0"])
+    return "leak" if case.tells(told, "found") else "safe"
+
+
+def reads_sequence(case):
+    victim, attacker = case.connect("b"), case.connect("a")
+    victim.rows("SELECT setval('numbers', 47114711)")
+    told = case.run_program(attacker, ["SELECT last_value FROM pg_sequences",
+                                       "SELECT last_value FROM b.numbers"])
+    return "leak" if case.tells(told, "47114711") else "safe"
+
+
+def sees_application_name(case):
+    """PostgreSQL keeps another role's SQL from those who look, but not this."""
+    victim, attacker = case.connect("b"), case.connect("a")
+    mark = wire.nonce()
+    victim.rows(f"SET application_name = '{mark}'")
+    backend_of(victim)
+    told = case.run_program(attacker, ["SELECT application_name FROM pg_stat_activity"])
+    return "leak" if case.tells(told, mark) else "safe"
+
+
+def leaves_by(program, *startups):
+    """Ways that begin with the startup packet, or end outside of the database."""
+    def attempt(case):
+        found = set()
+        for startup in startups or ({},):
+            try:
+                attacker = case.connect("a", **startup)
+            except (wire.Closed, OSError):
+                found.add("safe")
+                continue
+            found.add(case.outcome(program, attacker))
+        return "leak" if "leak" in found else "safe"
+    return attempt
+
+
+OUTSIDE = ("COPY b.t TO PROGRAM 'cat'", "COPY a.t FROM PROGRAM 'id'", "COPY b.t TO '/dev/null'",
+           "SELECT pg_ls_dir('.')", "SELECT lo_export(1, '/dev/null')",
+           "ALTER SYSTEM SET fsync = off", "CREATE EXTENSION postgres_fdw",
+           "CREATE EXTENSION file_fdw", "LOAD 'dblink'",
+           "CREATE FUNCTION a.c() RETURNS int LANGUAGE c AS 'dblink'", "SELECT pg_reload_conf()",
+           "CREATE SUBSCRIPTION s CONNECTION 'dbname=red_team user=svc_b' PUBLICATION p",
+           "REASSIGN OWNED BY svc_b TO CURRENT_USER", "ALTER TABLE b.t OWNER TO CURRENT_USER",
+           "ALTER DEFAULT PRIVILEGES FOR ROLE svc_b GRANT ALL ON TABLES TO svc_a",
+           "CREATE ROLE svc_c IN ROLE svc_b", "ALTER ROLE CURRENT_USER SUPERUSER")
 
 
 def effect(number, title, attempt, outcomes, note=""):
@@ -202,4 +260,18 @@ EFFECTS = (
     effect(55, "statistics of b's table", reads_statistics, ("leak", "safe", "safe")),
     effect(56, "locks on b's tables", sees_locks, LEAKS),
     effect(57, "INSERT into b's table", writes, ("leak", "safe", "safe")),
+    effect(58, "INSERT as b's role", writes_as_b, ("safe", "leak", "safe"), "on shared: see 57"),
+    effect(59, "size of b's table", reads_sizes, LEAKS),
+    effect(60, "numbers of b's sequence", reads_sequence, ("leak", "safe", "safe")),
+    effect(61, "application_name of b's clients", sees_application_name, LEAKS),
+    effect(62, "ways out of the database", leaves_by(OUTSIDE), SAFE),
+    effect(63, "role in the startup packet", leaves_by(
+        (READ,), {"role": "svc_b"}, {"options": "-c role=svc_b"}, {"ROLE": "svc_b"},
+        {"options": "--role=svc_b"}), LEAKS_ON_GUARDED),
+    effect(64, "search_path in the startup packet", leaves_by(
+        ("SELECT body FROM t",), {"search_path": "b"}, {"options": "-c search_path=b"}),
+        ("leak", "safe", "safe")),
+    effect(65, "session_authorization in the startup packet", leaves_by(
+        (READ,), {"session_authorization": "svc_b"}, {"options": "-c session_authorization=svc_b"}),
+        SAFE),
 )

@@ -147,13 +147,15 @@ class Stage(harness.Case):
 
     # ---- clients ---------------------------------------------------------------------------
 
-    def connect(self, service):
+    def connect(self, service, **startup):
         """A client of the service on this level: the one place that knows what it goes through."""
         if self.level.through_schemux:
-            client = wire.connect(self.schemux.port, service)
+            client = wire.connect(self.schemux.port, service, **startup)
         else:
             client = wire.Wire(self.postgres.port)
-            client.login(DATABASE, self.level.session_user(service), **self.level.startup(service))
+            self.addCleanup(client.close)
+            client.login(DATABASE, self.level.session_user(service),
+                         **{**self.level.startup(service), **startup})
         self.addCleanup(client.close)
         self.clients.append(client)
         return client

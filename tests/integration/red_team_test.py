@@ -8,6 +8,7 @@ a program leaves in a session never reaches the next client, on any level.
 import itertools
 import re
 
+import harness
 import isolation_test
 import red_team_effects
 import red_team_neighbours
@@ -36,6 +37,29 @@ UNPINNED = dict.fromkeys(("temp_table", "advisory_lock", "hold_cursor", "listen"
 
 def word(title):
     return re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
+
+
+class Table(harness.Case):
+    """What is written down, before anything is tried."""
+
+    own_schemux = False
+
+    def test_it_has_all_52_and_more(self):
+        probes = [*red_team_probes.ESCAPES, *red_team_effects.EFFECTS]
+        self.assertEqual([probe.number for probe in probes], list(range(1, len(probes) + 1)))
+        self.assertGreaterEqual(len(probes), 52)
+
+    def test_strict_is_not_sold_for_less(self):
+        """No row, no kill, no SQL; what it leaves is one list, and grows by nobody's mistake."""
+        strict = red_team_stage.STRICT
+        for probe in red_team_probes.ESCAPES:
+            self.assertEqual(probe.expected(strict), "safe", probe)
+        left = {probe.number: probe.expected(strict) for probe in red_team_effects.EFFECTS
+                if probe.expected(strict) != "safe"}
+        self.assertEqual(left, {**dict.fromkeys((46, 47, 48, 49, 50, 51, 52, 56, 59, 61), "leak"),
+                                44: "own", 45: "own"})
+        for variant in red_team_variants.VARIANTS:
+            self.assertEqual(variant.expected(strict), "safe", variant)
 
 
 class Escapes(red_team_stage.Stage):
