@@ -11,8 +11,7 @@ import red_team_stage
 import wire
 
 LEAKS = ("leak", "leak", "leak")
-READ, SAFE, LEAKS_ON_GUARDED = (
-    red_team_probes.READ, red_team_probes.SAFE, red_team_probes.LEAKS_ON_GUARDED)
+READ, SAFE = red_team_probes.READ, red_team_probes.SAFE
 LEAKS_BUT_ON_STRICT = red_team_probes.LEAKS_BUT_ON_STRICT
 OWN_ON_STRICT = ("leak", "leak", "own")
 LOGIN_AGAIN = "SET ROLE NONE"  # at `guarded`: the rights of the login, which all services share
@@ -267,7 +266,8 @@ EFFECTS = (
     effect(62, "ways out of the database", leaves_by(OUTSIDE), SAFE),
     effect(63, "role in the startup packet", leaves_by(
         (READ,), {"role": "svc_b"}, {"options": "-c role=svc_b"}, {"ROLE": "svc_b"},
-        {"options": "--role=svc_b"}), LEAKS_ON_GUARDED),
+        {"options": "--role=svc_b"}), SAFE, "schemux lets a client begin with no role but its "
+           "service's; PostgreSQL would let the login (guarded)"),
     effect(64, "search_path in the startup packet", leaves_by(
         ("SELECT body FROM t",), {"search_path": "b"}, {"options": "-c search_path=b"}),
         ("leak", "safe", "safe")),

@@ -135,3 +135,22 @@ class Speller:
     def body(self, *statements):
         """A PL/pgSQL block as a literal."""
         return self.dollar(f" BEGIN {' '.join(statements)} END ")
+
+
+class Plain(Speller):
+    """As one would write it, so that whoever reads the text can understand it."""
+
+    def space(self):
+        return " "
+
+    def keyword(self, word):
+        return word
+
+    def name(self, name):
+        return name
+
+    def text(self, value):
+        return self._quoted(value)
+
+    def computed(self, value):
+        return self._quoted(value)

@@ -15,7 +15,7 @@ DATABASE = "red_team"
 SERVICES = ("a", "b")
 # The levels that are tested through schemux. Others are tested on PostgreSQL itself, with the roles
 # and settings that schemux is to use: what the level cannot hold there, no proxy can make it hold.
-THROUGH_SCHEMUX = {"shared"}
+THROUGH_SCHEMUX = {"shared", "guarded", "strict"}
 
 ROLES = {"svc_a": "", "svc_b": "", "red_shared": "", "red_guarded": "NOINHERIT", "red_strict": ""}
 ROLES_SQL = "".join(f"CREATE ROLE {name} LOGIN {options}; " for name, options in ROLES.items()) + (

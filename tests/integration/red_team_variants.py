@@ -34,10 +34,11 @@ class Variant:
 class Ways:
     """Each method whose name begins with `set_` gives statements that set `name` to `value` for the
     session; those with `read_` give statements that show the table. `self.n` makes names unique.
-    Prepared statements are not named in Unicode escapes, which schemux does not follow (E4)."""
+    Prepared statements are not named in Unicode escapes, which schemux does not follow (E4), nor
+    have their texts backslashes, for behind some settings such a PREPARE is not followed either."""
 
-    def __init__(self, number):
-        self.speller = red_team_spelling.Speller(random.Random(f"{SEED} {number}"))
+    def __init__(self, number, speller=red_team_spelling.Speller):
+        self.speller = speller(random.Random(f"{SEED} {number}"))
         self.n = number
 
     def sql(self, template, *parts):
@@ -249,7 +250,8 @@ class Ways:
                          self.speller.dice.choice(("", f"r{self.n}")))]
 
     def read_by_prepare(self, table):
-        return [f"PREPARE r{self.n} AS {self.sql(f'SELECT #body FROM {table}')}",
+        text = self.sql(f"SELECT body FROM {table.replace('#', '')}")
+        return [f"PREPARE r{self.n} AS {text}",
                 self.sql(f"EXECUTE r{self.n}")]
 
     def read_by_xml(self, table):
@@ -272,8 +274,7 @@ SETS = tuple(name for name in vars(Ways) if name.startswith("set_"))
 READS = tuple(name for name in vars(Ways) if name.startswith("read_"))
 # What sets something is in an object that may be older than the session.
 HIDDEN = tuple(f"set_by_{kind}" for kind in (
-    "view", "trigger", "rule", "default", "check", "domain", "operator", "cast", "aggregate",
-    "index", "policy"))
+    "view", "trigger", "rule", "default", "check", "domain", "operator", "cast", "index", "policy"))
 QUALIFIED, BARE = "#b . #t", "#t"
 # Ways back to the login's own rights, from which any role of its own is near.
 LEAVES = ("RESET ROLE", "SET ROLE NONE", "RESET SESSION AUTHORIZATION", "RESET #role",
