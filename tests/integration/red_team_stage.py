@@ -192,9 +192,11 @@ class Stage(harness.Case):
 
     def end_backends(self):
         """The next ones log in anew."""
-        self.run_as_admin("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-                          "WHERE usename = ANY(%s)",
-                          (sorted({self.level.session_user(name) for name in SERVICES}),))
+        end = ("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+               "WHERE usename = ANY(%s) AND backend_type = 'client backend'")
+        with self.postgres.connect(DATABASE) as connection:
+            self.wait_until(lambda: not connection.execute(end, (list(ROLES),)).fetchall(),
+                            "the backends to end")
 
     # ---- who comes next --------------------------------------------------------------------
 

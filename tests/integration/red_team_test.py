@@ -16,6 +16,7 @@ import red_team_probes
 import red_team_spelling
 import red_team_stage
 import red_team_variants
+import server
 import wire
 
 # What may be left in a session besides settings, and how b would notice: rows of the latter.
@@ -237,8 +238,11 @@ class TamperingShared(Tampering):
 
     def test_what_an_object_sets_reaches_other_clients_of_its_service(self):
         self.speller = red_team_spelling.Plain
+        # PostgreSQL 18 reports each change of search_path: there no text has to show it.
+        told = {"search_path"} if server.major() >= 18 else set()
         self.assertEqual(self.all_passed_on(red_team_variants.HIDDEN, "a"), [
-            (setter, name) for name, _ in self.settings for setter in red_team_variants.HIDDEN])
+            (setter, name) for name, _ in self.settings for setter in red_team_variants.HIDDEN
+            if name not in told])
 
     def test_only_what_an_object_makes_is_left_behind(self):
         self.assertEqual(self.left_behind(unseen=False), [])
