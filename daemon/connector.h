@@ -74,7 +74,8 @@ class Connector final : public ControlPlane {
     bool is_outdated(const NewBackend& backend) const;
     void set_listener(SharedListener& listener) { listener_ = &listener; }
     /// A session beyond the pool; on the control thread.
-    boost::asio::awaitable<Attempt> try_candidates(core::BackendIdentity who = {});
+    /// (No default argument: GCC 12 destroys what a co_await makes of one twice.)
+    boost::asio::awaitable<Attempt> try_candidates(core::BackendIdentity who);
     /// No new connects; on the control thread.
     void stop();
 
@@ -97,7 +98,7 @@ class Connector final : public ControlPlane {
     enum class Way : std::uint8_t { plain, encrypted };
 
     boost::asio::awaitable<Attempt> try_all(core::BackendIdentity who,
-                                            std::optional<protocol::Secret> password = {});
+                                            std::optional<protocol::Secret> password);
     boost::asio::awaitable<Attempt> try_role(core::BackendIdentity who);
     boost::asio::awaitable<std::optional<Failure>> renew_role_password(std::string role);
     protocol::Secret password_of_role(const std::string& role) const;

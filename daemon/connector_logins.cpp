@@ -90,21 +90,25 @@ asio::awaitable<std::vector<Connector::Candidate>> Connector::candidates(std::st
 
 /// A password that ended is asked for again, and tried at once if it is another one.
 asio::awaitable<Connector::Attempt> Connector::try_candidates(core::BackendIdentity who) {
-    if (!who.role.empty()) co_return co_await try_role(std::move(who));
+    if (!who.role.empty()) {
+        Attempt attempt = co_await try_role(who);
+        co_return attempt;
+    }
+    const std::optional<protocol::Secret> as_the_hosts;
     const bool first = !access_.password.command.empty() && !password_;
     if (first) {
         const std::optional<Failure> failure = co_await renew_password();
         if (failure) co_return *failure;
     }
     const std::optional<protocol::Secret> used = password_;
-    Attempt attempt = co_await try_all(who);
+    Attempt attempt = co_await try_all(who, as_the_hosts);
     const auto* failure = std::get_if<Failure>(&attempt);
     const bool refused =
         failure != nullptr && failure->error.sqlstate == protocol::sqlstate::invalid_password;
     if (!refused || access_.password.empty()) co_return attempt;
     const std::optional<Failure> none = co_await renew_password();
     if (none || password_ == used) co_return attempt;
-    attempt = co_await try_all(who);
+    attempt = co_await try_all(who, as_the_hosts);
     co_return attempt;
 }
 
@@ -115,14 +119,14 @@ asio::awaitable<Connector::Attempt> Connector::try_role(core::BackendIdentity wh
         const std::optional<Failure> failure = co_await renew_role_password(who.role);
         if (failure) co_return *failure;
     }
-    const protocol::Secret used = password_of_role(who.role);
+    const std::optional<protocol::Secret> used = password_of_role(who.role);
     Attempt attempt = co_await try_all(who, used);
     const auto* failure = std::get_if<Failure>(&attempt);
     const bool refused =
         failure != nullptr && failure->error.sqlstate == protocol::sqlstate::invalid_password;
     if (!refused || !has_file) co_return attempt;
     const std::optional<Failure> none = co_await renew_role_password(who.role);
-    const protocol::Secret renewed = password_of_role(who.role);
+    const std::optional<protocol::Secret> renewed = password_of_role(who.role);
     if (none || renewed == used) co_return attempt;
     attempt = co_await try_all(who, renewed);
     co_return attempt;

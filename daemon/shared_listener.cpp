@@ -55,7 +55,8 @@ void SharedListener::stop() {
 asio::awaitable<void> SharedListener::run() {
     auto wait = retry_first;
     while (!stopped_ && listener_.wanted()) {
-        Connector::Attempt attempt = co_await connector_.try_candidates();
+        const core::BackendIdentity as_the_dsn_says;
+        Connector::Attempt attempt = co_await connector_.try_candidates(as_the_dsn_says);
         if (auto* backend = std::get_if<NewBackend>(&attempt)) {
             const auto began = std::chrono::steady_clock::now();
             // While it logged in the server was left.

@@ -98,6 +98,10 @@ class Strict(IdentityCase):
         self.assertEqual((len(answers), all(answers)), (600, True))
 
 
+class StrictWithTwoWorkers(Strict):
+    config = {**Strict.config, "workers": 2}
+
+
 class StrictWithOneBackend(IdentityCase):
     """The bound holds though each service needs a backend of its own."""
     config = {"pool": {"max_connections": 1}, "services": Strict.config["services"]}
@@ -130,6 +134,24 @@ class StrictWithOneBackend(IdentityCase):
             stop.set()
             for thread in threads:
                 thread.join()
+
+
+class Reserved(IdentityCase):
+    """A guarantee holds between identities too: its backends are there while others want more."""
+    config = {"pool": {"max_connections": 3}, "services": [
+        {"name": "users", "schema": "users", "role": "svc_users",
+         "role_password": "users secret", "pool": {"guarantee": 1, "reserve": True}},
+        {"name": "orders", "schema": "orders", "role": "svc_orders"}]}
+
+    def test_others_never_have_all(self):
+        holders = [self.wire("orders") for _ in range(2)]
+        for holder in holders:
+            holder.ask("BEGIN")
+        third = self.wire("orders")
+        third.send(wire.query("BEGIN"))
+        self.assertEqual(self.wire("users").rows("SELECT current_user::text"), [["svc_users"]])
+        holders[0].ask("COMMIT")
+        self.assertEqual(wire.errors_of(third.read_ready()), [])
 
 
 class Guarded(IdentityCase):
