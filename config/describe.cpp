@@ -116,7 +116,7 @@ std::string describe_service(const Service& service) {
                                               : "schema \"" + service.schema + '"';
     text += describe_identity(service);
     for (const auto& [name, value] : service.settings)
-        text += "; " + name + " = " + value;
+        text.append("; ").append(name).append(" = ").append(value);
     if (service.search_path) {
         text += service.search_path->empty() ? "; empty search_path"
                                              : "; search_path " + join(*service.search_path);

@@ -67,7 +67,22 @@ std::string_view name_of(AuditKind kind) {
     return "?";
 }
 
-void append_audit_sql(std::string& sql, const Label& label) {
+namespace {
+
+/// Another's under a name of ours, or one that is gone: SQL that nobody saw (a view that calls a
+/// function) can find our names in the same catalog.
+void append_census(std::string& sql, BackendStatements::Census statements) {
+    sql.append(
+        " UNION ALL SELECT 'statement','' FROM pg_catalog.pg_prepared_statements p WHERE "
+        "pg_catalog.starts_with(p.name,'sx_')HAVING pg_catalog.count(*)OPERATOR(pg_catalog.<>)");
+    sql.append(std::to_string(statements.all))
+        .append(" OR pg_catalog.count(*)FILTER(WHERE p.from_sql)OPERATOR(pg_catalog.<>)")
+        .append(std::to_string(statements.by_sql));
+}
+
+}  // namespace
+
+void append_audit_sql(std::string& sql, const Label& label, BackendStatements::Census statements) {
     append_label_check(sql, label);
     // A timeout that is nobody's may end it: then the backend is closed, which is right as well.
     const bool timeout = label.find("statement_timeout") != nullptr;
@@ -96,6 +111,7 @@ void append_audit_sql(std::string& sql, const Label& label) {
     sql.append(
         " UNION ALL SELECT 'statement','' FROM pg_catalog.pg_prepared_statements p WHERE "
         "NOT pg_catalog.starts_with(p.name,'sx_')");
+    append_census(sql, statements);
     for (const auto& [feature, kind] : features) {
         sql.append(" UNION ALL SELECT '").append(name_of(kind)).append("','' WHERE ");
         append_presence(sql, feature);

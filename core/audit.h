@@ -5,6 +5,7 @@
 // It must not know what becomes of such a backend.
 #pragma once
 
+#include "core/backend_statements.h"
 #include "core/label.h"
 
 #include <cstddef>
@@ -34,8 +35,9 @@ struct AuditFinding {
     std::string name;  ///< of the setting; else empty: it may be a client's secret
 };
 
-/// Appends a Query's text that gives a row for each finding. `label`: of the backend.
-void append_audit_sql(std::string& sql, const Label& label);
+/// Appends a Query's text that gives a row for each finding. `label` and `statements`: of the
+/// backend, which nobody has and which owes nothing.
+void append_audit_sql(std::string& sql, const Label& label, BackendStatements::Census statements);
 
 /// The body of such a row; nothing if it is none.
 std::optional<AuditFinding> read_audit_row(std::string_view body);

@@ -51,6 +51,16 @@ void BackendStatements::remove_all_now() {
     used_bytes_ = 0;
 }
 
+/// Those of PREPARE have versions (Statement::copy_version).
+BackendStatements::Census BackendStatements::census() const {
+    Census census;
+    for (const auto& [id, use] : used_) {
+        ++census.all;
+        if (use.version != 0) ++census.by_sql;
+    }
+    return census;
+}
+
 void BackendStatements::clear() {
     remove_all_now();
     unnamed_.version = 0;

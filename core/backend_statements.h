@@ -61,6 +61,12 @@ class BackendStatements {
     StatementShape* shape_of(const StatementId& id);
     /// Named ones that are there for certain.
     std::size_t size() const { return used_.size(); }
+    /// What PostgreSQL should say of them.
+    struct Census {
+        std::size_t all = 0;
+        std::size_t by_sql = 0;  ///< of these by PREPARE, and not by Parse
+    };
+    Census census() const;
     /// Changes that wait for answers.
     std::size_t open_changes() const { return log_.size(); }
     /// How many named ones, and the bytes that they take of the backend's memory together.

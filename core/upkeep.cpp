@@ -75,7 +75,7 @@ Upkeep Upkeep::audit(Backend& backend, std::string& out) {
     Upkeep upkeep(UpkeepGoal::audit);
     backend.statements.forget_unnamed();
     std::string sql;
-    append_audit_sql(sql, backend.label);
+    append_audit_sql(sql, backend.label, backend.statements.census());
     protocol::append_query(out, sql);
     return upkeep;
 }

@@ -20,7 +20,7 @@ std::string finding_row(std::string_view kind, std::string_view name) {
 
 std::string sql_for(const Label& label) {
     std::string sql;
-    append_audit_sql(sql, label);
+    append_audit_sql(sql, label, {});
     return sql;
 }
 
@@ -47,6 +47,22 @@ TEST(Audit, OfTheBaseLabelAsksForAllThatIsTheSessions) {
                              "'advisory_lock'", "'hold_cursor'", "'listen'", "session_user"}) {
         EXPECT_NE(sql.find(part), sql.npos) << part;
     }
+}
+
+/// SQL that nobody saw may have dropped ours, or put its own in the place of one.
+TEST(Audit, CountsOurStatementsAndThoseOfPrepare) {
+    BackendStatements statements;
+    StatementId id{};
+    std::uint64_t request = 0;
+    for (const std::uint64_t version : {0, 0, 7}) {
+        ++id[0];
+        statements.add(++request, When::done, id, version, 10);
+        statements.succeeded(request);
+    }
+    std::string sql;
+    append_audit_sql(sql, {}, statements.census());
+    EXPECT_NE(sql.find("count(*)OPERATOR(pg_catalog.<>)3 OR"), sql.npos);
+    EXPECT_NE(sql.find("p.from_sql)OPERATOR(pg_catalog.<>)1"), sql.npos);
 }
 
 TEST(Audit, OfALabelComparesItsValuesAndPassesOverItsNames) {
