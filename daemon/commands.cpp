@@ -2,18 +2,26 @@
 
 #include "config/describe.h"
 #include "config/reference.h"
+#include "config/service_pattern.h"
 #include "daemon/healthcheck.h"
+#include "daemon/isolation_audit.h"
+#include "daemon/isolation_report.h"
+#include "daemon/isolation_sql.h"
 #include "daemon/loading.h"
 #include "daemon/log.h"
+#include "daemon/password_source.h"
 #include "daemon/server.h"
+#include "daemon/service_wiring.h"
 #include "daemon/version.h"
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <optional>
 #include <utility>
+#include <variant>
 
 namespace schemux::daemon {
 
@@ -56,6 +64,81 @@ void raise_descriptor_limit() {
     [[maybe_unused]] const int refused = ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+core::Isolation level_of(const config::Service& service) {
+    switch (config::isolation_of(service)) {
+        case config::Isolation::automatic:
+        case config::Isolation::shared:
+            return core::Isolation::shared;
+        case config::Isolation::guarded:
+            return core::Isolation::guarded;
+        case config::Isolation::strict:
+            return core::Isolation::strict;
+    }
+    return core::Isolation::shared;
+}
+
+IsolatedService isolated(const config::Service& service, const std::string& database) {
+    return {service.name,      service.schema,
+            service.role,      service.database.empty() ? database : service.database,
+            level_of(service), service.allow_schemas};
+}
+
+/// As libpq has it.
+const std::string& database_of(const BackendTarget& target) {
+    return target.dbname.empty() ? target.user : target.dbname;
+}
+
+/// The services that the command is about: the named ones, or beside them all that are listed.
+/// Nothing: there is none of a name, which has been said.
+std::optional<IsolationPlan> make_plan(const Loaded& loaded, const IsolationCommand& command,
+                                       bool with_listed) {
+    const config::Settings& settings = loaded.settings;
+    const std::string database = database_of(loaded.target);
+    IsolationPlan plan{loaded.target.user, database};
+    for (const config::Service& service : settings.services) {
+        if (config::is_pattern(service.name)) {
+            plan.patterns.push_back(service.name);
+        } else if (with_listed) {
+            plan.services.push_back(isolated(service, database));
+        }
+    }
+    for (const std::string& name : command.services) {
+        const auto found = find_service(settings, name);
+        if (!found) {
+            std::fprintf(stderr, "no service of %s is named %s, and no pattern matches it\n",
+                         command.config_file.c_str(), name.c_str());
+            return {};
+        }
+        const auto known = [&](const IsolatedService& one) { return one.name == name; };
+        if (std::none_of(plan.services.begin(), plan.services.end(), known))
+            plan.services.push_back(isolated(*found, database));
+    }
+    if (!command.services.empty()) plan.patterns.clear();
+    if (settings.auth.query_dsn.empty()) return plan;
+    const auto asker = resolve_dsn(settings.auth.query_dsn);
+    if (const auto* target = std::get_if<BackendTarget>(&asker))
+        plan.others.push_back({target->user, database_of(*target)});
+    return plan;
+}
+
+/// The dsn of --dsn says it all by itself. Nothing: the password cannot be had, which was said.
+std::optional<AuditOptions> make_audit_options(const Loaded& loaded,
+                                               const IsolationCommand& command) {
+    AuditOptions options;
+    options.login = loaded.target.user;
+    options.dsn = command.dsn.empty() ? loaded.settings.backend.dsn : command.dsn;
+    if (!command.dsn.empty()) return options;
+    options.password = loaded.backend_password;
+    if (loaded.settings.backend.password_command.empty()) return options;
+    auto read = read_password({loaded.settings.backend.password_command, ""});
+    if (const auto* wrong = std::get_if<NoPassword>(&read)) {
+        std::fprintf(stderr, "backend.password_command: %s\n", wrong->why.c_str());
+        return {};
+    }
+    options.password = std::get<protocol::Secret>(std::move(read));
+    return options;
+}
+
 }  // namespace
 
 int serve_command(const std::string& config_file) {
@@ -94,6 +177,35 @@ int healthcheck_command(const std::string& url) {
     const HealthcheckResult result = run_healthcheck(url);
     std::fprintf(result.healthy ? stdout : stderr, "%s\n", result.message.c_str());
     return result.healthy ? exit_ok : exit_failure;
+}
+
+int isolation_sql_command(const IsolationCommand& command) {
+    const std::optional<Loaded> loaded = load_or_explain(command.config_file);
+    if (!loaded) return exit_bad_config;
+    const auto plan = make_plan(*loaded, command, command.services.empty());
+    if (!plan) return exit_failure;
+    std::cout << isolation_sql(*plan);
+    return exit_ok;
+}
+
+int isolation_audit_command(const IsolationCommand& command) {
+    const std::optional<Loaded> loaded = load_or_explain(command.config_file);
+    if (!loaded) return exit_bad_config;
+    auto plan = make_plan(*loaded, command, true);
+    if (!plan) return exit_failure;
+    const auto options = make_audit_options(*loaded, command);
+    if (!options) return exit_failure;
+    auto found = audit_isolation(*options, plan->services);
+    if (const auto* failure = std::get_if<AuditFailure>(&found)) {
+        std::fprintf(stderr, "%s\n", failure->why.c_str());
+        if (!failure->hint.empty()) std::fprintf(stderr, "HINT: %s\n", failure->hint.c_str());
+        if (command.json) std::cout << to_json(*failure);
+        return exit_failure;
+    }
+    const IsolationReport report{std::move(plan->services), std::move(plan->patterns), plan->login,
+                                 std::get<std::vector<Finding>>(std::move(found))};
+    std::cout << (command.json ? to_json(report) : to_text(report));
+    return report.count(Severity::hole) == 0 ? exit_ok : exit_failure;
 }
 
 int version_command() {

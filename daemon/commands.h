@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace schemux::daemon {
 
@@ -16,6 +17,15 @@ int check_config_command(const std::string& config_file);
 int print_default_config_command();
 int healthcheck_command(const std::string& url);
 int version_command();
+
+struct IsolationCommand {
+    std::string config_file;
+    std::vector<std::string> services{};  ///< by name; also those of patterns
+    std::string dsn{};                    ///< for the audit; empty: the backend's
+    bool json = false;
+};
+int isolation_sql_command(const IsolationCommand& command);
+int isolation_audit_command(const IsolationCommand& command);
 
 struct DevOptions {
     bool check = false;  ///< run the demo queries, print them, and end

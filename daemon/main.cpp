@@ -10,6 +10,43 @@
 
 namespace {
 
+struct IsolationOptions {
+    CLI::App* all = nullptr;
+    CLI::App* sql = nullptr;
+    CLI::App* audit = nullptr;
+    schemux::daemon::IsolationCommand command{};
+};
+
+void add_isolation(CLI::App& app, IsolationOptions& options) {
+    options.all =
+        app.add_subcommand("isolation", "Keep services apart by PostgreSQL's permissions");
+    options.all->require_subcommand(1);
+    options.sql = options.all->add_subcommand(
+        "sql",
+        "Print the SQL that makes the services' roles and gives each what is its own alone.\n"
+        "For psql, run by a superuser or the databases' owner; safe to run again:\n"
+        "  schemux isolation sql --config F | psql -d postgres");
+    options.audit = options.all->add_subcommand(
+        "audit",
+        "Prove from PostgreSQL's catalogs that no service with a role gets at another one's data.\n"
+        "Prints a matrix of services and each finding with the SQL that would close it.\n"
+        "Exit status: 0 no holes, 1 holes or no connection, 78 bad configuration.");
+    for (CLI::App* command : {options.sql, options.audit}) {
+        command
+            ->add_option("--config,-c", options.command.config_file,
+                         "The configuration file (YAML)")
+            ->required();
+    }
+    options.sql->add_option(
+        "--service", options.command.services,
+        "Only for this service, listed or matched by a pattern; may be repeated");
+    options.audit->add_option("--service", options.command.services,
+                              "Also for this service of a pattern; may be repeated");
+    options.audit->add_option("--dsn", options.command.dsn,
+                              "Look with this login (libpq conninfo or URI), not the backend's");
+    options.audit->add_flag("--json", options.command.json, "Print JSON");
+}
+
 int run(int argc, char** argv) {
     using namespace schemux::daemon;
     CLI::App app{"schemux: one PostgreSQL connection pool, many schemas, any language"};
@@ -39,6 +76,8 @@ int run(int argc, char** argv) {
     CLI::App* health =
         app.add_subcommand("healthcheck", "Ask a running schemux whether it is ready");
     health->add_option("--url", url, "What to ask")->capture_default_str();
+    IsolationOptions isolation;
+    add_isolation(app, isolation);
     CLI::App* show_version = app.add_subcommand("version", "Print the version");
     try {
         app.parse(argc, argv);
@@ -55,6 +94,8 @@ int run(int argc, char** argv) {
     if (*check) return check_config_command(config_file);
     if (*dev) return dev_command(dev_options);
     if (*health) return healthcheck_command(url);
+    if (*isolation.sql) return isolation_sql_command(isolation.command);
+    if (*isolation.audit) return isolation_audit_command(isolation.command);
     if (*show_version) return version_command();
     return exit_failure;
 }

@@ -238,17 +238,22 @@ std::optional<config::Service> fill(const Mould& mould, const std::string& name)
     return service;
 }
 
+std::vector<Mould> moulds_of(const config::Settings& settings) {
+    std::vector<Mould> moulds;
+    for (const config::Service& service : settings.services) {
+        if (!config::is_pattern(service.name)) continue;
+        auto parsed = config::ServicePattern::parse(service.name);
+        if (auto* pattern = std::get_if<config::ServicePattern>(&parsed))
+            moulds.push_back({std::move(*pattern), service});
+    }
+    return moulds;
+}
+
 /// Makes the services of patterns, for as long as one configuration is in force.
 class TenantMaker {
   public:
     TenantMaker(const config::Settings& settings, ServiceIndex& index, SharedState& shared)
-        : settings_(settings), index_(index), shared_(shared) {
-        for (const config::Service& service : settings.services) {
-            if (!config::is_pattern(service.name)) continue;
-            auto parsed = config::ServicePattern::parse(service.name);
-            if (auto* pattern = std::get_if<config::ServicePattern>(&parsed))
-                moulds_.push_back({std::move(*pattern), service});
-        }
+        : settings_(settings), index_(index), shared_(shared), moulds_(moulds_of(settings)) {
         // The copy is for the pool's and the limits' sake.
         settings_.services.clear();
         settings_.auth = {};
@@ -282,10 +287,21 @@ class TenantMaker {
     config::Settings settings_;
     ServiceIndex& index_;
     SharedState& shared_;
-    std::vector<Mould> moulds_;
+    const std::vector<Mould> moulds_;
 };
 
 }  // namespace
+
+std::optional<config::Service> find_service(const config::Settings& settings,
+                                            const std::string& name) {
+    for (const config::Service& service : settings.services) {
+        if (service.name == name && !config::is_pattern(name)) return service;
+    }
+    for (const Mould& mould : moulds_of(settings)) {
+        if (auto filled = fill(mould, name)) return filled;
+    }
+    return {};
+}
 
 void add_services(Policy& policy, const config::Settings& settings, ServiceIndex& index,
                   SharedState& shared) {

@@ -6,11 +6,18 @@
 #include "daemon/service_index.h"
 #include "daemon/shared_state.h"
 
+#include <optional>
+#include <string>
+
 namespace schemux::daemon {
 
 /// `index` and `shared` outlive the policy.
 void add_services(Policy& policy, const config::Settings& settings, ServiceIndex& index,
                   SharedState& shared);
+/// The service that a client of this name would have: a listed one, or one of the first pattern
+/// that fits. Nothing: there is none.
+std::optional<config::Service> find_service(const config::Settings& settings,
+                                            const std::string& name);
 /// Tells the pool what each service is entitled to; nothing while all are paused.
 void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
                bool paused);
