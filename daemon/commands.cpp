@@ -98,8 +98,8 @@ std::optional<IsolationPlan> make_plan(const Loaded& loaded, const IsolationComm
     for (const config::Service& service : settings.services) {
         if (config::is_pattern(service.name)) {
             plan.patterns.push_back(service.name);
-        } else if (with_listed) {
-            plan.services.push_back(isolated(service, database));
+        } else {
+            (with_listed ? plan.services : plan.neighbours).push_back(isolated(service, database));
         }
     }
     for (const std::string& name : command.services) {

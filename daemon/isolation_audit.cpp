@@ -8,6 +8,7 @@
 #include <array>
 #include <memory>
 #include <set>
+#include <string_view>
 #include <utility>
 
 namespace schemux::daemon {
@@ -28,14 +29,19 @@ constexpr const char* connect_timeout = "10";
 // Names come out with their schema whatever the login's own search_path is; nothing is waited for
 // for ever, and nothing can be changed. Views of the catalogs are PostgreSQL's own.
 constexpr const char* begin =
-    "SET search_path = pg_catalog; SET statement_timeout = '60s'; SET lock_timeout = '10s';"
+    "SET search_path = pg_catalog; SET statement_timeout = '5min'; SET lock_timeout = '10s';"
     "SET client_encoding = 'UTF8'; SET quote_all_identifiers = off; BEGIN READ ONLY";
 
-std::string without_newlines(std::string text) {
-    while (text.ends_with('\n'))
-        text.pop_back();
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    return text;
+/// libpq's messages have lines and tabs.
+std::string one_line(std::string_view text) {
+    std::string line;
+    for (const char c : text) {
+        const bool blank = c == '\n' || c == '\t' || c == ' ';
+        if (!blank) line += c;
+        if (blank && !line.empty() && line.back() != ' ') line += ' ';
+    }
+    if (line.ends_with(' ')) line.pop_back();
+    return line;
 }
 
 /// The text of an array of texts.
@@ -168,8 +174,10 @@ class Audit {
     }
 
     std::optional<AuditFailure> run(std::vector<Finding>& findings) {
-        for (const std::string& query : isolation_queries()) {
-            if (auto failure = ask(query, findings)) return failure;
+        for (const auto& queries : {isolation_role_queries(), isolation_object_queries()}) {
+            for (const std::string& query : queries) {
+                if (auto failure = ask(query, findings)) return failure;
+            }
         }
         return {};
     }
@@ -179,7 +187,7 @@ class Audit {
     }
 
   private:
-    std::string last_error() const { return without_newlines(PQerrorMessage(connection_.get())); }
+    std::string last_error() const { return one_line(PQerrorMessage(connection_.get())); }
 
     std::optional<AuditFailure> ask(const std::string& query, std::vector<Finding>& findings) {
         constexpr Oid text = 25;

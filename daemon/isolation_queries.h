@@ -27,7 +27,10 @@ enum class FindingColumn : int {
     fix,      ///< SQL; empty: none that we could know
 };
 
-std::vector<std::string> isolation_queries();
+/// What roles are and may become, whom they run as, and the dsn's login.
+std::vector<std::string> isolation_role_queries();
+/// What is in the schemas, who may have it, and what else leads there.
+std::vector<std::string> isolation_object_queries();
 
 /// Pairs ($1, $2) for which a has_*_privilege function says yes, in the columns above. What the
 /// others found explains them, or should.

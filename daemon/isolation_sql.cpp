@@ -62,20 +62,21 @@ struct Role {
 /// Creates it, or takes from it what it must not have: only a superuser may say NOSUPERUSER, so
 /// that is said only if need be.
 std::string make_role(const std::string& name, const Role& role) {
-    const std::string login = role.logs_in ? "LOGIN " : "NOLOGIN ";
-    const std::string attributes = login + std::string(no_powers);
-    const std::string who = literal(name);
-    std::string body;
-    body +=
-        "    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = " + who + ") THEN\n";
-    body += "        CREATE ROLE " + identifier(name) + ' ' + attributes + ";\n";
-    body += "    ELSIF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = " + who + "\n";
-    body += "            AND (rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication\n";
-    body += "                OR rolbypassrls OR rolcanlogin IS DISTINCT FROM " +
-            std::string(role.logs_in ? "true" : "false") + ")) THEN\n";
-    body += "        ALTER ROLE " + identifier(name) + ' ' + attributes + ";\n";
-    body += "    END IF;\n";
-    return do_block(body);
+    const std::string login = role.logs_in ? "LOGIN" : "NOLOGIN";
+    const std::string powers(no_powers);
+    const auto exists = [&](const std::string& condition) {
+        return "EXISTS (SELECT FROM pg_catalog.pg_roles\n            WHERE rolname = " +
+               literal(name) + condition + ") THEN\n";
+    };
+    const std::string alter = "        ALTER ROLE " + identifier(name) + ' ';
+    std::string body = "    IF NOT " + exists("");
+    body += "        CREATE ROLE " + identifier(name) + ' ' + login + ' ' + powers + ";\n";
+    body += "    END IF;\n    IF " + exists(
+                                         " AND (rolsuper OR rolcreaterole OR rolcreatedb OR\n"
+                                         "                rolreplication OR rolbypassrls)");
+    body += alter + powers + ";\n    END IF;\n    IF ";
+    body += exists(std::string(" AND ") + (role.logs_in ? "NOT " : "") + "rolcanlogin");
+    return do_block(body + alter + login + ";\n    END IF;\n");
 }
 
 /// The login may become the role, but is not it unless it says so.
@@ -138,12 +139,13 @@ std::string defaults_of(const std::string& creator, const IsolatedService& servi
 /// and that they can say only for all schemas at once. Not for superusers, who make extensions.
 std::string keep_functions(const std::string& creator) {
     const std::string who = literal(creator);
-    return do_block("    IF pg_has_role(" + who +
-                    ", 'USAGE') AND NOT (SELECT rolsuper FROM pg_catalog.pg_roles\n"
-                    "            WHERE rolname = " +
-                    who + ") THEN\n        ALTER DEFAULT PRIVILEGES FOR ROLE " +
-                    identifier(creator) + " REVOKE EXECUTE ON ROUTINES FROM PUBLIC;\n" +
-                    "    END IF;\n");
+    const std::string revoke = "ALTER DEFAULT PRIVILEGES FOR ROLE " + identifier(creator) +
+                               " REVOKE EXECUTE ON ROUTINES FROM PUBLIC";
+    return do_block("    IF NOT pg_has_role(" + who + ", 'USAGE') THEN\n" +
+                    "        RAISE NOTICE 'for % or a superuser to run: %', " + who + ", " +
+                    literal(revoke) + ";\n    ELSIF NOT (SELECT rolsuper FROM " +
+                    "pg_catalog.pg_roles WHERE rolname = " + who + ") THEN\n        " + revoke +
+                    ";\n    END IF;\n");
 }
 
 /// Not where another service is to be alone: that is for somebody to decide who knows why.
@@ -153,14 +155,16 @@ std::string allowed_sql(const IsolationPlan& plan, const IsolatedService& servic
         if (schema == service.schema) continue;
         const std::string on = " ON SCHEMA " + identifier(schema);
         const std::string to = " TO " + identifier(service.role) + ';';
-        const std::string grant = "GRANT USAGE" + on + to;
-        const auto isolated =
-            std::any_of(plan.services.begin(), plan.services.end(), [&](const auto& other) {
-                return other.has_role() && other.database == service.database &&
-                       other.schema == schema && other.role != service.role;
-            });
-        sql += "-- allow_schemas: its templates may name " + plain(identifier(schema));
-        if (isolated) {
+        std::string grant = "GRANT USAGE";
+        grant.append(on).append(to);
+        const auto has_it = [&](const IsolatedService& other) {
+            return other.has_role() && other.database == service.database &&
+                   other.schema == schema && other.role != service.role;
+        };
+        sql += "-- allow_schemas: its templates may name ";
+        sql += plain(identifier(schema));
+        if (std::any_of(plan.services.begin(), plan.services.end(), has_it) ||
+            std::any_of(plan.neighbours.begin(), plan.neighbours.end(), has_it)) {
             sql += ", which another service has\n-- to itself: with these it has not.\n--   " +
                    plain(grant) + '\n';
         } else {
@@ -231,8 +235,10 @@ std::string database_sql(const IsolationPlan& plan, const std::string& database)
     for (const std::string& login : logins)
         sql += "GRANT CONNECT, TEMPORARY ON DATABASE " + name + " TO " + identifier(login) + ";\n";
     sql += "REVOKE ALL ON DATABASE " + name + " FROM PUBLIC;\n";
+    // As databases have it that were made before PostgreSQL 15.
     sql += do_block(
-        "    IF EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'public') THEN\n"
+        "    IF EXISTS (SELECT FROM pg_catalog.pg_namespace, aclexplode(nspacl) AS a\n"
+        "            WHERE nspname = 'public' AND grantee = 0 AND privilege_type = 'CREATE') THEN\n"
         "        REVOKE CREATE ON SCHEMA public FROM PUBLIC;\n    END IF;\n");
     sql +=
         "-- What the dsn's login makes is not everybody's, either.\n" + keep_functions(plan.login);

@@ -34,8 +34,9 @@ struct IsolationPlan {
     std::string login;     ///< the dsn's
     std::string database;  ///< the dsn's
     std::vector<IsolatedService> services{};
-    std::vector<OtherLogin> others{};     ///< auth.query's, for example
-    std::vector<std::string> patterns{};  ///< whose services nobody has listed
+    std::vector<IsolatedService> neighbours{};  ///< about which nothing is said here
+    std::vector<OtherLogin> others{};           ///< auth.query's, for example
+    std::vector<std::string> patterns{};        ///< whose services nobody has listed
 };
 
 std::string_view to_string(core::Isolation level);

@@ -92,6 +92,9 @@ TEST(IsolationSql, AllowedSchemasAreOpenedUnlessSomebodyElseHasThem) {
     EXPECT_TRUE(has(sql, "\n        GRANT USAGE ON SCHEMA \"reference\" TO \"billing_svc\";"));
     EXPECT_TRUE(has(sql, "\n--   GRANT USAGE ON SCHEMA \"orders\" TO \"billing_svc\";"));
     EXPECT_TRUE(has(sql, "\n--   GRANT SELECT ON ALL TABLES IN SCHEMA \"reference\""));
+    plan.neighbours = {plan.services[1]};
+    plan.services.pop_back();
+    EXPECT_FALSE(has(isolation_sql(plan), "\n        GRANT USAGE ON SCHEMA \"orders\""));
 }
 
 TEST(IsolationSql, WithoutRolesThereIsNothingToRun) {

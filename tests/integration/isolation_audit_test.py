@@ -10,11 +10,12 @@ import psycopg
 
 import harness
 import server
+import wire
 
 ODD = 'iso "odd" $schemux$ \'role'
 ODD_DATABASE = 'iso "odd" \'database\' = $schemux$'
 ROLES = ("iso_billing", "iso_orders", "iso_users", "iso_items", "iso_reports", ODD,
-         "iso_tenant_a", "iso_tenant_b")
+         "iso_tenant_a", "iso_tenant_b", "iso_own_a", "iso_own_b")
 
 # (what it is, how it is opened, what kind of finding, in which object's name)
 TABLES = "ALTER DEFAULT PRIVILEGES FOR ROLE app"
@@ -80,6 +81,21 @@ HOLES = (
      "OPTIONS (user 'iso_billing')", "user mapping", "iso_loop"),
     ("dblink without a password", "GRANT EXECUTE ON FUNCTION public.dblink_connect_u(text) TO "
      "iso_orders", "dblink", "public.dblink_connect_u(text)"),
+    ("a view of somebody elses", "CREATE VIEW orders.bills AS SELECT * FROM billing.invoices; "
+     "GRANT SELECT ON orders.bills TO iso_orders", "view", "orders.bills"),
+    ("a view of a view", "CREATE VIEW tools.bills AS SELECT * FROM billing.\"All\"; CREATE VIEW "
+     "orders.more WITH (security_invoker = off) AS SELECT * FROM tools.bills; "
+     "GRANT SELECT ON orders.more TO iso_orders", "view", "orders.more"),
+    ("a materialized view", "CREATE MATERIALIZED VIEW orders.kept AS TABLE billing.invoices; "
+     "GRANT SELECT ON orders.kept TO iso_orders", "view", "orders.kept"),
+    ("a table that is inherited", "CREATE TABLE orders.parent (a int); CREATE TABLE "
+     "billing.child () INHERITS (orders.parent); GRANT SELECT ON orders.parent TO iso_orders",
+     "view", "orders.parent"),
+    ("a trigger with its owners rights", "CREATE TABLE orders.watched (); CREATE FUNCTION "
+     "tools.watch() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN NULL; END'; "
+     "CREATE TRIGGER watch AFTER INSERT ON orders.watched EXECUTE FUNCTION tools.watch(); "
+     "REVOKE ALL ON FUNCTION tools.watch FROM PUBLIC; GRANT INSERT ON orders.watched TO iso_orders",
+     "security definer", "tools.watch()"),
     ("an attribute by a group", "ALTER ROLE iso_group CREATEROLE; GRANT iso_group TO iso_orders",
      "role attribute", "iso_group"),
 ) + tuple((f"attribute {word}", f"ALTER ROLE iso_orders {word}", "role attribute", "iso_orders")
@@ -140,16 +156,17 @@ class IsolationCase(harness.Case):
             for schema in ("billing", "orders", "users"):
                 connection.execute(f"CREATE SCHEMA {schema}; " + CONTENT.format(schema=schema))
             connection.execute(TOOLS)
+            connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
         cls.file = cls.configuration()
 
     @classmethod
     def forget_everything(cls):
         name = psycopg.sql.Identifier
         with cls.postgres.connect() as connection:
-            for database in ("iso_one", ODD_DATABASE):
+            for database in ("iso_one", "iso_two", ODD_DATABASE):
                 connection.execute(psycopg.sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
                                    .format(name(database)))
-            for role in (*ROLES, "iso_login", "iso_group", "iso_admin"):
+            for role in (*ROLES, "iso_login", "iso_group", "iso_admin", "iso_owner"):
                 with contextlib.suppress(psycopg.errors.UndefinedObject):
                     connection.execute(psycopg.sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}")
                                        .format(name(role)))
@@ -167,16 +184,16 @@ class IsolationCase(harness.Case):
         return self.run_program(self.lab.binary, "isolation", command, "--config",
                                 file or self.file, *more, seconds=60)
 
-    def apply(self, *more):
+    def apply(self, *more, file=None, user="iso_admin"):
         """What `isolation sql` says, by psql; twice, since it may be run again."""
-        printed = self.isolation("sql", *more)
+        printed = self.isolation("sql", *more, file=file)
         self.assert_program(printed)
         script = self.lab.folder / "isolation.sql"
         script.write_text(printed.stdout)
         for _ in range(2):
             done = self.run_program(
                 *server.program("psql"), "-X", "-q", "-h", "127.0.0.1", "-p", self.postgres.port,
-                "-U", "iso_admin", "-d", "postgres", "-v", "VERBOSITY=terse", "-f", script)
+                "-U", user, "-d", "postgres", "-v", "VERBOSITY=terse", "-f", script)
             self.assert_program(done)
             self.assertNotIn("ERROR", done.stderr)
             self.assertNotIn("WARNING", done.stderr)
@@ -203,6 +220,7 @@ class Audit(IsolationCase):
     def test_what_the_sql_made_is_proved(self):
         report = self.audit()
         self.assertTrue(report["ok"])
+        self.assertNotIn("schema public", [one["kind"] for one in report["findings"]])
         self.assertEqual(report["patterns"], ["tenant_*"])
         names = [service["name"] for service in self.services if "*" not in service["name"]]
         self.assertEqual(sorted(report["matrix"]), sorted(names))
@@ -231,6 +249,18 @@ class Audit(IsolationCase):
                 connection.execute("SELECT * FROM users.invoices")
             connection.execute("SET ROLE iso_users")
             connection.execute("SELECT * FROM users.invoices")
+
+    def test_schemux_serves_them_all(self):
+        schemux = self.start_schemux({
+            "backend": {"dsn": self.postgres.dsn("iso_login", "iso_one")},
+            "pool": {"max_connections": 60}, "services": self.services})
+        for name, role in (("billing", "iso_billing"), ("users", "iso_users"),
+                           ("odd", ODD), ("reports", "iso_reports"), ("legacy", "iso_login")):
+            client = self.wire(name, schemux)
+            self.assertEqual(client.rows("SELECT current_user::text"), [[role]])
+            if name != "reports":
+                denied = wire.errors_of(client.ask("SELECT * FROM orders.invoices"))
+                self.assertEqual(denied[0]["C"], "42501")
 
     def test_what_is_made_later_is_as_private(self):
         self.run_sql("CREATE TABLE orders.later (); DROP TABLE orders.later")
@@ -326,6 +356,11 @@ class Holes(IsolationCase):
                 self.assertNotIn((kind, target), [(one["kind"], one["object"])
                                                   for one in self.audit()["findings"]])
 
+    def test_a_view_that_has_its_readers_rights_is_none(self):
+        self.run_sql("CREATE VIEW orders.own WITH (security_invoker) AS TABLE billing.invoices; "
+                     "GRANT SELECT ON orders.own TO iso_orders")
+        self.audit()
+
     def test_a_login_that_inherits(self):
         if server.major() >= 16:
             self.run_sql("GRANT iso_users TO iso_login WITH INHERIT TRUE")
@@ -385,6 +420,19 @@ class Patterns(IsolationCase):
         done = self.isolation("audit", "--json", *names, file=file)
         self.assertEqual(done.returncode, 1, done.stderr)
         self.assertEqual(json.loads(done.stdout)["matrix"]["tenant_a"]["tenant_b"], "HOLE")
+
+    def test_who_owns_the_database_and_may_create_roles_can_run_it(self):
+        with self.postgres.connect() as connection:
+            connection.execute("CREATE ROLE iso_owner LOGIN CREATEROLE")
+            connection.execute("CREATE DATABASE iso_two OWNER iso_owner")
+        file = self.configuration(
+            backend={"dsn": self.postgres.dsn("iso_owner", "iso_two")},
+            services=[strict("own_a"), strict("own_b", isolation="guarded")])
+        self.apply(file=file, user="iso_owner")
+        done = self.isolation("audit", file=file)
+        self.assert_program(done)
+        # As a login of schemux's it is more than it should be, but no service's role is.
+        self.assertIn("owner gets at schema own_a", done.stdout)
 
     def test_without_a_name_a_pattern_is_a_comment(self):
         printed = self.isolation("sql").stdout
