@@ -83,7 +83,6 @@ def main():
     parser.add_argument("--seconds", type=int, default=10)
     arguments = parser.parse_args()
     with testbed.Bed() as bed:
-        bed.start_postgres()
         for n in range(1, max(services for services, _ in LOADS) + 1):
             bed.sql(testbed.PLAIN, f"CREATE ROLE strict_{n} LOGIN")
         print(f"{POOL} connections, queries of {QUERY * 1e3:.0f} ms, each service a role of its own")
