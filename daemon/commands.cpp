@@ -64,19 +64,6 @@ void raise_descriptor_limit() {
     [[maybe_unused]] const int refused = ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-core::Isolation level_of(const config::Service& service) {
-    switch (config::isolation_of(service)) {
-        case config::Isolation::automatic:
-        case config::Isolation::shared:
-            return core::Isolation::shared;
-        case config::Isolation::guarded:
-            return core::Isolation::guarded;
-        case config::Isolation::strict:
-            return core::Isolation::strict;
-    }
-    return core::Isolation::shared;
-}
-
 IsolatedService isolated(const config::Service& service, const std::string& database) {
     return {service.name,      service.schema,
             service.role,      service.database.empty() ? database : service.database,

@@ -140,19 +140,6 @@ core::SharePolicy share_policy(const config::ServicePool& from) {
     return policy;
 }
 
-core::Isolation isolation(config::Isolation from) {
-    switch (from) {
-        case config::Isolation::automatic:
-        case config::Isolation::shared:
-            return core::Isolation::shared;
-        case config::Isolation::guarded:
-            return core::Isolation::guarded;
-        case config::Isolation::strict:
-            return core::Isolation::strict;
-    }
-    return core::Isolation::shared;
-}
-
 /// Who its backends are for PostgreSQL.
 core::BackendIdentity identity_of(const config::Service& service) {
     core::BackendIdentity identity;
@@ -172,7 +159,7 @@ RoleSecret secret_of(const config::Service& service) {
 /// All but its part of the pool and its counters, which are a name's or a pattern's.
 core::Service make_service(const config::Settings& settings, const config::Service& from) {
     core::Service service;
-    service.isolation = isolation(config::isolation_of(from));
+    service.isolation = level_of(from);
     if (service.isolation == core::Isolation::guarded) service.role = from.role;
     service.settings.assign(from.settings.begin(), from.settings.end());
     service.name = from.name;
@@ -292,6 +279,19 @@ class TenantMaker {
 
 }  // namespace
 
+core::Isolation level_of(const config::Service& service) {
+    switch (config::isolation_of(service)) {
+        case config::Isolation::automatic:
+        case config::Isolation::shared:
+            return core::Isolation::shared;
+        case config::Isolation::guarded:
+            return core::Isolation::guarded;
+        case config::Isolation::strict:
+            return core::Isolation::strict;
+    }
+    return core::Isolation::shared;
+}
+
 std::optional<config::Service> find_service(const config::Settings& settings,
                                             const std::string& name) {
     for (const config::Service& service : settings.services) {
@@ -307,7 +307,7 @@ void add_services(Policy& policy, const config::Settings& settings, ServiceIndex
                   SharedState& shared) {
     std::map<std::string, RoleSecret> secrets;
     for (const config::Service& from : settings.services) {
-        index.set_isolation(from.name, isolation(config::isolation_of(from)));
+        index.set_isolation(from.name, level_of(from));
         if (config::is_pattern(from.name)) {
             // What its services have had together is counted under its own name.
             index.index_of(from.name);

@@ -11,6 +11,9 @@
 
 namespace schemux::daemon {
 
+/// Never `automatic`: what that comes to.
+core::Isolation level_of(const config::Service& service);
+
 /// `index` and `shared` outlive the policy.
 void add_services(Policy& policy, const config::Settings& settings, ServiceIndex& index,
                   SharedState& shared);

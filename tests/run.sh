@@ -88,7 +88,7 @@ read_arguments() {
                 preset=tsan
                 unit_folders=(core daemon)
                 integration_options+=(--smoke)
-                for module in auth cancel config http ownership; do
+                for module in auth cancel config http identities ownership patterns; do
                     integration_options+=(--only "${module}_test")
                 done
                 ;;
