@@ -1,0 +1,4 @@
+CREATE SCHEMA IF NOT EXISTS users;
+CREATE TABLE IF NOT EXISTS users.users (id serial PRIMARY KEY, email text UNIQUE NOT NULL);
+CREATE SCHEMA IF NOT EXISTS orders;
+CREATE TABLE IF NOT EXISTS orders.orders (id serial PRIMARY KEY, user_id int NOT NULL, total int NOT NULL);

@@ -1,0 +1,2 @@
+CREATE SCHEMA IF NOT EXISTS notes;
+CREATE TABLE IF NOT EXISTS notes.notes (id serial PRIMARY KEY, body text NOT NULL);
