@@ -149,7 +149,9 @@ void SharedPool::configure(const std::vector<std::pair<Share*, SharePolicy>>& sh
     for (const auto& entry : shares)
         by_sub_pool[&at(entry.first->sub_pool())].push_back(entry);
     const std::lock_guard lock(mutex_);
-    for_each([&by_sub_pool, paused](SubPool& one) {
+    std::vector<std::shared_ptr<SubPool>> kept;  // while they are configured
+    for_each([&](SubPool& one) {
+        kept.push_back(one.shared_from_this());
         for (const auto& share : one.shares_) {
             SharePolicy policy = share->policy_;
             policy.paused = paused;

@@ -109,7 +109,8 @@ void Connector::start_connects() {
         if (!sub_pool) break;
         asio::co_spawn(io_, connect_one(std::move(sub_pool)), asio::detached);
     }
-    if (!stopped_ && shared_.pool.is_divided()) make_room();
+    // While PostgreSQL is away there is nothing to close a connection for.
+    if (!stopped_ && !backing_off_ && shared_.pool.is_divided()) make_room();
 }
 
 /// Where the bound is reached and somebody waits whom no backend that there is may serve.

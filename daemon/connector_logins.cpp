@@ -24,7 +24,7 @@ using asio::use_awaitable;
 
 namespace {
 
-constexpr std::size_t cached_keys_max = 64;
+constexpr std::size_t cached_keys_max = 1'024;
 constexpr std::size_t role_passwords_max = 10'000;
 
 protocol::ErrorFields connection_error(std::string message) {
@@ -147,8 +147,10 @@ asio::awaitable<std::optional<Connector::Failure>> Connector::renew_role_passwor
     co_await hop_to(io_);
     if (const auto* none = std::get_if<NoPassword>(&read)) {
         log_event(LogLevel::warning, "no_backend_password", {{"role", role}, {"error", none->why}});
-        co_return Failure{connection_error("no password for role \"" + role + "\": " + none->why),
-                          true};
+        // As if PostgreSQL had said it: others are let in.
+        co_return Failure{protocol::make_error(protocol::sqlstate::invalid_password,
+                                               "no password for role \"" + role + '"'),
+                          false};
     }
     if (role_passwords_.size() >= role_passwords_max) role_passwords_.clear();
     role_passwords_.insert_or_assign(role, std::get<protocol::Secret>(std::move(read)));

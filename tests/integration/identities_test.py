@@ -51,6 +51,8 @@ class Strict(IdentityCase):
         {"name": "orders", "schema": "orders", "role": "svc_orders"},
         {"name": "wrong", "schema": "orders", "role": "svc_wrong", "role_password": "not it"},
         {"name": "gone", "schema": "orders", "role": "svc_gone"},
+        {"name": "mute", "schema": "orders", "role": "svc_mute",
+         "role_password_file": "/no/such/file"},
         {"name": "legacy"}]}
 
     def test_each_service_logs_in_as_its_role(self):
@@ -70,6 +72,8 @@ class Strict(IdentityCase):
     def test_one_whom_postgresql_does_not_let_in_holds_nobody_up(self):
         for service in ("wrong", "gone"):
             self.assertIn(f'svc_{service}"', self.refusal(service))
+        self.assertIn('no password for role "svc_mute"', self.refusal("mute"))
+        self.assertEqual(self.schemux.log_count("backend_connect_failed"), 0)
         self.assertEqual(self.wire("users").rows("SELECT 1"), [["1"]])
 
     def test_every_role_gets_its_turn_in_a_pool_that_is_full(self):
