@@ -93,6 +93,9 @@ class Checker {
             warn(path_ + ".name",
                  "all services that it matches have the same schema, database "
                  "and role");
+        if (pattern_->mentions(service.role) && pattern_->sample(service.role) == "x")
+            warn(path_ + ".role",
+                 "clients can name any role, a superuser too: let the name begin with something");
         if (!service.server_names.empty())
             error("server_names", "are for one service, and not for a pattern");
         if (service.pool.guarantee > 0)

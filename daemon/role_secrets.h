@@ -24,10 +24,11 @@ class RoleSecrets {
     /// Roles of patterns; with more all are forgotten, and come back with their next services.
     static constexpr std::size_t made_max = 100'000;
 
-    void replace(std::map<std::string, RoleSecret> listed) {
+    /// What a reload says. Roles that it does not name any more may still have clients.
+    void update(std::map<std::string, RoleSecret> listed) {
         const std::lock_guard lock(mutex_);
-        listed_ = std::move(listed);
-        made_.clear();
+        for (auto& [role, secret] : listed)
+            listed_.insert_or_assign(role, std::move(secret));
     }
     void add(const std::string& role, RoleSecret secret) {
         const std::lock_guard lock(mutex_);

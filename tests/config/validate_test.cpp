@@ -200,6 +200,10 @@ const std::vector<Rule> service_rules{
      service({.name = "tenant_*", .schema = "all"}),
      {"warning services[0].name: all services that it matches have the same schema, database and "
       "role"}},
+    {"PatternOfAnyRole",
+     service({.name = "t_*", .schema = "*", .role = "*"}),
+     {"warning services[0].role: clients can name any role, a superuser too: let the name begin "
+      "with something"}},
     {"NamePatternWithAGuarantee",
      service({.name = "t*", .schema = "t*", .server_names = {"x"}, .pool = {.guarantee = 1}}),
      {"services[0].server_names: are for one service, and not for a pattern",

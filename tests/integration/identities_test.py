@@ -106,6 +106,27 @@ class StrictWithTwoWorkers(Strict):
     config = {**Strict.config, "workers": 2}
 
 
+class StrictPattern(IdentityCase):
+    """Each service of a pattern is a role of its own."""
+    config = {"pool": {"max_connections": 2}, "services": [
+        {"name": "svc_*", "schema": "*", "role": "svc_*", "role_password": "users secret"}]}
+
+    def test_each_name_is_its_role(self):
+        users, orders = self.wire("svc_users"), self.wire("svc_orders")
+        self.assertEqual(users.rows("SELECT current_user::text"), [["svc_users"]])
+        self.assertEqual(orders.rows("SELECT current_user::text"), [["svc_orders"]])
+        self.assertEqual(self.denied(users, "SELECT * FROM orders.who"), "42501")
+        self.assertIn('role "svc_nobody" does not exist', self.refusal("svc_nobody"))
+
+    def test_a_reload_forgets_no_password(self):
+        client = self.wire("svc_users")
+        before = client.rows("SELECT pg_backend_pid()")
+        self.schemux.reload()
+        self.postgres.run(f"SELECT pg_terminate_backend({before[0][0]})")
+        self.wait_until(lambda: not self.postgres.backends("svc_users"), "the backend to be gone")
+        self.assertEqual(client.rows("SELECT current_user::text"), [["svc_users"]])
+
+
 class StrictWithOneBackend(IdentityCase):
     """The bound holds though each service needs a backend of its own."""
     config = {"pool": {"max_connections": 1}, "services": Strict.config["services"]}
