@@ -187,6 +187,7 @@ class Worker {
     bool yield(BackendConnection& backend);
     void yield_idle();
     void leave_databases();
+    bool is_to_leave(const BackendConnection& backend) const;
     void remove_idle(BackendConnection& backend);
     bool begin_lease(BackendConnection& backend, Session& session);
     void make_available(BackendConnection& backend);
@@ -255,7 +256,10 @@ class Worker {
     std::uint32_t ticks_ = 0;
     std::uint64_t releases_ = 0;  ///< for the audit sampler
     core::TimePoint measure_after_{};
-    core::TimePoint left_databases_{};
+    core::TimePoint left_databases_{};  ///< when a client of ours made others leave
+    /// Until then nobody rests in another database than this one.
+    core::TimePoint leaves_until_{};
+    std::string leaves_all_but_;
 
     std::atomic<std::uint32_t> session_count_{0};
     std::atomic<std::uint32_t> errands_{0};

@@ -21,6 +21,9 @@ namespace {
 
 /// An idle backend that rested this long is looked at before it is trusted with a client's message.
 constexpr auto trusted_rest = std::chrono::seconds(1);
+/// For how long backends leave other databases, and how often that may be asked for.
+constexpr auto leave_window = std::chrono::seconds(2);
+constexpr auto leave_interval = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -306,6 +309,7 @@ void Worker::make_available(BackendConnection& backend) {
             return;
         }
     }
+    if (is_to_leave(backend)) return close_backend(backend, "database_changes");
     backend.phase = BackendPhase::idle;
     put_in(backend);
     if (shared_.pool.contended(own)) dispatch_idle();
@@ -353,12 +357,12 @@ void Worker::dispatch_idle() {
     }
 }
 
-/// A client is about to create, alter or drop a database, which PostgreSQL refuses while somebody
-/// is connected to it; who has nothing to do there need not be.
+/// A client is about to create, alter or drop a database, which PostgreSQL refuses when somebody is
+/// still connected to it five seconds later; who has nothing to do there need not be.
 void Worker::leave_databases() {
     const core::SubPool& asking = *std::exchange(context_.changes_databases, nullptr);
     // Anybody can say the words: nobody's backends are closed all the time for it.
-    if (context_.now - left_databases_ < std::chrono::seconds(1)) return;
+    if (context_.now - left_databases_ < leave_interval) return;
     left_databases_ = context_.now;
     for (Worker* peer : peers_)
         peer->post_leave_databases(asking.identity().database);
@@ -366,12 +370,19 @@ void Worker::leave_databases() {
 
 void Worker::post_leave_databases(const std::string& but) {
     run([this, but] {
+        leaves_all_but_ = but;
+        leaves_until_ = std::chrono::steady_clock::now() + leave_window;
         const std::vector<BackendConnection*> idle = idle_;
         for (BackendConnection* backend : idle) {
-            if (backend->sub_pool->identity().database != but)
-                close_backend(*backend, "database_changes");
+            if (is_to_leave(*backend)) close_backend(*backend, "database_changes");
         }
     });
+}
+
+/// One that was looked at or in use a moment ago leaves as well.
+bool Worker::is_to_leave(const BackendConnection& backend) const {
+    return leaves_until_ != core::TimePoint{} && context_.now < leaves_until_ &&
+           backend.sub_pool->identity().database != leaves_all_but_;
 }
 
 void Worker::put_in(BackendConnection& backend, std::optional<std::size_t> at) {
