@@ -25,10 +25,10 @@ class RoleSecrets {
     static constexpr std::size_t made_max = 100'000;
 
     /// What a reload says. Roles that it does not name any more may still have clients.
-    void update(std::map<std::string, RoleSecret> listed) {
+    void update(const std::map<std::string, RoleSecret>& listed) {
         const std::lock_guard lock(mutex_);
-        for (auto& [role, secret] : listed)
-            listed_.insert_or_assign(role, std::move(secret));
+        for (const auto& [role, secret] : listed)
+            listed_.insert_or_assign(role, secret);
     }
     void add(const std::string& role, RoleSecret secret) {
         const std::lock_guard lock(mutex_);

@@ -324,7 +324,7 @@ void add_services(Policy& policy, const config::Settings& settings, ServiceIndex
         service.index = index.index_of(from.name);
         policy.services.add(std::move(service));
     }
-    shared.role_secrets->update(std::move(secrets));
+    shared.role_secrets->update(secrets);
     const auto maker = std::make_shared<const TenantMaker>(settings, index, shared);
     if (!maker->has_any()) return;
     policy.tenants =
