@@ -338,6 +338,9 @@ SubPool* SharedPool::neediest(const SubPool* but, Nanoseconds now) const {
     SubPool* chosen = nullptr;
     for_each([&](SubPool& one) {
         if (&one == but || !wants_connect(one, now)) return;
+        // Slots that are on their way to it count; what was promised long ago may be others'.
+        const std::uint32_t coming = evicting_ > 0 ? one.promised_ : 0;
+        if (one.queue_.ready() <= one.connecting_ + coming) return;
         const auto since = one.queue_.waits_since();
         if (!since) return;
         if (*since + patience_of(one, now) > now) return;

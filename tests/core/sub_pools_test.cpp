@@ -268,6 +268,19 @@ TEST_F(SubPools, OnlySoManyAreOnTheirWayAtATime) {
     EXPECT_FALSE(pool_.yields(of("a"), now_)) << "limits::evictions_max";
 }
 
+TEST_F(SubPools, OneBackendIsClosedForOneWaiter) {
+    for (int i = 0; i < 3; ++i)
+        connect("a");
+    for (int i = 0; i < 3; ++i)
+        finish("a");
+    wait("b");
+    EXPECT_TRUE(pool_.yields(of("a"), now_));
+    pass(limits::first_patience);
+    EXPECT_FALSE(pool_.yields(of("a"), now_)) << "the one that was closed is for it";
+    pool_.return_slot(of("a"), true);
+    EXPECT_EQ(claim(), "b");
+}
+
 TEST_F(OneSlot, ThoseWhoCannotAllHaveOneTakeTurns) {
     connect("a");
     wait("a");
