@@ -69,7 +69,11 @@ Take Relay::on_parse(const MessageInHand& message) {
     if (statement->effects.single_statement && !read_names(*statement)) return stall();
     // PostgreSQL looks already here what an EXECUTE will return.
     StatementRef spelled = statement;
+    const std::uint64_t before = backend_->replies.last_number();
     const Copy copy = ready_names(spelled);
+    const bool sent_ahead = backend_->replies.last_number() > before;
+    // What it names may fail to be prepared ahead of it: PostgreSQL drops the unnamed one first.
+    if (parse->name.empty() && sent_ahead) statements_.remove(before + 1, When::attempted, "");
     if (copy != Copy::ready) return unready(message, copy);
     if (changed) counters_.rewrites.add();
     const bool replaced = changed || !statement->names.empty();

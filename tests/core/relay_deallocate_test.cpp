@@ -439,5 +439,42 @@ TEST(RelayDeallocate, InAFailedTransactionItIsRefusedAndTheStatementStays) {
     script.check();
 }
 
+TEST(RelayDeallocate, UnnamedStatementGoesWithAParseWhoseNamesCannotBePrepared) {
+    Script script(two_backends());
+    const std::string gone = error("42P01", "relation \"t\" does not exist");
+    const std::string two = parse_complete() + parse_complete() + ready();
+    script.on_backend(1)
+        .frontend(parse("x", "select * from t") + parse("", "select 2") + sync())
+        .backend(two)
+        .frontend_gets(two)
+        .whatever_backend_got()
+        .on_backend(2)
+        .frontend(parse("", "execute x") + sync())
+        .backend_gets(parse("@1", "select * from t") + parse("", "execute @1") + sync())
+        .backend(gone + ready())
+        .frontend_gets(gone + ready())
+        .released()
+        .frontend(bind("", "") + sync())
+        .frontend_gets(own_error("26000", "unnamed prepared statement does not exist") + ready());
+    script.check();
+}
+
+TEST(RelayDeallocate, PortalDoesNotFindWhatAParsePutUnderItsNameBehindTheBind) {
+    // A documented exception (E4): the portal holds a backend's name.
+    Script script;
+    script.frontend(parse("e", "execute x") + sync())
+        .backend(prepared)
+        .frontend_gets(prepared)
+        .whatever_backend_got()
+        .released()
+        .frontend(bind("p", "e") + parse("x", "select 1") + execute("p") + sync())
+        .backend_gets(bind("p", "@1") + parse("@3", "select 1") + execute("p") + sync())
+        .backend(bind_complete() + parse_complete() +
+                 error("26000", "prepared statement \"x\" does not exist") + ready())
+        .frontend_gets(bind_complete() + parse_complete() +
+                       error("26000", "prepared statement \"x\" does not exist") + ready());
+    script.check();
+}
+
 }  // namespace
 }  // namespace schemux::core::relay_script

@@ -177,6 +177,13 @@ Failed FakePostgres::on_parse(std::string_view body, std::string& out) {
     std::string text;
     if (Failed failure = analyse(parse->text, text, true)) return failure;
     statements_[name] = text;
+    for (auto& [unused, portal] : portals_) {
+        const Words words = words_of(portal.text);
+        const auto is_name = [&](const std::string& word) { return unquoted(word) == name; };
+        const bool speaks =
+            names_statement(words) && std::any_of(words.begin(), words.end(), is_name);
+        portal.name_taken = portal.name_taken || speaks;
+    }
     out += script::parse_complete();
     return {};
 }
@@ -191,7 +198,8 @@ Failed FakePostgres::on_bind(std::string_view body, std::string& out) {
     const std::string portal(prefix->portal);
     if (!portal.empty() && portals_.contains(portal))
         return Failure{"42P03", "cursor \"" + portal + "\" already exists"};
-    portals_[portal] = {found->second, std::string(body.substr(prefix->prefix_bytes)), 0, false};
+    portals_[portal] = {found->second, std::string(body.substr(prefix->prefix_bytes)), 0, false,
+                        false};
     out += script::bind_complete();
     return {};
 }
@@ -247,6 +255,7 @@ Failed FakePostgres::on_execute(std::string_view body, std::string& out) {
         return {};
     }
     portal.done = true;
+    ran_taken_name_ = ran_taken_name_ || portal.name_taken;
     const std::string text = portal.text;
     return run(text, &portal, limit, out);
 }

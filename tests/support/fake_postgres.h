@@ -32,6 +32,7 @@ struct FakePortal {
     std::string parameters;
     std::size_t rows_sent = 0;
     bool done = false;
+    bool name_taken = false;  ///< a Parse put a statement under the name that its text speaks of
 };
 
 /// A COPY FROM STDIN under way.
@@ -73,6 +74,8 @@ class FakePostgres {
     /// True once after names of statements went otherwise than the messages alone tell: those
     /// that an error made it skip, and DEALLOCATE ALL.
     bool take_names_moved() { return std::exchange(names_moved_, false); }
+    /// A portal ran that speaks of a name which a Parse took behind the Bind (E4).
+    bool ran_taken_name() const { return ran_taken_name_; }
     /// At the point where a server waits for the next command, nothing half read.
     bool at_rest() const { return held_.empty() && nothing_open(); }
     bool nothing_open() const { return !skipping_ && !copy_ && !batch_open_; }
@@ -145,6 +148,7 @@ class FakePostgres {
     bool batch_open_ = false;  ///< extended messages came, no Sync yet
     bool cancelled_ = false;
     bool names_moved_ = false;
+    bool ran_taken_name_ = false;
     std::optional<FakeCopy> copy_;
     std::map<std::string, std::string, std::less<>> statements_;
     std::map<std::string, FakePortal, std::less<>> portals_;
