@@ -114,6 +114,7 @@ std::string describe_identity(const Service& service) {
 std::string describe_service(const Service& service) {
     std::string text = service.schema.empty() ? std::string("no schema: {{tables.x}} becomes x")
                                               : "schema \"" + service.schema + '"';
+    if (service.create_schema) text += " (created when it is missing)";
     text += describe_identity(service);
     for (const auto& [name, value] : service.settings)
         text.append("; ").append(name).append(" = ").append(value);
@@ -266,7 +267,10 @@ std::string describe(const Settings& settings) {
     text += line("drain", format_duration(settings.drain_timeout));
     text += line("log",
                  value_at(settings, "log.format") + ", level " + value_at(settings, "log.level"));
-    text += line("services", std::to_string(settings.services.size()));
+    text += line(
+        "services",
+        std::to_string(settings.services.size()) +
+            (settings.services_query.sql.empty() ? "" : ", and those that services_query gives"));
     for (const Service& service : settings.services)
         text += "  " + service.name + ": " + describe_service(service) + '\n';
     return text;

@@ -8,9 +8,11 @@
 #include "config/yaml_tree.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 
 namespace schemux::config {
 
@@ -92,6 +94,20 @@ class Binder {
         return result();
     }
 
+    /// Those of a text that has nothing else.
+    ServiceList run_services(const std::string& text, const Settings& settings) {
+        YamlTree tree = parse_yaml(text);
+        for (Diagnostic& error : tree.errors)
+            error_at(error.position, std::move(error.path), std::move(error.message));
+        if (tree.complete) bind_more(tree.root, settings);
+        return service_list();
+    }
+    ServiceList run_services(const Node& root, const Settings& settings) {
+        is_text_ = false;
+        bind_more(root, settings);
+        return service_list();
+    }
+
     void error_at(Position position, std::string path, std::string message) {
         errors_.push_back({file_name_, position, std::move(path), std::move(message)});
     }
@@ -120,6 +136,44 @@ class Binder {
         positions_[""] = {};
         bind_section(root, "", "", {.settings = &settings_});
         if (root.kind == NodeKind::map) add_problems();
+    }
+
+    void bind_more(const Node& root, const Settings& settings) {
+        settings_ = settings;
+        known_services_ = settings.services.size();
+        if (root.kind != NodeKind::map) return error_at(root.position, "file", "has no services");
+        for (const Member& member : root.members) {
+            if (member.key == "services") {
+                bind_member(member, "", "", {.settings = &settings_});
+            } else {
+                error_at(member.key_position, member.key, "only the key services can be here");
+            }
+        }
+        add_problems();
+    }
+
+    ServiceList service_list() {
+        finish(errors_, "errors");
+        finish(warnings_, "warnings");
+        ServiceList list{{}, std::move(errors_), std::move(warnings_)};
+        if (!list.errors.empty()) return list;
+        const auto first = settings_.services.begin() + static_cast<long>(known_services_);
+        list.services.assign(std::make_move_iterator(first),
+                             std::make_move_iterator(settings_.services.end()));
+        return list;
+    }
+
+    /// As it is called in the text that is bound here; nothing: that is not where it stands.
+    std::optional<std::string> path_here(const std::string& path) const {
+        constexpr std::string_view list = "services[";
+        if (known_services_ == 0) return path;
+        if (!path.starts_with(list)) return {};
+        std::size_t index = 0;
+        const char* const end = path.data() + path.size();
+        const auto read = std::from_chars(path.data() + list.size(), end, index);
+        if (index < known_services_) return {};
+        return std::string(list) + std::to_string(index - known_services_) +
+               std::string(read.ptr, end);
     }
 
     bool full() const { return errors_.size() > max_diagnostics; }
@@ -179,7 +233,7 @@ class Binder {
             error_at(node.position, path, "expected a list");
             return;
         }
-        if (node.items.size() > option.max) {
+        if (node.items.size() + known_services_ > option.max) {
             error_at(node.position, path, "more than " + std::to_string(option.max) + " entries");
             return;
         }
@@ -245,7 +299,7 @@ class Binder {
                      const Field& field) {
         auto text = scalar_text(node, path);
         if (!text) return;
-        if (option.secret && node.scalar.find("${") == std::string::npos &&
+        if (option.secret && is_text_ && node.scalar.find("${") == std::string::npos &&
             shows_password(option, *text))
             warnings_.push_back({file_name_, node.position, path,
                                  "holds a password; use " + better_place(option, path)});
@@ -272,6 +326,7 @@ class Binder {
             error_at(node.position, path, "expected a single value");
             return {};
         }
+        if (!is_text_) return node.scalar;
         Expansion expansion = expand_environment(node.scalar, environment_);
         if (!expansion.error.empty()) {
             error_at(node.position, path, expansion.error);
@@ -290,11 +345,14 @@ class Binder {
         };
         for (Problem& problem : validate(settings_)) {
             if (full()) return;
-            if (explained(problem.path) || explained(problem.related)) continue;
+            const std::optional<std::string> path = path_here(problem.path);
+            if (!path || explained(*path)) continue;
+            const std::optional<std::string> related = path_here(problem.related);
+            if (related && explained(*related)) continue;
             std::vector<Diagnostic>& list =
                 problem.severity == Severity::error ? errors_ : warnings_;
-            const Position position = nearest_position(positions_, problem.path);
-            list.push_back({file_name_, position, problem.path, std::move(problem.message)});
+            const Position position = nearest_position(positions_, *path);
+            list.push_back({file_name_, position, *path, std::move(problem.message)});
         }
     }
 
@@ -305,6 +363,8 @@ class Binder {
     std::vector<Diagnostic> errors_;
     std::vector<Diagnostic> warnings_;
     Positions positions_;
+    std::size_t known_services_ = 0;  ///< that are not of this text, in front of its own
+    bool is_text_ = true;             ///< a file, whose texts may have variables
 };
 
 }  // namespace
@@ -319,6 +379,16 @@ Position nearest_position(const Positions& positions, std::string path) {
 LoadResult load(const std::string& text, const std::string& file_name,
                 const Environment& environment) {
     return Binder(file_name, environment).run(text);
+}
+
+ServiceList load_services(const std::string& text, const std::string& file_name,
+                          const Environment& environment, const Settings& settings) {
+    return Binder(file_name, environment).run_services(text, settings);
+}
+
+ServiceList bind_services(const Node& root, const std::string& source, const Settings& settings) {
+    const Environment none = [](const std::string&) { return std::nullopt; };
+    return Binder(source, none).run_services(root, settings);
 }
 
 LoadResult load_file(const std::string& file_name, const Environment& environment) {

@@ -5,6 +5,7 @@
 #include "config/diagnostic.h"
 #include "config/settings.h"
 #include "config/values.h"
+#include "config/yaml_tree.h"
 
 #include <map>
 #include <optional>
@@ -30,6 +31,22 @@ Position nearest_position(const Positions& positions, std::string path);
 /// paths in the file are relative to. Nothing is read from disk.
 LoadResult load(const std::string& text, const std::string& file_name,
                 const Environment& environment);
+
+/// Services beside those that a configuration lists itself.
+struct ServiceList {
+    std::vector<Service> services;  ///< none with errors
+    std::vector<Diagnostic> errors;
+    std::vector<Diagnostic> warnings;
+};
+
+/// `text`: YAML whose only key is `services`. They are checked as if they stood behind those of
+/// `settings`.
+ServiceList load_services(const std::string& text, const std::string& file_name,
+                          const Environment& environment, const Settings& settings);
+
+/// The same of a tree that is no file's: its texts are taken as they are, with no variables, and
+/// may be passwords.
+ServiceList bind_services(const Node& root, const std::string& source, const Settings& settings);
 
 /// Reads the file (at most max_file_bytes) and loads it; a file that cannot be read is an error
 /// of the result.

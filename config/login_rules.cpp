@@ -141,6 +141,8 @@ class AuthCheck {
     }
 
     bool has_service(const std::string& name) const {
+        // Which ones those are is known later.
+        if (!settings_.services_file.empty() || !settings_.services_query.sql.empty()) return true;
         return std::any_of(settings_.services.begin(), settings_.services.end(),
                            [&name](const Service& service) {
                                return service.name == name || matches(service, name);

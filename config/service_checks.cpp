@@ -110,6 +110,8 @@ class Checker {
     }
 
     void check_names() {
+        if (service_->create_schema && service_->schema.empty())
+            error("create_schema", "there is no schema", path_ + ".schema");
         if (!service_->schema.empty()) {
             if (std::string wrong = check_schema_name(sample(service_->schema)); !wrong.empty())
                 error("schema", wrong);

@@ -6,7 +6,6 @@ namespace schemux::config {
 
 namespace {
 
-constexpr std::uint64_t max_services = 10'000;
 constexpr std::uint64_t max_weight = 10'000;
 constexpr std::uint64_t max_backends = 10'000;
 constexpr std::uint64_t max_queue = 1'000'000;
@@ -93,7 +92,7 @@ void add_services(std::vector<Option>& rows) {
         {
             row("services", OptionType::section_list,
                 "The logical databases that frontends may name.")
-                .required("")
+                .one_of("")
                 .range(1, max_services)
                 .opens(open_service)
                 .done(),
@@ -108,6 +107,12 @@ void add_services(std::vector<Option>& rows) {
                 .optional("app")
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->schema; }),
+            row("services[].create_schema", OptionType::boolean,
+                "Creates the schema, of the role if there is one, when a client logs in and it is "
+                "missing.")
+                .by_default("false")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->create_schema; }),
         });
     add_who(rows);
     add_identity(rows);
@@ -316,9 +321,39 @@ void add_reserved_service_keys(std::vector<Option>& rows) {
     rows.insert(rows.end(),
                 {
                     reserved("services[].backend", "The named cluster behind the service."),
-                    reserved("services[].create_schema", "Creates the schema when it is missing."),
                     reserved("services[].migrations", "Folders of the service's migrations."),
                 });
+}
+
+/// Where further services are listed.
+void add_lists(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("services_file", OptionType::path,
+                "A file of further services, under the key services as here; read again when it "
+                "changes.")
+                .optional("services.yaml")
+                .at([](const Scope& s) -> Field { return &s.settings->services_file; }),
+            row("services_query", OptionType::section,
+                "Further services that PostgreSQL knows; for their clients no schemux is "
+                "restarted.")
+                .optional("")
+                .done(),
+            row("services_query.sql", OptionType::text,
+                "A query of the backend's dsn with a row for each service and a column for each of "
+                "its keys: name, schema, \"pool.max\" …; lists are JSON, NULL is the default.")
+                .required("SELECT name, schema FROM tenants")
+                .at([](const Scope& s) -> Field { return &s.settings->services_query.sql; }),
+            row("services_query.interval", OptionType::duration, "How often it is asked.")
+                .by_default("30s")
+                .range(second, 24 * hour)
+                .at([](const Scope& s) -> Field { return &s.settings->services_query.interval; }),
+            row("services_query.channel", OptionType::text,
+                "It is asked at once when there is a NOTIFY on this channel.")
+                .optional("tenants_changed")
+                .at([](const Scope& s) -> Field { return &s.settings->services_query.channel; }),
+        });
 }
 
 }  // namespace
@@ -329,6 +364,7 @@ void add_service_rows(std::vector<Option>& rows) {
     add_service_pool(rows);
     add_pin_bounds(rows);
     add_reserved_service_keys(rows);
+    add_lists(rows);
 }
 
 }  // namespace schemux::config

@@ -156,6 +156,8 @@ struct Auth {
 struct Templates {
     bool braces = true;  ///< {{tables.x}}
     bool angles = true;  ///< <<tables.x>>
+
+    friend bool operator==(const Templates&, const Templates&) = default;
 };
 
 /// What of a session cannot travel from backend to backend.
@@ -220,6 +222,21 @@ struct Service {
     std::uint32_t pin_budget = 0;  ///< 0: half of the pool
     OverPinBudget over_pin_budget = OverPinBudget::wait;
     std::chrono::milliseconds pin_timeout{0};  ///< 0: never
+    bool create_schema = false;
+
+    friend bool operator==(const Service&, const Service&) = default;
+};
+
+/// Of the configuration and services_file together, and as many again of services_query.
+inline constexpr std::size_t max_services = 10'000;
+
+/// Further services, which PostgreSQL knows.
+struct ServicesQuery {
+    std::string sql{};  ///< empty: none
+    std::chrono::milliseconds interval = std::chrono::seconds(30);
+    std::string channel{};  ///< a NOTIFY there says that they have changed; empty: none does
+
+    friend bool operator==(const ServicesQuery&, const ServicesQuery&) = default;
 };
 
 /// A role of its own is for `strict`, if nothing else is said.
@@ -248,7 +265,10 @@ struct Settings {
     Backend backend{};
     Pool pool{};
     Auth auth{};
-    std::vector<Service> services{};
+    std::vector<Service> services{};  ///< those of services_file last
+    std::string services_file{};
+    std::size_t services_in_file = 0;  ///< how many of `services` are of services_file
+    ServicesQuery services_query{};
     std::uint32_t workers = 1;
     IoEngine io_engine = IoEngine::epoll;
     Log log{};

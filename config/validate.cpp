@@ -326,7 +326,11 @@ class Validator {
     }
 
     void check_services() {
-        if (settings_.services.empty()) error("services", "at least one service is needed");
+        const bool listed_elsewhere =
+            !settings_.services_file.empty() || !settings_.services_query.sql.empty();
+        if (settings_.services.empty() && !listed_elsewhere)
+            error("services", "at least one service is needed");
+        error_unless_empty("services_query.channel", check_channel());
         for (std::size_t i = 0; i < settings_.services.size(); ++i) {
             const Service& service = settings_.services[i];
             const std::string path = indexed("services", i);
@@ -340,6 +344,11 @@ class Validator {
             check_service_pool(service.pool, path + ".pool");
         }
         check_guarantees();
+    }
+
+    std::string check_channel() const {
+        const std::string& channel = settings_.services_query.channel;
+        return channel.empty() ? "" : check_plain_name(channel);
     }
 
     void check_service_pool(const ServicePool& pool, const std::string& path) {
