@@ -62,9 +62,17 @@ constexpr std::string_view name_of(Isolation isolation) {
     return {};
 }
 
+/// What is asked about the schema when a client logs in.
+enum class SchemaCare : std::uint8_t {
+    none,    ///< it is the operator's
+    check,   ///< without it there is no such service
+    create,  ///< it is made if it is missing
+};
+
 struct Service {
     std::string name;
-    std::string schema;       ///< empty: {{tables.x}} becomes x
+    std::string schema;  ///< empty: {{tables.x}} becomes x
+    SchemaCare schema_care = SchemaCare::none;
     std::string search_path;  ///< raw text, as set_config takes it
     std::vector<std::string> allow_schemas;
     std::vector<std::string> users;  ///< who may log in; empty: everybody

@@ -101,6 +101,8 @@ class Acceptor {
     boost::asio::awaitable<core::FrontendLogin::Action> check_password(
         core::FrontendLogin& login, core::FrontendLogin::CheckPassword asked, const Policy& policy,
         Worker& worker);
+    boost::asio::awaitable<core::FrontendLogin::Action> keep_schema(
+        core::FrontendLogin::Accepted accepted, const Policy& policy, Worker& worker);
     boost::asio::awaitable<void> cancel(core::FrontendLogin::Cancel request, Worker& worker);
     boost::asio::awaitable<core::FrontendLogin::Action> prove(
         core::FrontendLogin& login, core::FrontendLogin::NeedVerifier asked, const Policy& policy,
@@ -128,7 +130,7 @@ class Acceptor {
     std::atomic<std::uint64_t> lookups_failed_{0};
     // Both end before all that their work uses.
     boost::asio::thread_pool helper_{1};         ///< derives keys
-    boost::asio::thread_pool lookup_helper_{1};  ///< waits for auth.query
+    boost::asio::thread_pool lookup_helper_{1};  ///< waits for what PostgreSQL is asked
 };
 
 }  // namespace schemux::daemon

@@ -200,6 +200,31 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::check_password(
     co_return login.on_password_checked(right);
 }
 
+/// Who may have a service whose schema is not there gets it, or a refusal.
+asio::awaitable<core::FrontendLogin::Action> Acceptor::keep_schema(
+    core::FrontendLogin::Accepted accepted, const Policy& policy, Worker& worker) {
+    const auto chosen = choose_service(policy, accepted.parameters);
+    const auto* service = std::get_if<ServicePointer>(&chosen);
+    const auto wanted = service != nullptr ? schema_of(**service) : std::nullopt;
+    if (!wanted) co_return accepted;
+    auto state = policy.schemas->remembered(*wanted);
+    if (!state) {
+        state.emplace();
+        if (lookups_waiting_.fetch_add(1) < lookups_waiting_max) {
+            co_await hop_to(lookup_helper_);
+            state = policy.schemas->ask(*wanted);
+            co_await hop_to(worker.io());
+        }
+        lookups_waiting_.fetch_sub(1);
+    }
+    auto error = refuse_for_schema(*wanted, *state, accepted.parameters.database);
+    if (!error) co_return accepted;
+    core::FrontendLogin::Refuse refused{std::move(accepted.reply), std::move(*error)};
+    protocol::append_authentication_ok(refused.bytes);
+    protocol::append_error(refused.bytes, refused.error);
+    co_return refused;
+}
+
 /// What the action needs that takes a while; what came of it, to be acted on.
 asio::awaitable<core::FrontendLogin::Action> Acceptor::settle(core::FrontendLogin::Action action,
                                                               core::FrontendLogin& login,
@@ -212,6 +237,8 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::settle(core::FrontendLogi
         co_return co_await prove(login, std::move(*asked), policy, worker);
     if (auto* asked = std::get_if<Login::CheckPassword>(&action))
         co_return co_await check_password(login, std::move(*asked), policy, worker);
+    if (auto* accepted = std::get_if<Login::Accepted>(&action); accepted && policy.schemas)
+        co_return co_await keep_schema(std::move(*accepted), policy, worker);
     co_return action;
 }
 

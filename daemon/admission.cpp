@@ -70,28 +70,80 @@ core::Settings settings_of(const core::Service& service, const core::Settings& a
     return settings;
 }
 
+protocol::ErrorFields no_such_database(const std::string& name, std::string hint) {
+    auto error = fatal(sqlstate::invalid_catalog_name, "database \"" + name + "\" does not exist");
+    error.hint = std::move(hint);
+    return error;
+}
+
 }  // namespace
 
-std::variant<NewSession, protocol::ErrorFields> admit(
-    const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted) {
-    const protocol::StartupParameters& asked = accepted.parameters;
+std::variant<ServicePointer, protocol::ErrorFields> choose_service(
+    const Policy& policy, const protocol::StartupParameters& asked) {
     if (policy.users && !policy.users->contains(asked.user)) {
         return fatal(sqlstate::invalid_authorization_specification,
                      "role \"" + asked.user + "\" does not exist");
     }
-    NewSession session;
-    session.service = policy.services.find(asked.database);
-    if (!session.service && policy.tenants) session.service = policy.tenants->find(asked.database);
-    if (!session.service) {
-        auto error = fatal(sqlstate::invalid_catalog_name,
-                           "database \"" + asked.database + "\" does not exist");
-        error.hint = "The database name selects a service of schemux; no service has this name.";
+    ServicePointer service = policy.services.find(asked.database);
+    if (!service && policy.tenants) service = policy.tenants->find(asked.database);
+    if (!service && policy.tenants && !policy.tenants->complete()) {
+        auto error = fatal(sqlstate::cannot_connect_now, "the services are not known yet");
+        error.hint = "services_query was not answered since schemux started; its log says why.";
         return error;
     }
-    if (!session.service->admits(asked.user)) {
+    if (!service)
+        return no_such_database(
+            asked.database,
+            "The database name selects a service of schemux; no service has this name.");
+    if (!service->admits(asked.user)) {
         return fatal(sqlstate::insufficient_privilege,
                      "permission denied for database \"" + asked.database + "\"");
     }
+    return service;
+}
+
+std::optional<WantedSchema> schema_of(const core::Service& service) {
+    if (service.schema_care == core::SchemaCare::none) return {};
+    WantedSchema wanted;
+    wanted.schema = service.schema;
+    wanted.create = service.schema_care == core::SchemaCare::create;
+    wanted.owner = service.role;
+    if (!service.sub_pool) return wanted;
+    wanted.database = service.sub_pool->identity().database;
+    if (wanted.owner.empty()) wanted.owner = service.sub_pool->identity().role;
+    return wanted;
+}
+
+std::optional<protocol::ErrorFields> refuse_for_schema(const WantedSchema& wanted,
+                                                       const SchemaState& state,
+                                                       const std::string& service) {
+    switch (state.is) {
+        case SchemaState::Is::there:
+        case SchemaState::Is::unknown:  // PostgreSQL will say what is wrong
+            return {};
+        case SchemaState::Is::missing:
+            return no_such_database(
+                service, "The name selects a service of schemux whose schema \"" + wanted.schema +
+                             "\" does not exist (see create_schema).");
+        case SchemaState::Is::refused:
+            break;
+    }
+    auto error =
+        fatal(state.sqlstate, "schema \"" + wanted.schema + "\" cannot be created: " + state.why);
+    error.hint =
+        "create_schema of service \"" + service +
+        "\" needs the backend's login to have CREATE on the database" +
+        (wanted.owner.empty() ? "." : ", and to be a member of role \"" + wanted.owner + "\".");
+    return error;
+}
+
+std::variant<NewSession, protocol::ErrorFields> admit(
+    const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted) {
+    const protocol::StartupParameters& asked = accepted.parameters;
+    auto chosen = choose_service(policy, asked);
+    if (auto* error = std::get_if<protocol::ErrorFields>(&chosen)) return std::move(*error);
+    NewSession session;
+    session.service = std::get<ServicePointer>(std::move(chosen));
     if (auto full = take_places(policy, counts, asked.user, session)) return std::move(*full);
     if (auto error = check_role(*session.service, asked.settings)) return std::move(*error);
     session.label = core::Label::of(settings_of(*session.service, asked.settings));

@@ -9,12 +9,28 @@
 #include "daemon/worker.h"
 #include "protocol/error_response.h"
 
+#include <memory>
+#include <optional>
+#include <string>
 #include <variant>
 
 namespace schemux::daemon {
 
-/// A session without its connection, or why not. After authentication: names are not told to
-/// strangers.
+using ServicePointer = std::shared_ptr<const core::Service>;
+
+/// The service that the client may have, or why it may have none. After authentication: names are
+/// not told to strangers.
+std::variant<ServicePointer, protocol::ErrorFields> choose_service(
+    const Policy& policy, const protocol::StartupParameters& asked);
+
+/// What is to be asked about the schema of its service before it is let in; nothing: nothing is.
+std::optional<WantedSchema> schema_of(const core::Service& service);
+/// Why it has no service then; nothing: it has.
+std::optional<protocol::ErrorFields> refuse_for_schema(const WantedSchema& wanted,
+                                                       const SchemaState& state,
+                                                       const std::string& service);
+
+/// A session without its connection, or why not.
 std::variant<NewSession, protocol::ErrorFields> admit(
     const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted);
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -21,6 +22,8 @@ namespace {
 
 constexpr std::size_t password_file_max = 64 * 1024;
 constexpr std::size_t hba_file_max = 1024 * 1024;
+/// What a configuration may have.
+constexpr std::size_t services_file_max = config::max_file_bytes;
 constexpr std::size_t users_file_max = 16 * 1024 * 1024;
 
 std::string_view key_of(TlsError::Where where) {
@@ -52,6 +55,8 @@ class Loader {
         positions_ = std::move(result.positions);
         if (!result.settings) return std::move(outcome_);
         Loaded loaded{std::move(*result.settings), {}};
+        for (config::Diagnostic& wrong : add_services_file(loaded.settings, outcome_.warnings))
+            outcome_.errors.push_back(std::move(wrong));
         resolve_backend(loaded);
         read_tls(loaded);
         read_rules(loaded.settings);
@@ -249,6 +254,24 @@ class Loader {
 };
 
 }  // namespace
+
+std::vector<config::Diagnostic> add_services_file(config::Settings& settings,
+                                                  std::vector<config::Diagnostic>& warnings) {
+    const std::string& name = settings.services_file;
+    settings.services_in_file = 0;
+    if (name.empty()) return {};
+    std::ifstream in(name, std::ios::binary);
+    std::string text(services_file_max + 1, '\0');
+    in.read(text.data(), static_cast<std::streamsize>(text.size()));
+    if (!in.is_open() || in.bad()) return {{name, {}, "file", "cannot be read"}};
+    text.resize(static_cast<std::size_t>(in.gcount()));
+    config::ServiceList list =
+        config::load_services(text, name, config::process_environment(), settings);
+    std::move(list.warnings.begin(), list.warnings.end(), std::back_inserter(warnings));
+    settings.services_in_file = list.services.size();
+    std::move(list.services.begin(), list.services.end(), std::back_inserter(settings.services));
+    return std::move(list.errors);
+}
 
 LoadOutcome load_everything(const std::string& file) {
     return Loader(file).run();

@@ -32,6 +32,10 @@ struct LoadOutcome {
     std::vector<config::Diagnostic> warnings;
 };
 
+/// Appends the services of `settings.services_file`; what is wrong with it, if anything.
+std::vector<config::Diagnostic> add_services_file(config::Settings& settings,
+                                                  std::vector<config::Diagnostic>& warnings);
+
 /// Reads the file, the environment and the files that it names. No secret is in a message.
 LoadOutcome load_everything(const std::string& file);
 

@@ -92,13 +92,23 @@ std::shared_ptr<const core::LoginRuleList> make_login_rules(const config::Auth& 
     return std::make_shared<const core::LoginRuleList>(std::move(rules), std::move(identities));
 }
 
-std::shared_ptr<UserLookup> make_user_lookup(const config::Settings& settings,
-                                             const std::optional<protocol::Secret>& password) {
+ControlOptions make_control_options(const config::Settings& settings, std::string name) {
+    ControlOptions options;
+    options.dsn = settings.backend.dsn;
+    options.source = {settings.backend.password_command, settings.backend.password_file};
+    options.name = std::move(name);
+    return options;
+}
+
+std::shared_ptr<UserLookup> make_user_lookup(const config::Settings& settings) {
     const config::Auth& auth = settings.auth;
     if (auth.query.empty()) return nullptr;
     LookupOptions options;
-    options.dsn = auth.query_dsn.empty() ? settings.backend.dsn : auth.query_dsn;
-    if (auth.query_dsn.empty()) options.password = password;
+    options.access = make_control_options(settings, "schemux auth_query");
+    if (!auth.query_dsn.empty()) {
+        options.access.dsn = auth.query_dsn;
+        options.access.source = {};
+    }
     options.query = auth.query;
     options.keep = auth.query_cache;
     return std::make_shared<UserLookup>(std::move(options));

@@ -18,8 +18,9 @@ std::vector<core::AddressRange> make_ranges(const std::vector<std::string>& text
 /// Null: there are none.
 std::shared_ptr<const core::LoginRuleList> make_login_rules(const config::Auth& auth);
 
-/// Null: there is no auth.query. `password`: that of the backend's login, where a file has it.
-std::shared_ptr<UserLookup> make_user_lookup(const config::Settings& settings,
-                                             const std::optional<protocol::Secret>& password);
+/// For questions of our own to the backend's server. `name`: application_name.
+ControlOptions make_control_options(const config::Settings& settings, std::string name);
+/// Null: there is no auth.query.
+std::shared_ptr<UserLookup> make_user_lookup(const config::Settings& settings);
 
 }  // namespace schemux::daemon

@@ -33,12 +33,15 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
     : settings_(std::move(loaded.settings)),
       reload_(std::move(reload)),
       shared_(settings_.pool.max_connections, settings_.workers),
+      files_(io_),
       notifier_(Notifier::from_environment()),
       timer_(io_) {
-    credentials_ = std::make_shared<Credentials>(std::move(loaded.secrets));
+    users_ = {std::make_shared<Credentials>(std::move(loaded.secrets)), std::move(loaded.users),
+              make_user_lookup(settings_)};
+    if (!settings_.services_query.sql.empty()) roster_ = std::make_shared<ServiceRoster>();
     tls_ = std::move(loaded.tls);
     tls_.resize(settings_.listen.size());  // who made the settings by hand has none
-    shared_.policy.set(make_policy(settings_, services_, shared_, known_users(settings_, loaded)));
+    shared_.policy.set(make_policy(settings_, services_, shared_, users_, roster_));
     apply_pool();
     for (const std::string& warning : loaded.target.warnings) {
         log_event(LogLevel::warning, "dsn_warning", warning, {});
@@ -58,19 +61,15 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
         worker->set_peers(workers);
     connector_->set_workers(workers);
     acceptor_ = std::make_unique<Acceptor>(io_, shared_, workers);
-    certificates_ = std::make_unique<CertificateWatch>(io_, *acceptor_);
     memory_guard_ = std::make_unique<MemoryGuard>(io_, shared_, workers);
     metrics_ = std::make_unique<Metrics>(shared_, *acceptor_, *connector_, *listener_,
                                          std::vector<const Worker*>(workers.begin(), workers.end()),
                                          services_, reload_state_);
 }
 
-KnownUsers Server::known_users(const config::Settings& settings, const Loaded& loaded) const {
-    return {credentials_, loaded.users, make_user_lookup(settings, loaded.backend_password)};
-}
-
 Server::~Server() {
     // Threads first: nothing of what they use may go before them.
+    services_query_.reset();
     for (const auto& worker : workers_)
         worker->stop();
     connector_->stop();
@@ -89,8 +88,10 @@ std::optional<std::string> Server::start() {
         worker->start();
     connector_->wake_connector();
     acceptor_->start();
-    certificates_->start();
-    acceptor_->derive_keys_ahead(credentials_);
+    watch_services();
+    files_.start();
+    ask_for_services(settings_);
+    acceptor_->derive_keys_ahead(users_.credentials);
     memory_guard_->set_limit(settings_.limits.memory);
     return {};
 }
@@ -111,8 +112,21 @@ std::optional<std::string> Server::listen() {
 }
 
 void Server::watch_certificates(std::size_t index, const config::ListenerTls& tls) {
-    certificates_->watch(index, {tls.certificate, tls.key, tls.client_ca, tls.crl},
-                         [tls] { return make_tls_policy(tls); });
+    files_.watch("certificate " + std::to_string(index),
+                 {tls.certificate, tls.key, tls.client_ca, tls.crl},
+                 [this, index, tls] { renew_certificate(index, tls); });
+}
+
+/// A certificate whose key is still on its way does not fit it: the old ones stay until it came.
+void Server::renew_certificate(std::size_t index, const config::ListenerTls& tls) {
+    auto made = make_tls_policy(tls);
+    if (const auto* wrong = std::get_if<TlsError>(&made)) {
+        log_event(LogLevel::warning, "certificate_not_renewed",
+                  {{"certificate", tls.certificate}, {"error", wrong->message}});
+        return;
+    }
+    acceptor_->set_tls(index, std::get<TlsPolicy>(std::move(made)));
+    log_event(LogLevel::info, "certificate_renewed", {{"certificate", tls.certificate}});
 }
 
 /// Listeners stay as they are until a restart; their certificates are renewed.
@@ -145,6 +159,8 @@ HttpReply Server::ready() const {
     const std::string failure = shared_.last_failure.get();
     const bool unreachable = !failure.empty() && shared_.pool.open() == 0;
     if (unreachable) return {503, "text/plain", "PostgreSQL cannot be reached\n"};
+    if (roster_ && !roster_->get())
+        return {503, "text/plain", "services_query was not answered yet\n"};
     return {200, "text/plain", "ok\n"};
 }
 
@@ -204,8 +220,10 @@ void Server::check_drained() {
 void Server::finish() {
     acceptor_->stop();
     memory_guard_->stop();
-    certificates_->stop();
-    if (const auto lookup = shared_.policy.get()->lookup) lookup->stop();
+    files_.stop();
+    const std::shared_ptr<const Policy> policy = shared_.policy.get();
+    if (policy->lookup) policy->lookup->stop();
+    if (policy->schemas) policy->schemas->stop();
     connector_->stop();
     if (http_) http_->stop();
     if (signals_) signals_->cancel();
@@ -240,6 +258,93 @@ void Server::on_pause(bool pause) {
         worker->post_give_up_idle();
 }
 
+/// Services, and what the pool gives them.
+void Server::take_settings(config::Settings fresh) {
+    shared_.policy.set(make_policy(fresh, services_, shared_, users_, roster_));
+    settings_ = std::move(fresh);
+    apply_pool();
+    memory_guard_->set_limit(settings_.limits.memory);
+    connector_->wake_connector();
+    for (const auto& worker : workers_)
+        worker->post_give_up_idle();
+}
+
+void Server::watch_services() {
+    files_.watch("services", {settings_.services_file}, [this] { on_services_file(); });
+}
+
+void Server::on_services_file() {
+    config::Settings fresh = settings_;
+    fresh.services.resize(fresh.services.size() - fresh.services_in_file);
+    std::vector<config::Diagnostic> warnings;
+    const auto errors = add_services_file(fresh, warnings);
+    for (const config::Diagnostic& warning : warnings)
+        log_event(LogLevel::warning, "services_file_warning", config::to_string(warning), {});
+    for (const config::Diagnostic& error : errors)
+        log_event(LogLevel::error, "services_file_error", config::to_string(error), {});
+    reload_state_.successful = errors.empty();
+    if (!errors.empty()) {
+        log_event(LogLevel::error, "services_not_read", "the services stay as they were",
+                  {{"file", settings_.services_file}});
+        return;
+    }
+    const std::vector<std::string> changes = config::describe_changes(settings_, fresh);
+    for (const std::string& change : changes)
+        log_event(LogLevel::info, "setting_changed", change, {});
+    reload_state_.last_success = std::chrono::system_clock::now();
+    take_settings(std::move(fresh));
+    log_event(LogLevel::info, "services_read",
+              {{"file", settings_.services_file}, {"changes", changes.size()}});
+}
+
+/// What is asked already goes on being asked, and what it said holds.
+void Server::ask_for_services(const config::Settings& settings) {
+    const bool same = services_query_ && settings.services_query == settings_.services_query &&
+                      settings.backend.dsn == settings_.backend.dsn &&
+                      settings.backend.password_file == settings_.backend.password_file &&
+                      settings.backend.password_command == settings_.backend.password_command;
+    if (same) return;
+    services_query_.reset();
+    const config::ServicesQuery& query = settings.services_query;
+    if (query.sql.empty()) {
+        roster_.reset();
+        return;
+    }
+    if (!roster_) roster_ = std::make_shared<ServiceRoster>();
+    ServicesQueryOptions options;
+    options.access = make_control_options(settings, "schemux services_query");
+    options.sql = query.sql;
+    options.interval = query.interval;
+    options.channel = query.channel;
+    options.rows_max = config::max_services;
+    services_query_ =
+        std::make_unique<ServicesQuery>(std::move(options), [this](ServicesQuery::Table table) {
+            boost::asio::post(io_, [this, table = std::move(table)] { on_services(table); });
+        });
+    services_query_->start();
+}
+
+void Server::on_services(const ServicesQuery::Table& table) {
+    if (!roster_) return;  // it is asked no more
+    config::RowServices read = config::read_service_rows({table.columns, table.rows}, settings_);
+    for (const config::Diagnostic& error : read.errors)
+        log_event(LogLevel::warning, "services_query_row", config::to_string(error), {});
+    if (!read.services) {
+        log_event(LogLevel::error, "services_query_refused", "the services stay as they were", {});
+        return;
+    }
+    const std::size_t count = read.services->size();
+    const auto changed =
+        roster_->set(std::make_shared<const config::ListedServices>(std::move(*read.services)));
+    const std::shared_ptr<Tenants> tenants = shared_.policy.get()->tenants;
+    if (tenants) {
+        tenants->forget(changed);
+        tenants->set_complete();
+    }
+    log_event(LogLevel::info, "services_query_answered",
+              {{"services", count}, {"changed", changed.size()}});
+}
+
 void Server::on_reload() {
     notifier_.reloading();
     std::optional<Loaded> loaded = reload_ ? reload_() : std::nullopt;
@@ -265,16 +370,13 @@ void Server::on_reload() {
     connector_->set_access(make_backend_access(fresh, std::move(loaded->target)));
     if (other_backend || pauses) connector_->renew();
     renew_tls(fresh, std::move(loaded->tls));
-    credentials_ = std::make_shared<Credentials>(std::move(loaded->secrets), credentials_.get());
-    shared_.policy.set(make_policy(fresh, services_, shared_, known_users(fresh, *loaded)));
-    acceptor_->derive_keys_ahead(credentials_);
+    users_ = {std::make_shared<Credentials>(std::move(loaded->secrets), users_.credentials.get()),
+              std::move(loaded->users), make_user_lookup(fresh)};
+    ask_for_services(fresh);
     set_log_level(make_log_level(fresh.log.level));
-    settings_ = std::move(fresh);
-    apply_pool();
-    memory_guard_->set_limit(settings_.limits.memory);
-    connector_->wake_connector();
-    for (const auto& worker : workers_)
-        worker->post_give_up_idle();
+    take_settings(std::move(fresh));
+    watch_services();
+    acceptor_->derive_keys_ahead(users_.credentials);
     log_event(LogLevel::info, "reloaded", "the configuration was read again",
               {{"changes", changes.size()}});
     notifier_.ready();

@@ -4,13 +4,14 @@
 
 #include "config/settings.h"
 #include "daemon/acceptor.h"
-#include "daemon/certificate_watch.h"
 #include "daemon/connector.h"
+#include "daemon/file_watch.h"
 #include "daemon/http_server.h"
 #include "daemon/loading.h"
 #include "daemon/memory_guard.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
+#include "daemon/services_query.h"
 #include "daemon/shared_listener.h"
 #include "daemon/signals.h"
 #include "daemon/wiring.h"
@@ -55,22 +56,28 @@ class Server {
     std::optional<std::string> serve_http();
     void renew_tls(const config::Settings& fresh, std::vector<TlsPolicy>&& tls);
     void watch_certificates(std::size_t index, const config::ListenerTls& tls);
+    void renew_certificate(std::size_t index, const config::ListenerTls& tls);
     HttpReply ready() const;
-    KnownUsers known_users(const config::Settings& settings, const Loaded& loaded) const;
+    void watch_services();
+    void on_services_file();
+    void ask_for_services(const config::Settings& settings);
+    void on_services(const ServicesQuery::Table& table);
+    void take_settings(config::Settings fresh);
 
     config::Settings settings_;
     std::function<std::optional<Loaded>()> reload_;
     boost::asio::io_context io_{1};
     ServiceIndex services_;
     SharedState shared_;
-    std::shared_ptr<Credentials> credentials_;
+    KnownUsers users_;
+    std::shared_ptr<ServiceRoster> roster_;  ///< null without services_query
     std::vector<TlsPolicy> tls_;             ///< of each listener, until they are there
     std::vector<std::string> listening_at_;  ///< the acceptor's listeners, in their order
     std::unique_ptr<Connector> connector_;
     std::unique_ptr<SharedListener> listener_;
     std::vector<std::unique_ptr<Worker>> workers_;
     std::unique_ptr<Acceptor> acceptor_;
-    std::unique_ptr<CertificateWatch> certificates_;
+    FileWatch files_;
     std::unique_ptr<HttpServer> http_;
     std::unique_ptr<SignalHandler> signals_;
     std::unique_ptr<Metrics> metrics_;
@@ -80,7 +87,8 @@ class Server {
     boost::asio::steady_timer timer_;
     std::chrono::steady_clock::time_point drain_deadline_{};
     std::unique_ptr<MemoryGuard> memory_guard_;
-    bool paused_ = false;  ///< by SIGUSR1
+    std::unique_ptr<ServicesQuery> services_query_;  ///< ends first: it posts to what is above
+    bool paused_ = false;                            ///< by SIGUSR1
     unsigned stops_ = 0;
 };
 

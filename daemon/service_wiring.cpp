@@ -164,6 +164,7 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.settings.assign(from.settings.begin(), from.settings.end());
     service.name = from.name;
     service.schema = from.schema;
+    service.schema_care = from.create_schema ? core::SchemaCare::create : core::SchemaCare::none;
     service.search_path = search_path_text(from);
     service.allow_schemas = from.allow_schemas;
     service.users = from.users;
@@ -236,44 +237,66 @@ std::vector<Mould> moulds_of(const config::Settings& settings) {
     return moulds;
 }
 
-/// Makes the services of patterns, for as long as one configuration is in force.
+/// Makes the services of the roster and of patterns, for as long as one configuration is in force.
 class TenantMaker {
   public:
-    TenantMaker(const config::Settings& settings, ServiceIndex& index, SharedState& shared)
-        : settings_(settings), index_(index), shared_(shared), moulds_(moulds_of(settings)) {
+    TenantMaker(const config::Settings& settings, ServiceIndex& index, SharedState& shared,
+                std::shared_ptr<const ServiceRoster> roster)
+        : settings_(settings),
+          index_(index),
+          shared_(shared),
+          roster_(std::move(roster)),
+          moulds_(moulds_of(settings)) {
         // The copy is for the pool's and the limits' sake.
         settings_.services.clear();
         settings_.auth = {};
     }
 
-    bool has_any() const { return !moulds_.empty(); }
+    bool has_any() const { return roster_ || !moulds_.empty(); }
 
-    /// The first pattern that fits.
+    /// The one that is listed, or of the first pattern that fits.
     std::shared_ptr<const core::Service> make(const std::string& name) const {
+        if (const auto list = roster_ ? roster_->get() : nullptr) {
+            const auto listed = list->find(name);
+            if (listed != list->end()) return make(listed->second, std::string(roster_name));
+        }
         for (const Mould& mould : moulds_) {
-            if (const auto filled = fill(mould, name)) return make(*filled, mould.service.name);
+            const auto filled = fill(mould, name);
+            if (!filled) continue;
+            core::Service service = make_service(settings_, *filled);
+            // Anybody can think of a name that fits: without its schema it is nobody's.
+            const bool named = mould.pattern.mentions(mould.service.schema);
+            if (named && service.schema_care == core::SchemaCare::none)
+                service.schema_care = core::SchemaCare::check;
+            return complete(std::move(service), *filled, mould.service.name);
         }
         return nullptr;
     }
 
   private:
     std::shared_ptr<const core::Service> make(const config::Service& from,
-                                              const std::string& pattern) const {
-        core::Service service = make_service(settings_, from);
+                                              const std::string& group) const {
+        return complete(make_service(settings_, from), from, group);
+    }
+    /// `group`: under whose name it is counted.
+    std::shared_ptr<const core::Service> complete(core::Service service,
+                                                  const config::Service& from,
+                                                  const std::string& group) const {
         const core::BackendIdentity identity = identity_of(from);
         if (!identity.role.empty()) shared_.role_secrets->add(identity.role, secret_of(from));
         service.sub_pool = shared_.pool.sub_pool(identity);
-        const auto group = index_.known_share_of(pattern);
+        const auto counted = index_.known_share_of(group);
         service.share =
-            shared_.pool.lend_share(service.sub_pool, share_policy(from.pool), group.get());
+            shared_.pool.lend_share(service.sub_pool, share_policy(from.pool), counted.get());
         service.pool_pins = index_.pool_pins();
-        service.index = index_.index_of(pattern);
+        service.index = index_.index_of(group);
         return std::make_shared<const core::Service>(std::move(service));
     }
 
     config::Settings settings_;
     ServiceIndex& index_;
     SharedState& shared_;
+    const std::shared_ptr<const ServiceRoster> roster_;
     const std::vector<Mould> moulds_;
 };
 
@@ -303,8 +326,30 @@ std::optional<config::Service> find_service(const config::Settings& settings,
     return {};
 }
 
+std::vector<std::string> ServiceRoster::set(List list) {
+    std::vector<std::string> changed;
+    const std::lock_guard lock(mutex_);
+    const auto has_same = [](const List& other, const std::string& name,
+                             const config::Service& service) {
+        if (!other) return false;
+        const auto found = other->find(name);
+        return found != other->end() && found->second == service;
+    };
+    if (list_) {
+        for (const auto& [name, service] : *list_) {
+            if (!has_same(list, name, service)) changed.push_back(name);
+        }
+    }
+    // One that a pattern made before is the list's now.
+    for (const auto& [name, service] : *list) {
+        if (!list_ || !list_->contains(name)) changed.push_back(name);
+    }
+    list_ = std::move(list);
+    return changed;
+}
+
 void add_services(Policy& policy, const config::Settings& settings, ServiceIndex& index,
-                  SharedState& shared) {
+                  SharedState& shared, std::shared_ptr<const ServiceRoster> roster) {
     std::map<std::string, RoleSecret> secrets;
     for (const config::Service& from : settings.services) {
         index.set_isolation(from.name, level_of(from));
@@ -325,10 +370,16 @@ void add_services(Policy& policy, const config::Settings& settings, ServiceIndex
         policy.services.add(std::move(service));
     }
     shared.role_secrets->update(secrets);
-    const auto maker = std::make_shared<const TenantMaker>(settings, index, shared);
+    if (roster) {
+        index.index_of(std::string(roster_name));
+        index.share_of(std::string(roster_name), shared.pool.default_sub_pool());
+    }
+    const bool complete = !roster || roster->get();
+    const auto maker =
+        std::make_shared<const TenantMaker>(settings, index, shared, std::move(roster));
     if (!maker->has_any()) return;
-    policy.tenants =
-        std::make_shared<Tenants>([maker](const std::string& name) { return maker->make(name); });
+    policy.tenants = std::make_shared<Tenants>(
+        [maker](const std::string& name) { return maker->make(name); }, complete);
 }
 
 void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,

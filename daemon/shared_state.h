@@ -12,6 +12,7 @@
 #include "daemon/client_counts.h"
 #include "daemon/credentials.h"
 #include "daemon/role_secrets.h"
+#include "daemon/schema_keeper.h"
 #include "daemon/tenants.h"
 #include "daemon/user_lookup.h"
 #include "protocol/keyed_digest.h"
@@ -42,7 +43,8 @@ struct Policy {
     /// None: any name, where nothing is to be proved.
     std::optional<std::set<std::string, std::less<>>> users;
     std::shared_ptr<Credentials> credentials = std::make_shared<Credentials>();
-    std::shared_ptr<UserLookup> lookup{};  ///< of users that are not in there; null: none
+    std::shared_ptr<UserLookup> lookup{};     ///< of users that are not in there; null: none
+    std::shared_ptr<SchemaKeeper> schemas{};  ///< null: nobody's schema is asked about
     std::map<std::string, std::string, std::less<>> service_of_server_name;
     std::chrono::milliseconds login_timeout{10'000};
     std::chrono::milliseconds idle_timeout{600'000};       ///< 0: never

@@ -1,11 +1,12 @@
-// Services that exist because a pattern fits the name that a client asked for: made when the first
-// client of it has logged in, kept while it has clients, and the last ones a while longer. Their
-// number has the bound of the clients' number and `kept_max`.
-// It must not know patterns or the configuration: `make` does.
+// Services that exist because a pattern fits the name that a client asked for, or PostgreSQL has it
+// in a list: made when the first client of it has logged in, kept while it has clients, and the
+// last ones a while longer. Their number has the bound of the clients' number and `kept_max`. It
+// must not know patterns, lists or the configuration: `make` does.
 #pragma once
 
 #include "core/service.h"
 
+#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <map>
@@ -20,13 +21,27 @@ namespace schemux::daemon {
 class Tenants {
   public:
     using ServicePointer = std::shared_ptr<const core::Service>;
-    /// Null: no pattern fits, or what would come of it is no valid name. Called by any thread.
+    /// Null: no pattern fits, or what would come of it is no valid name, and it is in no list.
+    /// Called by any thread.
     using Make = std::function<ServicePointer(const std::string& name)>;
 
     /// Without clients: what a service has had is not forgotten between two of its connections.
     static constexpr std::size_t kept_max = 1'024;
 
-    explicit Tenants(Make make) : make_(std::move(make)) {}
+    /// `complete`: false while the list is still to come.
+    explicit Tenants(Make make, bool complete = true)
+        : make_(std::move(make)), complete_(complete) {}
+
+    bool complete() const { return complete_; }
+    void set_complete() { complete_ = true; }
+
+    /// Whoever asks for one of them from now on has it made anew.
+    template <class Names>
+    void forget(const Names& names) {
+        const std::lock_guard lock(mutex_);
+        for (const std::string& name : names)
+            known_.erase(name);
+    }
 
     ServicePointer find(const std::string& name) {
         const std::lock_guard lock(mutex_);
@@ -51,6 +66,7 @@ class Tenants {
   private:
     std::mutex mutex_;
     const Make make_;
+    std::atomic<bool> complete_;
     std::map<std::string, std::weak_ptr<const core::Service>, std::less<>> known_;
     std::vector<ServicePointer> kept_;  ///< a ring
     std::size_t next_kept_ = 0;

@@ -2,12 +2,8 @@
 
 #include "daemon/log.h"
 
-#include <poll.h>
-
 #include <libpq-fe.h>
 
-#include <array>
-#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <utility>
@@ -19,11 +15,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// PostgreSQL itself ends what takes longer; who hears nothing at all for the second time is cut.
-constexpr const char* bound_statement = "SET statement_timeout = '4s'";
-constexpr auto answer_timeout = std::chrono::seconds(6);
-constexpr auto connect_timeout = std::chrono::seconds(5);
-constexpr std::chrono::milliseconds slice{100};
 /// For everybody, when the server cannot be reached: one attempt in so long.
 constexpr auto unreachable_pause = std::chrono::seconds(1);
 /// A wrong password makes us ask again, but not more often for one user.
@@ -31,74 +22,9 @@ constexpr auto doubt_after = std::chrono::seconds(1);
 constexpr std::size_t known_max = 10'000;
 constexpr std::size_t unknown_max = 1'000;
 
-struct Clear {
-    void operator()(PGresult* result) const { PQclear(result); }
-};
-using Result = std::unique_ptr<PGresult, Clear>;
-
 void log_failure(const std::string& why) {
     static LogLimiter limiter;
     log_event_limited(limiter, LogLevel::warning, "auth_query_failed", {{"error", why}});
-}
-
-std::string without_newline(std::string text) {
-    while (text.ends_with('\n'))
-        text.pop_back();
-    return text;
-}
-
-enum class Wait : std::uint8_t { there, broken, too_long };
-
-/// Until the server says something, or takes something. In slices: a process that ends does not
-/// wait for a server that is silent.
-Wait wait_for(PGconn* connection, short events, Clock::time_point until,
-              const std::atomic<bool>& stopped) {
-    while (true) {
-        const auto left =
-            std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now());
-        if (left.count() <= 0 || stopped) return Wait::too_long;
-        pollfd one{PQsocket(connection), events, 0};
-        const int ready = ::poll(&one, 1, static_cast<int>(std::min(left, slice).count()));
-        if (ready > 0) return Wait::there;
-        if (ready < 0 && errno != EINTR) return Wait::broken;
-    }
-}
-
-struct OneResult {
-    Result result;  ///< null: none came
-    bool too_long = false;
-};
-
-/// The one result of what was sent.
-OneResult read_one(PGconn* connection, const std::atomic<bool>& stopped) {
-    const auto until = Clock::now() + answer_timeout;
-    OneResult one;
-    while (true) {
-        while (PQisBusy(connection) == 1) {
-            const Wait wait = wait_for(connection, POLLIN, until, stopped);
-            if (wait != Wait::there) return {nullptr, wait == Wait::too_long};
-            if (PQconsumeInput(connection) == 0) return {};
-        }
-        Result next(PQgetResult(connection));
-        if (!next) break;
-        one.result = std::move(next);
-    }
-    if (PQstatus(connection) != CONNECTION_OK) one.result.reset();
-    return one;
-}
-
-/// False: there is no connection; why may stand in it.
-bool finish_connecting(PGconn* connection, const std::atomic<bool>& stopped) {
-    const auto until = Clock::now() + connect_timeout;
-    PostgresPollingStatusType wanted = PGRES_POLLING_WRITING;
-    while (PQstatus(connection) != CONNECTION_BAD) {
-        const short events = wanted == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-        if (wait_for(connection, events, until, stopped) != Wait::there) return false;
-        wanted = PQconnectPoll(connection);
-        if (wanted == PGRES_POLLING_OK) return true;
-        if (wanted == PGRES_POLLING_FAILED) return false;
-    }
-    return false;
 }
 
 /// Seconds since 1970, perhaps with a fraction, or Infinity.
@@ -111,11 +37,8 @@ std::optional<double> read_seconds(const std::string& text) {
 
 }  // namespace
 
-void UserLookup::Disconnect::operator()(pg_conn* connection) const {
-    PQfinish(connection);
-}
-
-UserLookup::UserLookup(LookupOptions options) : options_(std::move(options)) {}
+UserLookup::UserLookup(LookupOptions options)
+    : options_(std::move(options)), connection_(options_.access, stopped_) {}
 
 UserLookup::~UserLookup() = default;
 
@@ -187,30 +110,9 @@ std::shared_ptr<Credentials> UserLookup::ask(const std::string& user) {
     return credentials;
 }
 
-/// What went wrong, if anything.
-std::optional<std::string> UserLookup::connect() {
-    std::vector<const char*> keys{"dbname", "application_name"};
-    std::vector<const char*> values{options_.dsn.c_str(), "schemux auth_query"};
-    const std::string password(options_.password ? options_.password->view() : "");
-    if (options_.password) {
-        keys.push_back("password");
-        values.push_back(password.c_str());
-    }
-    keys.push_back(nullptr);
-    values.push_back(nullptr);
-    connection_.reset(PQconnectStartParams(keys.data(), values.data(), 1));
-    if (connection_ && finish_connecting(connection_.get(), stopped_)) {
-        const bool sent = PQsendQuery(connection_.get(), bound_statement) == 1;
-        if (sent && read_one(connection_.get(), stopped_).result) return {};
-    }
-    std::string why = without_newline(PQerrorMessage(connection_.get()));
-    connection_.reset();
-    return why.empty() ? "auth.query got no connection in time" : why;
-}
-
 /// A connection that broke while nobody used it costs no login.
 UserLookup::Answer UserLookup::run(const std::string& user) {
-    const bool was_there = connection_ != nullptr;
+    const bool was_there = connection_.is_open();
     Answer answer = run_once(user);
     const auto* unreachable = std::get_if<Unreachable>(&answer);
     if (was_there && unreachable != nullptr && !unreachable->silent) return run_once(user);
@@ -218,27 +120,14 @@ UserLookup::Answer UserLookup::run(const std::string& user) {
 }
 
 UserLookup::Answer UserLookup::run_once(const std::string& user) {
-    if (!connection_) {
-        if (auto why = connect()) return Unreachable{*why};
-    }
-    const auto broken = [this](std::string why, bool silent = false) {
-        connection_.reset();
-        return Unreachable{std::move(why), silent};
-    };
-    const std::array<const char*, 1> values{user.c_str()};
-    if (PQsendQueryParams(connection_.get(), options_.query.c_str(), 1, nullptr, values.data(),
-                          nullptr, nullptr, 0) == 0)
-        return broken(without_newline(PQerrorMessage(connection_.get())));
-    const OneResult one = read_one(connection_.get(), stopped_);
-    if (one.too_long) return broken("no answer to auth.query in time", true);
-    if (!one.result) return broken("the connection of auth.query broke");
-    return read_answer(user, *one.result);
+    const ControlConnection::Answer answer = connection_.ask(options_.query, {user});
+    if (!answer.result) return Unreachable{answer.why, answer.silent};
+    return read_answer(user, *answer.result);
 }
 
 UserLookup::Answer UserLookup::read_answer(const std::string& user, const pg_result& answer) {
     const PGresult* rows = &answer;
-    if (PQresultStatus(rows) != PGRES_TUPLES_OK)
-        return Refused{without_newline(PQresultErrorMessage(rows)) + " (auth.query)"};
+    if (PQresultStatus(rows) != PGRES_TUPLES_OK) return Refused{error_of(*rows) + " (auth.query)"};
     const int columns = PQnfields(rows);
     if (columns < 2 || columns > 3)
         return Refused{"auth.query has " + std::to_string(columns) + " columns; 2 or 3 are wanted"};

@@ -4,6 +4,7 @@
 // It must not know logins or what the secrets prove.
 #pragma once
 
+#include "daemon/control_connection.h"
 #include "daemon/credentials.h"
 
 #include <atomic>
@@ -17,14 +18,10 @@
 #include <string>
 #include <variant>
 
-struct pg_conn;
-struct pg_result;
-
 namespace schemux::daemon {
 
 struct LookupOptions {
-    std::string dsn;
-    std::optional<protocol::Secret> password{};  ///< in place of the dsn's
+    ControlOptions access;
     std::string query;
     std::chrono::milliseconds keep{};  ///< 0: nothing is remembered
 };
@@ -54,9 +51,6 @@ class UserLookup {
         std::optional<std::chrono::system_clock::time_point> until;
     };
     using Entries = std::map<std::string, Entry, std::less<>>;
-    struct Disconnect {
-        void operator()(pg_conn* connection) const;
-    };
     struct Unreachable {
         std::string why;
         bool silent = false;  ///< it is connected, but says nothing
@@ -69,7 +63,6 @@ class UserLookup {
     std::shared_ptr<Credentials> find_in(Entries& entries, const std::string& user);
     void remember(const std::string& user, Entry entry);
     void take_after(const std::string& user, Entry& entry);
-    std::optional<std::string> connect();
     Answer run(const std::string& user);
     Answer run_once(const std::string& user);
     static Answer read_answer(const std::string& user, const pg_result& answer);
@@ -80,9 +73,9 @@ class UserLookup {
     Entries unknown_;  ///< apart, so that made-up names drive no real user out
     /// Like the first user that was found: those that do not exist must not stick out.
     std::shared_ptr<Credentials> nobody_;
-    std::unique_ptr<pg_conn, Disconnect> connection_;
-    Clock::time_point unreachable_until_{};
     std::atomic<bool> stopped_{false};
+    ControlConnection connection_;
+    Clock::time_point unreachable_until_{};
 };
 
 }  // namespace schemux::daemon

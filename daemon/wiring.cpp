@@ -1,7 +1,6 @@
 #include "daemon/wiring.h"
 
 #include "daemon/login_wiring.h"
-#include "daemon/service_wiring.h"
 
 #include <algorithm>
 #include <string_view>
@@ -10,9 +9,16 @@
 namespace schemux::daemon {
 
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          SharedState& shared, KnownUsers known) {
+                                          SharedState& shared, KnownUsers known,
+                                          std::shared_ptr<const ServiceRoster> roster) {
     auto policy = std::make_shared<Policy>();
-    add_services(*policy, settings, index, shared);
+    add_services(*policy, settings, index, shared, std::move(roster));
+    const bool makes_schemas =
+        std::any_of(settings.services.begin(), settings.services.end(),
+                    [](const config::Service& service) { return service.create_schema; });
+    if (policy->tenants || makes_schemas)
+        policy->schemas =
+            std::make_shared<SchemaKeeper>(make_control_options(settings, "schemux schemas"));
     for (const config::Service& service : settings.services) {
         for (const std::string& name : service.server_names)
             policy->service_of_server_name.emplace(name, service.name);

@@ -6,6 +6,7 @@
 #include "daemon/connector.h"
 #include "daemon/log.h"
 #include "daemon/service_index.h"
+#include "daemon/service_wiring.h"
 #include "daemon/shared_state.h"
 #include "daemon/tls_policy.h"
 
@@ -22,9 +23,10 @@ struct KnownUsers {
     std::shared_ptr<UserLookup> lookup{};  ///< null: there is no auth.query
 };
 
-/// `pool` and `index` outlive it.
+/// `index` and `shared` outlive it. `roster`: null without services_query.
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          SharedState& shared, KnownUsers known);
+                                          SharedState& shared, KnownUsers known,
+                                          std::shared_ptr<const ServiceRoster> roster);
 std::variant<TlsPolicy, TlsError> make_tls_policy(const config::ListenerTls& tls);
 BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target);
 LogOptions make_log_options(const config::Log& log);

@@ -116,7 +116,10 @@ class StrictPattern(IdentityCase):
         self.assertEqual(users.rows("SELECT current_user::text"), [["svc_users"]])
         self.assertEqual(orders.rows("SELECT current_user::text"), [["svc_orders"]])
         self.assertEqual(self.denied(users, "SELECT * FROM orders.who"), "42501")
-        self.assertIn('role "svc_nobody" does not exist', self.refusal("svc_nobody"))
+        self.assertIn('schema "nobody" does not exist', self.refusal("svc_nobody"))
+        self.postgres.run("CREATE SCHEMA none_of_us")
+        self.addCleanup(self.postgres.run, "DROP SCHEMA none_of_us")
+        self.assertIn('role "svc_none_of_us" does not exist', self.refusal("svc_none_of_us"))
 
     def test_a_reload_forgets_no_password(self):
         client = self.wire("svc_users")

@@ -29,8 +29,8 @@ class Patterns(harness.Case):
                                  f"GRANT ALL ON {schema}.t TO app")
         super().setUpClass()
 
-    def refused(self, service, code="3D000", **startup):
-        client = self.raw()
+    def refused(self, service, code="3D000", schemux=None, **startup):
+        client = self.raw(schemux)
         client.send(wire.startup({"user": "app", "database": service, **startup}))
         error = wire.errors_of(client.read_to_end())[0]
         self.assertEqual(error["C"], code, error)
@@ -57,11 +57,35 @@ class Patterns(harness.Case):
         for name in ("other", "tenant_", "tenant_*", "Tenant_one", "shop-", "shop-1x", "*",
                      "tenant_pg-x", "tenant_a b", "tenant_é", "tenant_" + "x" * 57,
                      'tenant_x"; DROP', "tenant_x'", "tenant_\\1", "tenant_../x", "/([a-z]+)"):
-            self.refused(name)
-        self.assertEqual(self.wire("tenant_" + "x" * 56).rows("SELECT 1"), [["1"]])
+            self.assertNotIn("whose schema", self.refused(name)["H"])
+
+    def test_names_whose_schema_is_missing_are_refused(self):
+        for name in ("tenant_three", "tenant_" + "x" * 56, "shop-18"):
+            schema = name.replace("-", "_")
+            self.assertIn(f'whose schema "{schema}" does not exist', self.refused(name)["H"])
+        # It is nobody's business who may not have the service.
+        self.assertEqual(self.refused("tenant_three", "42501", user="nobody").get("H"), None)
+
+    def test_a_service_is_there_as_soon_as_its_schema_is(self):
+        self.refused("tenant_late")
+        self.postgres.run("CREATE SCHEMA tenant_late AUTHORIZATION app")
+        self.addCleanup(self.postgres.run, "DROP SCHEMA tenant_late CASCADE")
+        self.wait_until(lambda: self.lets_in("tenant_late"), "the schema to be seen")
+
+    def lets_in(self, name):
+        try:
+            wire.connect(self.schemux.port, name).close()
+        except wire.Closed:
+            return False
+        return True
 
     def test_a_fuzz_of_names_never_gets_anywhere_else(self):
         """Whatever the name: refused, or the schema is what stands behind tenant_."""
+        schemux = self.start_schemux({**self.config, "services": [
+            {**service, "create_schema": True} for service in SERVICES[1:2]]})
+        schemas = "SELECT array_agg(nspname::text) FROM pg_namespace"
+        before = set(self.postgres.run(schemas)[0][0])
+        expected = set()
         random.seed(9)
         alphabet = ["a", "Z", "_", "0", "-", "\"", "'", "\\", ";", " ", "*", ".", "/", "$", "\t",
                     "é", "select", "public", "pg_", "{{", "}}", "\u202e", "\x7f"]
@@ -69,11 +93,17 @@ class Patterns(harness.Case):
             name = "tenant_" + "".join(random.choices(alphabet, k=random.randint(0, 12)))
             plain = name.isascii() and name.replace("_", "a").isalnum()
             if not plain or name == "tenant_" or len(name) > 63:
-                self.refused(name)
+                self.refused(name, schemux=schemux)
                 continue
-            client = wire.connect(self.schemux.port, name)
+            client = wire.connect(schemux.port, name)
             self.assertEqual(client.rows("SHOW search_path"), [[f'"{name}", public']])
+            expected.add(name)
             client.close()
+        made = set(self.postgres.run(schemas)[0][0]) - before
+        for schema in made:
+            self.postgres.run(f'DROP SCHEMA "{schema}"')
+        self.assertEqual(made, expected - before)
+        self.assertGreater(len(made), 5)
 
     def test_users_and_client_bounds_are_each_tenants(self):
         self.refused("tenant_one", "42501", user="nobody")
@@ -99,11 +129,11 @@ class Patterns(harness.Case):
 class ManyTenants(harness.Case):
     """More tenants than are remembered, each for a moment: nothing grows with them."""
     config = {"pool": {"max_connections": 2},
-              "services": [{"name": "t_*", "schema": "t_*", "pool": {"max": 1}}]}
+              "services": [{"name": "t_*", "settings": {"app.t": "*"}, "pool": {"max": 1}}]}
 
     def test_tenants_come_and_go(self):
         for number in range(3_000):
             client = wire.connect(self.schemux.port, f"t_{number}")
             if number % 50 == 0:
-                self.assertEqual(client.rows("SHOW search_path"), [[f'"t_{number}", public']])
+                self.assertEqual(client.rows("SHOW app.t"), [[str(number)]])
             client.close()
