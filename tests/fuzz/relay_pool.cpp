@@ -253,7 +253,7 @@ void RelayPool::send(std::size_t at, std::string_view bytes) {
     client.inbox.append(bytes);
     client.asked.append(bytes);
     client.direct.on_bytes(bytes, client.told_directly);
-    client.disturbed = client.disturbed || client.direct.died() || client.direct.ran_taken_name();
+    client.disturbed = client.disturbed || client.direct.died() || client.direct.is_excepted();
 }
 
 void RelayPool::read_frontend(std::size_t at, std::size_t count) {

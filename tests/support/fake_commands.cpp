@@ -73,6 +73,7 @@ Failed FakePostgres::run(const std::string& given, FakePortal* portal, std::size
         // What a statement of Parse that is an EXECUTE itself names is not found (E4).
         const Words inner = words_of(*found);
         const bool nested = is_at(inner, 0, "execute") && inner.size() > 1;
+        is_excepted_ = is_excepted_ || nested;
         if (nested) return missing_statement(unquoted(inner[1]));
         return Failure{"0A000", "EXECUTE cannot run it"};
     }

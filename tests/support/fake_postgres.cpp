@@ -84,10 +84,12 @@ bool FakePostgres::on_message(char type, std::string_view body, std::string& out
             ready(out);
             return true;
         case 'H':
+            cancelled_ = false;  // it found nothing that runs
             return true;
         case 'd':
         case 'c':
         case 'f':
+            cancelled_ = false;
             return false;
         case 'P':
         case 'B':
@@ -255,7 +257,7 @@ Failed FakePostgres::on_execute(std::string_view body, std::string& out) {
         return {};
     }
     portal.done = true;
-    ran_taken_name_ = ran_taken_name_ || portal.name_taken;
+    is_excepted_ = is_excepted_ || portal.name_taken;
     const std::string text = portal.text;
     return run(text, &portal, limit, out);
 }

@@ -74,8 +74,10 @@ class FakePostgres {
     /// True once after names of statements went otherwise than the messages alone tell: those
     /// that an error made it skip, and DEALLOCATE ALL.
     bool take_names_moved() { return std::exchange(names_moved_, false); }
-    /// A portal ran that speaks of a name which a Parse took behind the Bind (E4).
-    bool ran_taken_name() const { return ran_taken_name_; }
+    /// It did what an exception is about (E4): the core's client may be told something else. A
+    /// portal ran that speaks of a name which a Parse took behind the Bind, or an EXECUTE of an
+    /// EXECUTE.
+    bool is_excepted() const { return is_excepted_; }
     /// At the point where a server waits for the next command, nothing half read.
     bool at_rest() const { return held_.empty() && nothing_open(); }
     bool nothing_open() const { return !skipping_ && !copy_ && !batch_open_; }
@@ -148,7 +150,7 @@ class FakePostgres {
     bool batch_open_ = false;  ///< extended messages came, no Sync yet
     bool cancelled_ = false;
     bool names_moved_ = false;
-    bool ran_taken_name_ = false;
+    bool is_excepted_ = false;
     std::optional<FakeCopy> copy_;
     std::map<std::string, std::string, std::less<>> statements_;
     std::map<std::string, FakePortal, std::less<>> portals_;
