@@ -226,6 +226,17 @@ void collect_shares(const std::vector<std::string>& names, const ServiceIndex& s
     out.push_back(std::move(seconds));
 }
 
+void collect_answer(const ServicesAnswer& answer, std::vector<MetricFamily>& out) {
+    out.push_back(single("schemux_services_query_services",
+                         "Services that services_query gave last.", MetricType::Gauge,
+                         static_cast<double>(answer.services)));
+    out.push_back(single("schemux_services_query_timestamp_seconds",
+                         "When it was answered last; 0: not yet.", MetricType::Gauge,
+                         static_cast<double>(answer.answered_at)));
+    out.push_back(single("schemux_services_query_failures_total", "Times that it was not answered.",
+                         MetricType::Counter, static_cast<double>(answer.failures)));
+}
+
 void collect_isolation(const ServiceIndex& services, std::vector<MetricFamily>& out) {
     MetricFamily made =
         family("schemux_service_isolation",
@@ -436,6 +447,7 @@ void Metrics::collect_process(std::vector<MetricFamily>& out) const {
     out.push_back(single("schemux_config_last_reload_success_timestamp_seconds",
                          "When the configuration in use was read.", MetricType::Gauge,
                          when.count()));
+    if (const auto answer = answer_()) collect_answer(*answer, out);
     MetricFamily build =
         family("schemux_build_info", "Always 1; the version is a label.", MetricType::Gauge);
     add_value(build, {label("version", version)}, 1);

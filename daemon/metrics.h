@@ -26,11 +26,23 @@ struct ReloadState {
     std::chrono::system_clock::time_point last_success = std::chrono::system_clock::now();
 };
 
+/// What services_query came to.
+struct ServicesAnswer {
+    std::size_t services = 0;
+    std::int64_t answered_at = 0;  ///< of the Unix epoch; 0: not yet
+    std::uint64_t failures = 0;
+};
+
 class Metrics final : public prometheus::Collectable {
   public:
     Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
             const SharedListener& listener, std::vector<const Worker*> workers,
             const ServiceIndex& services, const ReloadState& reload);
+
+    /// Called for each collection; nothing: there is no services_query.
+    void ask_for_answer(std::function<std::optional<ServicesAnswer>()> answer) {
+        answer_ = std::move(answer);
+    }
 
     std::vector<prometheus::MetricFamily> Collect() const override;
     /// The Prometheus text format, version 0.0.4.
@@ -49,6 +61,7 @@ class Metrics final : public prometheus::Collectable {
     std::vector<const Worker*> workers_;
     const ServiceIndex& services_;
     const ReloadState& reload_;
+    std::function<std::optional<ServicesAnswer>()> answer_ = [] { return std::nullopt; };
 };
 
 }  // namespace schemux::daemon

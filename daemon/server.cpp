@@ -65,6 +65,7 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
     metrics_ = std::make_unique<Metrics>(shared_, *acceptor_, *connector_, *listener_,
                                          std::vector<const Worker*>(workers.begin(), workers.end()),
                                          services_, reload_state_);
+    metrics_->ask_for_answer([this] { return services_answer(); });
 }
 
 Server::~Server() {
@@ -322,6 +323,13 @@ void Server::ask_for_services(const config::Settings& settings) {
             boost::asio::post(io_, [this, table = std::move(table)] { on_services(table); });
         });
     services_query_->start();
+}
+
+std::optional<ServicesAnswer> Server::services_answer() const {
+    if (!services_query_ || !roster_) return {};
+    const auto list = roster_->get();
+    return ServicesAnswer{list ? list->size() : 0, services_query_->answered_at(),
+                          services_query_->failures()};
 }
 
 void Server::on_services(const ServicesQuery::Table& table) {

@@ -62,6 +62,7 @@ class Server {
     void on_services_file();
     void ask_for_services(const config::Settings& settings);
     void on_services(const ServicesQuery::Table& table);
+    std::optional<ServicesAnswer> services_answer() const;
     void take_settings(config::Settings fresh);
 
     config::Settings settings_;

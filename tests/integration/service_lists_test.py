@@ -154,6 +154,13 @@ class ServicesQuery(ListCase):
         services = {dict(labels).get("service") for _, labels in self.schemux.metrics()}
         self.assertEqual(services - {None}, {"legacy", "services_query"})
 
+    def test_metrics_tell_what_was_answered(self):
+        self.add("counted", "orders")
+        self.wait_for_service("counted")
+        self.assertGreaterEqual(self.schemux.metric("schemux_services_query_services"), 2)
+        self.assertGreater(self.schemux.metric("schemux_services_query_timestamp_seconds"), 1e9)
+        self.assertGreaterEqual(self.schemux.metric("schemux_services_query_failures_total"), 0)
+
     def test_a_reload_keeps_what_was_answered(self):
         self.schemux.reload()
         self.assertTrue(self.lets_in("first"))
