@@ -118,6 +118,7 @@ std::string describe_service(const Service& service) {
     text += describe_identity(service);
     for (const auto& [name, value] : service.settings)
         text.append("; ").append(name).append(" = ").append(value);
+    if (!service.fixed_settings.empty()) text += "; fixed: " + join(service.fixed_settings);
     if (service.search_path) {
         text += service.search_path->empty() ? "; empty search_path"
                                              : "; search_path " + join(*service.search_path);

@@ -171,6 +171,12 @@ class Checker {
             if (wrong.empty() && value.find('\0') != std::string::npos) wrong = "has a zero byte";
             if (!wrong.empty()) error("settings." + name, wrong);
         }
+        for (std::size_t i = 0; i < service_->fixed_settings.size(); ++i) {
+            const std::string& name = service_->fixed_settings[i];
+            if (!service_->settings.contains(name))
+                error("fixed_settings[" + std::to_string(i) + ']',
+                      quoted(name) + " is not in settings", path_ + ".settings");
+        }
     }
 
     const Settings& settings_;

@@ -77,12 +77,27 @@ void add_identity(std::vector<Option>& rows) {
                 .choices({"auto", "shared", "guarded", "strict"})
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->isolation; }),
+        });
+}
+
+/// What its sessions begin with.
+void add_settings(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
             row("services[].settings", OptionType::text_map,
                 "PostgreSQL's settings that its sessions begin with; a client may say others.")
                 .optional("{statement_timeout: 5s}")
                 .range(0, max_names)
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->settings; }),
+            row("services[].fixed_settings", OptionType::text_list,
+                "Which of them a client may not say otherwise, neither at its login (there the "
+                "service's value holds) nor in a text (42501).")
+                .by_default("[]")
+                .range(0, max_names)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->fixed_settings; }),
         });
 }
 
@@ -116,6 +131,7 @@ void add_services(std::vector<Option>& rows) {
         });
     add_who(rows);
     add_identity(rows);
+    add_settings(rows);
     rows.insert(
         rows.end(),
         {

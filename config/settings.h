@@ -206,7 +206,8 @@ struct Service {
     std::string role_password_file{};  ///< the same as its first line
     Isolation isolation = Isolation::automatic;
     TextMap settings{};  ///< that its sessions begin with, if the client says nothing else
-    std::vector<std::string> users{};  ///< empty: everybody
+    std::vector<std::string> fixed_settings{};  ///< of these, which the client may not say
+    std::vector<std::string> users{};           ///< empty: everybody
     std::vector<std::string> server_names{};
     std::optional<std::vector<std::string>>
         search_path{};  ///< unquoted names; none: schema, public

@@ -258,6 +258,8 @@ void CallScanner::add_set_config() {
     }
     if (!literal) return add_unnamed_setting(local);
     const std::string_view setting = name.substr(1, name.size() - 2);
+    if (settings_ != nullptr && local && !resets)
+        settings_->local.push_back(in_lower_case(setting));
     // A setting with a dot in its name is nobody's but the application's.
     if (local && setting.find('.') != std::string_view::npos) return;
     SettingWords::note_change(setting, !local, effects_);

@@ -1,6 +1,7 @@
 // The relay's part that reads texts: under which settings they are read, what their templates
 // become, and what PostgreSQL may do with them. It must not know which message they came in.
 
+#include "core/fixed_settings.h"
 #include "core/own_settings.h"
 #include "core/relay.h"
 
@@ -38,6 +39,9 @@ std::variant<const TextCache::Reading*, ErrorFields> Relay::read(std::string_vie
                          context.standard_conforming_strings != ConformingStrings::unknown;
     if (certain) {
         if (const TextCache::Reading* known = worker_.texts.find(text, context)) {
+            if (auto error =
+                    forbid_fixed_settings(*service_, text, known->effects, standard_strings_))
+                return std::move(*error);
             note_databases(known->effects);
             return known;
         }
@@ -60,6 +64,8 @@ std::variant<const TextCache::Reading*, ErrorFields> Relay::read(std::string_vie
     }
     reading.rewritten = result.outcome == RewriteResult::Outcome::rewritten;
     reading.effects = effects_of(reading.rewritten ? reading.text : text);
+    if (auto error = forbid_fixed_settings(*service_, text, reading.effects, standard_strings_))
+        return std::move(*error);
     note_databases(reading.effects);
     worker_.texts.keep();
     return &reading;

@@ -88,6 +88,7 @@ struct Service {
     Isolation isolation = Isolation::shared;
     std::string role;   ///< with `guarded`: of every session
     Settings settings;  ///< that a session begins with, unless its client says others
+    std::vector<std::string> fixed_settings;  ///< of these, which its client may not say
     TimeLimits time_limits;
     std::size_t max_query_bytes = 1 << 20;
     StateCare state = StateCare::fast;

@@ -10,6 +10,7 @@ namespace schemux::core {
 
 struct SettingReferences {
     std::vector<std::string> set;    ///< given a value until the session ends; in lower case
+    std::vector<std::string> local;  ///< given a value until the transaction ends
     std::vector<std::string> reset;  ///< given back the value that the session began with
     bool any = false;                ///< others may be changed as well
     bool resets_all = false;         ///< RESET ALL, DISCARD ALL

@@ -155,8 +155,11 @@ void SettingWords::set() {
     if (local && cursor_.word_is("session")) cursor_.advance();
     Name changed = name();
     note_change(changed.text, !local, effects_);
-    if (references_ == nullptr || local) return;
-    if (changed.unclear) {
+    if (references_ == nullptr) return;
+    if (local) {
+        if (!changed.defaults && !to_default())
+            references_->local.push_back(std::move(changed.text));
+    } else if (changed.unclear) {
         references_->any = true;
     } else if (changed.defaults || to_default()) {
         references_->reset.push_back(std::move(changed.text));

@@ -5,6 +5,7 @@
 #include "protocol/sqlstate.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -66,6 +67,11 @@ core::Settings settings_of(const core::Service& service, const core::Settings& a
     settings.emplace_back("search_path", service.search_path);
     settings.insert(settings.end(), service.settings.begin(), service.settings.end());
     settings.insert(settings.end(), asked.begin(), asked.end());
+    const auto& fixed = service.fixed_settings;
+    std::copy_if(service.settings.begin(), service.settings.end(), std::back_inserter(settings),
+                 [&fixed](const auto& setting) {
+                     return std::find(fixed.begin(), fixed.end(), setting.first) != fixed.end();
+                 });
     if (service.isolation == core::Isolation::guarded) settings.emplace_back("role", service.role);
     return settings;
 }

@@ -162,6 +162,7 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.isolation = level_of(from);
     if (service.isolation == core::Isolation::guarded) service.role = from.role;
     service.settings.assign(from.settings.begin(), from.settings.end());
+    service.fixed_settings = from.fixed_settings;
     service.name = from.name;
     service.schema = from.schema;
     service.schema_care = from.create_schema ? core::SchemaCare::create : core::SchemaCare::none;

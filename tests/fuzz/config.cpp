@@ -5,12 +5,14 @@
 #include "config/load.h"
 #include "config/option_value.h"
 #include "config/reference.h"
+#include "config/service_list.h"
 #include "config/validate.h"
 #include "config/values.h"
 #include "tests/fuzz/input.h"
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -273,6 +275,40 @@ void check_numbers(std::string_view text) {
     }
 }
 
+/// Further services, beside one that there is: all are right, or it is said what is wrong.
+void check_more_services(const std::string& text) {
+    Settings settings;
+    settings.services.push_back({.name = "app", .schema = "app"});
+    settings.services_query.sql = "select";
+    const ServiceList list = load_services(text, std::string(file_name), variable, settings);
+    demand(list.errors.empty() || list.services.empty(), "services or errors");
+    check_diagnostics(list.errors, text);
+    check_diagnostics(list.warnings, text);
+
+    ServiceRows rows;
+    rows.columns = {"name", "schema", "users", "settings", "pool.max", "create_schema"};
+    std::vector<std::optional<std::string>> row;
+    std::string value;
+    for (const char c : text) {
+        if (c != '|' && c != '\n') {
+            value += c;
+            continue;
+        }
+        row.emplace_back(value.empty() ? std::nullopt : std::optional(std::move(value)));
+        value.clear();
+        if (c == '|' && row.size() < rows.columns.size()) continue;
+        rows.rows.push_back(std::exchange(row, {}));
+    }
+    const RowServices read = read_service_rows(rows, settings);
+    if (!read.services) return demand(!read.errors.empty(), "services or errors");
+    demand(read.services->size() <= rows.rows.size(), "a row is one service at most");
+    for (const auto& [name, service] : *read.services) {
+        demand(name == service.name && !name.empty() && name != "app", "each has its own name");
+        demand(service.schema.empty() || check_schema_name(service.schema).empty(),
+               "its schema is one");
+    }
+}
+
 void check(Input input) {
     std::string text;
     if (input.flag()) text = default_config_yaml();
@@ -287,6 +323,7 @@ void check(Input input) {
     demand(shown.size() <= 16 * text.size() + 16, "what is shown of a dsn is bounded");
     holds_password(text);
     check_numbers(text);
+    check_more_services(text);
 }
 
 }  // namespace

@@ -181,6 +181,8 @@ drain_timeout: 1s
     "limits:\n  max_query_bytes: 18446744073709551617\n  max_clients: 17179869184\n",
     "pool:\n  max_connections: 010\n  acquire_timeout: 10\n  mode: session\n\tx: y\n",
     "services:\n  - name: tenant_*\n    schema: pg_x\n  - name: a\n  - name: a\n",
+    # Rows of services_query.
+    "t_1|t_1|[\"ann\"]|{\"work_mem\": \"4MB\"}|3|t\nt_2|||||\nt_1|x|||many|f\napp|a||||\n*|||||\n",
     "listen: [ { address: 0.0.0.0 }, { address: ::, port: 0 }, { port: 1 } ]\nauth: {}",
     "{\"backend\": {\"dsn\": \"host=\\u00e9\"}, 'services': [{name: \"\\x07\"}]} # c\r\n",
 ]

@@ -112,6 +112,30 @@ class Patterns(harness.Case):
             self.wire("tenant_two")
         self.refused("tenant_one", "53300")
 
+    def test_fixed_settings_are_the_services(self):
+        schemux = self.start_schemux({"services": [
+            {"name": "tenant_*", "settings": {"app.tenant": "*", "work_mem": "5MB",
+                                              "application_name": "of *"},
+             "fixed_settings": ["app.tenant", "work_mem", "application_name"]}]})
+        client = self.wire("tenant_one", schemux=schemux, application_name="mine",
+                           options="-c work_mem=9MB -c app.tenant=two")
+        shown = ("SELECT current_setting('work_mem'), current_setting('app.tenant'), "
+                 "current_setting('application_name')")
+        self.assertEqual(client.rows(shown), [["5MB", "one", "of one"]])
+        for text in ("SET work_mem = '9MB'", "SET LOCAL Work_Mem TO '9MB'",
+                     "SELECT set_config('app.tenant', 'two', true)",
+                     "BEGIN; SET app.tenant = 'two'",
+                     "select SET_CONFIG('work_mem', '9MB', false)", "SET \"work_mem\" = 1024"):
+            for _ in range(2):  # the text is known by then
+                error = wire.errors_of(client.ask(text))[0]
+                self.assertEqual(error["C"], "42501", text)
+                self.assertIn("permission denied to set parameter", error["M"])
+            with self.psycopg("tenant_one", schemux=schemux) as other:
+                with self.assertRaises(psycopg.errors.InsufficientPrivilege):
+                    other.execute(text, prepare=True)
+        client.rows("RESET ALL; SET work_mem TO DEFAULT; SET lock_timeout = 5")
+        self.assertEqual(client.rows(shown), [["5MB", "one", "of one"]])
+
     def test_a_service_by_options(self):
         for asked, answer in (("legacy", "tenant_two"), ("no such", "tenant_two")):
             client = self.psycopg(asked, options="-c schemux.service=tenant_two")

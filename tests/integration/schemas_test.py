@@ -65,9 +65,8 @@ class Made(harness.Case):
         client = self.wire("made_one")
         client.rows("CREATE TABLE {{tables.t}} (a int)")
         self.assertEqual(self.owner("made_one"), "made_one")
-        self.assertEqual(
-            self.postgres.run("SELECT tableowner::text FROM pg_tables WHERE schemaname = 'made_one'"),
-            [("made_one",)])
+        owners = "SELECT tableowner::text FROM pg_tables WHERE schemaname = 'made_one'"
+        self.assertEqual(self.postgres.run(owners), [("made_one",)])
 
     def test_who_may_not_have_the_service_makes_nothing(self):
         self.assertIn("permission denied for database", self.refusal("made_two", user="bob"))

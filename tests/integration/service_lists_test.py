@@ -101,6 +101,9 @@ class ServicesQuery(ListCase):
         self.postgres.run(sql, parameters)
         self.postgres.run('NOTIFY "tenants_changed"')
 
+    def waiting(self):
+        return self.schemux.metric("schemux_clients_waiting", service="services_query")
+
     def add(self, name, schema, most=None, users=None):
         self.change("INSERT INTO public.tenants VALUES (%s, %s, %s, %s, true)", name, schema, most,
                     users)
@@ -116,8 +119,7 @@ class ServicesQuery(ListCase):
         # pool.max is 1: the next one waits for it.
         client.rows("BEGIN")
         waiting = harness.Background(lambda: self.wire("second").rows("SELECT 'served'"))
-        self.wait_until(lambda: self.schemux.metric("schemux_clients_waiting", service="services_query") == 1,
-                        "it to wait")
+        self.wait_until(lambda: self.waiting() == 1, "it to wait")
         client.rows("COMMIT")
         self.assertEqual(waiting.result(), [["served"]])
 
@@ -180,7 +182,8 @@ class NotYet(ListCase):
     def test_until_it_is_answered_nobody_is_told_that_there_is_no_service(self):
         self.assertIn("the services are not known yet", self.refusal("soon"))
         self.assertEqual(self.wire("legacy").rows("SELECT 1"), [["1"]])
-        self.assertEqual(self.schemux.get("/readyz"), (503, "services_query was not answered yet\n"))
+        not_yet = (503, "services_query was not answered yet\n")
+        self.assertEqual(self.schemux.get("/readyz"), not_yet)
         self.wait_until(lambda: self.events("services_query_failed"), "it to be asked")
         self.assertIn('relation "public.later" does not exist',
                       self.events("services_query_failed")[0]["error"])
