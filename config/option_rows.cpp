@@ -204,6 +204,13 @@ void add_process(std::vector<Option>& rows) {
                 .range(100, hour)
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->limits.login_timeout; }),
+            row("isolation_audit", OptionType::choice,
+                "What is done when PostgreSQL's permissions do not keep listed services with "
+                "isolation strict from one another, at the start and at a reload: warn says so in "
+                "the log, require neither starts nor takes the new configuration.")
+                .by_default("warn")
+                .choices({"off", "warn", "require"})
+                .at([](const Scope& s) -> Field { return &s.settings->isolation_audit; }),
             row("drain_timeout", OptionType::duration,
                 "How long running transactions may take to finish when the daemon stops.")
                 .by_default("25s")

@@ -61,7 +61,7 @@ using Field =
                  std::chrono::milliseconds*, IoEngine*, PoolMode*, ServiceMode*, AuthMethod*,
                  RuleType*, ClientCertificate*, TlsMode*, TlsVersion*, TlsNegotiation*,
                  LiteralScope*, ChannelScope*, FeaturePolicy*, OverPinBudget*, StateCare*,
-                 Placeholder*, LogFormat*, LogLevel*>;
+                 Placeholder*, LogFormat*, LogLevel*, IsolationAudit*>;
 
 struct Option {
     std::string_view path;  ///< `pool.max_connections`, `services[].schema`

@@ -38,6 +38,9 @@ enum class Isolation : std::uint8_t {
     strict,   ///< a login role of its own: PostgreSQL's permissions
 };
 
+/// What is done with what the isolation audit finds at the start and at reloads.
+enum class IsolationAudit : std::uint8_t { off, warn, require };
+
 enum class LogFormat : std::uint8_t { automatic, json, text };
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 
@@ -270,6 +273,7 @@ struct Settings {
     std::string services_file{};
     std::size_t services_in_file = 0;  ///< how many of `services` are of services_file
     ServicesQuery services_query{};
+    IsolationAudit isolation_audit = IsolationAudit::warn;
     std::uint32_t workers = 1;
     IoEngine io_engine = IoEngine::epoll;
     Log log{};

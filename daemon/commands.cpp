@@ -2,7 +2,6 @@
 
 #include "config/describe.h"
 #include "config/reference.h"
-#include "config/service_pattern.h"
 #include "daemon/healthcheck.h"
 #include "daemon/isolation_audit.h"
 #include "daemon/isolation_report.h"
@@ -64,33 +63,14 @@ void raise_descriptor_limit() {
     [[maybe_unused]] const int refused = ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-IsolatedService isolated(const config::Service& service, const std::string& database) {
-    return {service.name,      service.schema,
-            service.role,      service.database.empty() ? database : service.database,
-            level_of(service), service.allow_schemas};
-}
-
-/// As libpq has it.
-const std::string& database_of(const BackendTarget& target) {
-    return target.dbname.empty() ? target.user : target.dbname;
-}
-
 /// The services that the command is about: the named ones, or beside them all that are listed.
 /// Nothing: there is none of a name, which has been said.
 std::optional<IsolationPlan> make_plan(const Loaded& loaded, const IsolationCommand& command,
                                        bool with_listed) {
-    const config::Settings& settings = loaded.settings;
-    const std::string database = database_of(loaded.target);
-    IsolationPlan plan{loaded.target.user, database};
-    for (const config::Service& service : settings.services) {
-        if (config::is_pattern(service.name)) {
-            plan.patterns.push_back(service.name);
-        } else {
-            (with_listed ? plan.services : plan.neighbours).push_back(isolated(service, database));
-        }
-    }
+    IsolationPlan plan = isolation_plan(loaded.settings, loaded.target);
+    if (!with_listed) std::swap(plan.services, plan.neighbours);
     for (const std::string& name : command.services) {
-        const auto found = find_service(settings, name);
+        const auto found = find_service(loaded.settings, name);
         if (!found) {
             std::fprintf(stderr, "no service of %s is named %s, and no pattern matches it\n",
                          command.config_file.c_str(), name.c_str());
@@ -98,24 +78,17 @@ std::optional<IsolationPlan> make_plan(const Loaded& loaded, const IsolationComm
         }
         const auto known = [&](const IsolatedService& one) { return one.name == name; };
         if (std::none_of(plan.services.begin(), plan.services.end(), known))
-            plan.services.push_back(isolated(*found, database));
+            plan.services.push_back(isolated_service(*found, loaded.target));
     }
     if (!command.services.empty()) plan.patterns.clear();
-    if (settings.auth.query_dsn.empty()) return plan;
-    const auto asker = resolve_dsn(settings.auth.query_dsn);
-    if (const auto* target = std::get_if<BackendTarget>(&asker))
-        plan.others.push_back({target->user, database_of(*target)});
     return plan;
 }
 
 /// The dsn of --dsn says it all by itself. Nothing: the password cannot be had, which was said.
 std::optional<AuditOptions> make_audit_options(const Loaded& loaded,
                                                const IsolationCommand& command) {
-    AuditOptions options;
-    options.login = loaded.target.user;
-    options.dsn = command.dsn.empty() ? loaded.settings.backend.dsn : command.dsn;
-    if (!command.dsn.empty()) return options;
-    options.password = loaded.backend_password;
+    if (!command.dsn.empty()) return AuditOptions{.dsn = command.dsn, .login = loaded.target.user};
+    AuditOptions options = audit_options(loaded.settings, loaded.target, loaded.backend_password);
     if (loaded.settings.backend.password_command.empty()) return options;
     auto read = read_password({loaded.settings.backend.password_command, ""});
     if (const auto* wrong = std::get_if<NoPassword>(&read)) {

@@ -1,6 +1,7 @@
 #include "daemon/isolation_audit.h"
 
 #include "daemon/isolation_queries.h"
+#include "daemon/libpq_waits.h"
 
 #include <libpq-fe.h>
 
@@ -20,17 +21,20 @@ struct Disconnect {
 };
 using Connection = std::unique_ptr<PGconn, Disconnect>;
 
-struct Clear {
-    void operator()(PGresult* result) const { PQclear(result); }
-};
-using Result = std::unique_ptr<PGresult, Clear>;
+using Clock = std::chrono::steady_clock;
 
-constexpr const char* connect_timeout = "10";
+/// Of one host.
+constexpr auto connect_timeout = std::chrono::seconds(10);
+constexpr std::chrono::milliseconds statement_timeout = std::chrono::minutes(5);
+/// What the server ends itself need not be given up here.
+constexpr auto answer_slack = std::chrono::seconds(2);
 // Names come out with their schema whatever the login's own search_path is; nothing is waited for
 // for ever, and nothing can be changed. Views of the catalogs are PostgreSQL's own.
 constexpr const char* begin =
-    "SET search_path = pg_catalog; SET statement_timeout = '5min'; SET lock_timeout = '10s';"
+    "SET search_path = pg_catalog; SET lock_timeout = '10s';"
     "SET client_encoding = 'UTF8'; SET quote_all_identifiers = off; BEGIN READ ONLY";
+// Who is gone has no use for the rest. Not every platform's server can look.
+constexpr const char* end_with_us = "SET client_connection_check_interval = '1s'";
 
 /// libpq's messages have lines and tabs.
 std::string one_line(std::string_view text) {
@@ -143,31 +147,30 @@ std::string column(const PGresult* rows, int row, FindingColumn which) {
 class Audit {
   public:
     Audit(const AuditOptions& options, const std::vector<IsolatedService>& services,
-          std::string database)
+          std::string database, Clock::time_point until)
         : options_(options),
+          until_(until),
           database_(std::move(database)),
           parameters_(make_parameters(services, database_, options.login)) {}
 
     std::optional<AuditFailure> connect() {
-        // The last one wins, and the dsn is in the middle: it may say another time, and the
-        // service says which database.
-        std::vector<const char*> keys{"connect_timeout", "fallback_application_name", "dbname",
-                                      "dbname"};
-        std::vector<const char*> values{connect_timeout, "schemux isolation audit",
-                                        options_.dsn.c_str(), database_.c_str()};
-        const std::string password(options_.password ? options_.password->view() : "");
-        if (options_.password) {
-            keys.push_back("password");
-            values.push_back(password.c_str());
-        }
-        keys.push_back(nullptr);
-        values.push_back(nullptr);
-        connection_.reset(PQconnectdbParams(keys.data(), values.data(), 1));
-        if (PQstatus(connection_.get()) != CONNECTION_OK)
+        // libpq goes to the next host only when the one before says no: one that is silent must
+        // not be waited for alone.
+        const auto tried = [this](const HostPort& host) { return connect_to(&host); };
+        const bool there = options_.hosts.empty()
+                               ? connect_to(nullptr)
+                               : std::any_of(options_.hosts.begin(), options_.hosts.end(), tried);
+        if (!there)
             return AuditFailure{"cannot connect to database " + database_ + ": " + last_error(),
                                 "backend.dsn says where to; --dsn DSN is another login, such as an "
                                 "administrator's"};
-        const Result done(PQexec(connection_.get(), begin));
+        PQsetnonblocking(connection_.get(), 1);
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+            std::clamp<Clock::duration>(until_ - Clock::now(), answer_slack, statement_timeout));
+        const std::string bounded =
+            "SET statement_timeout = " + std::to_string(left.count()) + ';' + begin;
+        execute(end_with_us);
+        const PgResult done = execute(bounded.c_str());
         if (PQresultStatus(done.get()) != PGRES_COMMAND_OK)
             return AuditFailure{"database " + database_ + ": " + last_error(), ""};
         return {};
@@ -187,7 +190,50 @@ class Audit {
     }
 
   private:
-    std::string last_error() const { return one_line(PQerrorMessage(connection_.get())); }
+    /// Null: where the dsn says.
+    bool connect_to(const HostPort* host) {
+        if (options_.stopped != nullptr && *options_.stopped) return false;
+        // The last one of a name wins: the service says which database, not the dsn.
+        std::vector<const char*> keys{"fallback_application_name", "dbname", "dbname"};
+        std::vector<const char*> values{"schemux isolation audit", options_.dsn.c_str(),
+                                        database_.c_str()};
+        const auto add = [&](const char* key, const std::string& value) {
+            keys.push_back(key);
+            values.push_back(value.c_str());
+        };
+        const std::string password(options_.password ? options_.password->view() : "");
+        if (options_.password) add("password", password);
+        const std::string port = std::to_string(host != nullptr ? host->port : 0);
+        const std::string none;
+        if (host != nullptr) {
+            add("host", host->host);
+            add("hostaddr", host->address == host->host ? none : host->address);
+            add("port", port);
+        }
+        keys.push_back(nullptr);
+        values.push_back(nullptr);
+        connection_.reset(PQconnectStartParams(keys.data(), values.data(), 1));
+        return finish_connecting(connection_.get(), bound(connect_timeout));
+    }
+
+    /// Without a word of libpq's it was us who waited no longer.
+    std::string last_error() const {
+        std::string why = one_line(PQerrorMessage(connection_.get()));
+        return why.empty() ? "no answer in time" : why;
+    }
+
+    WaitBound bound(Clock::duration longest) const {
+        return {std::min(until_, Clock::now() + longest), options_.stopped};
+    }
+
+    PgResult execute(const char* sql) {
+        if (PQsendQuery(connection_.get(), sql) == 0) return {};
+        return answer();
+    }
+
+    PgResult answer() {
+        return read_one(connection_.get(), bound(statement_timeout + answer_slack)).result;
+    }
 
     std::optional<AuditFailure> ask(const std::string& query, std::vector<Finding>& findings) {
         constexpr Oid text = 25;
@@ -197,8 +243,10 @@ class Audit {
         std::array<const char*, isolation_parameters> values{};
         std::transform(parameters_.begin(), parameters_.end(), values.begin(),
                        [](const std::string& value) { return value.c_str(); });
-        const Result rows(PQexecParams(connection_.get(), query.c_str(), isolation_parameters,
-                                       types.data(), values.data(), nullptr, nullptr, 0));
+        PgResult rows;
+        if (PQsendQueryParams(connection_.get(), query.c_str(), isolation_parameters, types.data(),
+                              values.data(), nullptr, nullptr, 0) == 1)
+            rows = answer();
         if (PQresultStatus(rows.get()) != PGRES_TUPLES_OK)
             return AuditFailure{"database " + database_ + ": " + last_error(),
                                 "--dsn DSN is another login, such as an administrator's"};
@@ -223,6 +271,7 @@ class Audit {
     }
 
     const AuditOptions& options_;
+    const Clock::time_point until_;
     const std::string database_;
     const Parameters parameters_;
     Connection connection_;
@@ -258,8 +307,9 @@ bool Finding::concerns(const IsolatedService& from, const IsolatedService& to) c
     return schema.empty() || to.schema == schema;
 }
 
-std::variant<std::vector<Finding>, AuditFailure> audit_isolation(
-    const AuditOptions& options, const std::vector<IsolatedService>& services) {
+AuditOutcome audit_isolation(const AuditOptions& options,
+                             const std::vector<IsolatedService>& services) {
+    const auto until = Clock::now() + options.within;
     std::set<std::string> databases;
     for (const IsolatedService& service : services) {
         if (service.has_role()) databases.insert(service.database);
@@ -268,7 +318,7 @@ std::variant<std::vector<Finding>, AuditFailure> audit_isolation(
     std::vector<Finding> proofs;
     add_conflicts(services, findings);
     for (const std::string& database : databases) {
-        Audit audit(options, services, database);
+        Audit audit(options, services, database, until);
         if (auto failure = audit.connect()) return std::move(*failure);
         if (auto failure = audit.run(findings)) return std::move(*failure);
         if (auto failure = audit.prove(proofs)) return std::move(*failure);

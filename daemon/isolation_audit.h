@@ -4,9 +4,12 @@
 // It must not know the configuration, nor how its findings are shown (isolation_report.h).
 #pragma once
 
+#include "daemon/dsn.h"
 #include "daemon/isolation_sql.h"
 #include "protocol/secret.h"
 
+#include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -37,8 +40,11 @@ struct Finding {
 
 struct AuditOptions {
     std::string dsn;
-    std::optional<protocol::Secret> password{};  ///< in place of the dsn's
-    std::string login;                           ///< whom schemux itself logs in as
+    std::vector<HostPort> hosts{};  ///< tried one by one in place of the dsn's; empty: those
+    std::optional<protocol::Secret> password{};                ///< in place of the dsn's
+    std::string login;                                         ///< whom schemux itself logs in as
+    std::chrono::milliseconds within = std::chrono::hours(1);  ///< all of it
+    const std::atomic<bool>* stopped = nullptr;                ///< true: it fails soon; null: never
 };
 
 struct AuditFailure {
@@ -46,7 +52,9 @@ struct AuditFailure {
     std::string hint;
 };
 
-std::variant<std::vector<Finding>, AuditFailure> audit_isolation(
-    const AuditOptions& options, const std::vector<IsolatedService>& services);
+using AuditOutcome = std::variant<std::vector<Finding>, AuditFailure>;
+
+AuditOutcome audit_isolation(const AuditOptions& options,
+                             const std::vector<IsolatedService>& services);
 
 }  // namespace schemux::daemon

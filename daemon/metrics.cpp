@@ -172,14 +172,16 @@ constexpr std::array<const char*, core::error_class_count> error_class_names{
 
 Metrics::Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
                  const SharedListener& listener, std::vector<const Worker*> workers,
-                 const ServiceIndex& services, const ReloadState& reload)
+                 const ServiceIndex& services, const ReloadState& reload,
+                 const IsolationWatch& isolation)
     : shared_(shared),
       acceptor_(acceptor),
       connector_(connector),
       listener_(listener),
       workers_(std::move(workers)),
       services_(services),
-      reload_(reload) {}
+      reload_(reload),
+      isolation_(isolation) {}
 
 namespace {
 
@@ -414,6 +416,20 @@ void Metrics::collect_control(std::vector<MetricFamily>& out) const {
     out.push_back(std::move(connect));
 }
 
+/// Nothing while nothing is known.
+void Metrics::collect_isolation_audit(std::vector<MetricFamily>& out) const {
+    const auto state = isolation_.state();
+    if (!state) return;
+    out.push_back(single("schemux_isolation_audit_ok",
+                         "1: PostgreSQL's permissions keep the listed services apart.",
+                         MetricType::Gauge, state->holes == 0 ? 1 : 0));
+    out.push_back(single("schemux_isolation_audit_holes", "What does not keep them apart.",
+                         MetricType::Gauge, static_cast<double>(state->holes)));
+    const auto when = std::chrono::duration<double>(state->when.time_since_epoch());
+    out.push_back(single("schemux_isolation_audit_timestamp_seconds",
+                         "When that was looked at last.", MetricType::Gauge, when.count()));
+}
+
 void Metrics::collect_process(std::vector<MetricFamily>& out) const {
     out.push_back(single("schemux_client_connections_accepted_total", "Connections accepted.",
                          MetricType::Counter, static_cast<double>(acceptor_.accepted())));
@@ -470,6 +486,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
     collect_services(out);
     collect_pool(out);
     collect_control(out);
+    collect_isolation_audit(out);
     collect_process(out);
     return out;
 }

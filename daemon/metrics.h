@@ -6,6 +6,7 @@
 #include "core/counters.h"
 #include "daemon/acceptor.h"
 #include "daemon/connector.h"
+#include "daemon/isolation_watch.h"
 #include "daemon/service_index.h"
 #include "daemon/shared_listener.h"
 #include "daemon/shared_state.h"
@@ -37,7 +38,8 @@ class Metrics final : public prometheus::Collectable {
   public:
     Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
             const SharedListener& listener, std::vector<const Worker*> workers,
-            const ServiceIndex& services, const ReloadState& reload);
+            const ServiceIndex& services, const ReloadState& reload,
+            const IsolationWatch& isolation);
 
     /// Called for each collection; nothing: there is no services_query.
     void ask_for_answer(std::function<std::optional<ServicesAnswer>()> answer) {
@@ -52,6 +54,7 @@ class Metrics final : public prometheus::Collectable {
     void collect_services(std::vector<prometheus::MetricFamily>& out) const;
     void collect_pool(std::vector<prometheus::MetricFamily>& out) const;
     void collect_control(std::vector<prometheus::MetricFamily>& out) const;
+    void collect_isolation_audit(std::vector<prometheus::MetricFamily>& out) const;
     void collect_process(std::vector<prometheus::MetricFamily>& out) const;
 
     const SharedState& shared_;
@@ -62,6 +65,7 @@ class Metrics final : public prometheus::Collectable {
     const ServiceIndex& services_;
     const ReloadState& reload_;
     std::function<std::optional<ServicesAnswer>()> answer_ = [] { return std::nullopt; };
+    const IsolationWatch& isolation_;
 };
 
 }  // namespace schemux::daemon

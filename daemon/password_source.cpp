@@ -50,6 +50,9 @@ Outcome read_file(const std::string& name) {
 /// A program of its own process group, whose standard output we read.
 class Child {
   public:
+    explicit Child(const std::atomic<bool>* stopped) : stopped_(stopped) {}
+    Child(const Child&) = delete;
+    Child& operator=(const Child&) = delete;
     ~Child() {
         if (output_ >= 0) ::close(output_);
         if (pid_ <= 0) return;
@@ -98,14 +101,15 @@ class Child {
 
     /// All that it prints; nullopt: too much, or not in time.
     std::optional<std::string> read(Clock::time_point until) const {
+        constexpr std::chrono::milliseconds slice{100};
         std::string text;
         std::array<char, 4096> room{};
         while (text.size() < password_output_max) {
             const auto left =
                 std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now());
-            if (left.count() <= 0) return {};
+            if (left.count() <= 0 || stopped()) return {};
             pollfd one{output_, POLLIN, 0};
-            const int ready = ::poll(&one, 1, static_cast<int>(left.count()));
+            const int ready = ::poll(&one, 1, static_cast<int>(std::min(left, slice).count()));
             if (ready < 0 && errno != EINTR) return {};
             if (ready <= 0) continue;
             const ssize_t got = ::read(output_, room.data(), room.size());
@@ -126,19 +130,22 @@ class Child {
                 pid_ = 0;
                 return status;
             }
-            if (Clock::now() >= until) return {};
+            if (Clock::now() >= until || stopped()) return {};
             std::this_thread::sleep_for(look);
         }
     }
 
   private:
+    bool stopped() const { return stopped_ != nullptr && *stopped_; }
+
+    const std::atomic<bool>* stopped_;
     pid_t pid_ = 0;
     int output_ = -1;
 };
 
-Outcome run(const std::vector<std::string>& command) {
+Outcome run(const std::vector<std::string>& command, const std::atomic<bool>* stopped) {
     const std::string& name = command.front();
-    Child child;
+    Child child(stopped);
     if (const auto error = child.start(command)) return NoPassword{name + ": " + *error};
     const auto until = Clock::now() + password_command_timeout;
     auto text = child.read(until);
@@ -159,8 +166,9 @@ Outcome run(const std::vector<std::string>& command) {
 
 }  // namespace
 
-std::variant<protocol::Secret, NoPassword> read_password(const PasswordSource& source) {
-    return source.command.empty() ? read_file(source.file) : run(source.command);
+std::variant<protocol::Secret, NoPassword> read_password(const PasswordSource& source,
+                                                         const std::atomic<bool>* stopped) {
+    return source.command.empty() ? read_file(source.file) : run(source.command, stopped);
 }
 
 }  // namespace schemux::daemon

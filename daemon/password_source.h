@@ -5,6 +5,7 @@
 
 #include "protocol/secret.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <string>
@@ -29,7 +30,9 @@ struct NoPassword {
     std::string why;  ///< never has what the program printed
 };
 
-/// The first line of the file, or of what the program prints on its standard output.
-std::variant<protocol::Secret, NoPassword> read_password(const PasswordSource& source);
+/// The first line of the file, or of what the program prints on its standard output. Soon over when
+/// `stopped` becomes true, if it is given.
+std::variant<protocol::Secret, NoPassword> read_password(
+    const PasswordSource& source, const std::atomic<bool>* stopped = nullptr);
 
 }  // namespace schemux::daemon

@@ -27,10 +27,31 @@ std::vector<std::string> restart_only(const std::vector<std::string>& changes) {
     return needed;
 }
 
+/// Nothing: nobody wants it, or no service says that it is kept apart.
+std::optional<AuditJob> make_audit_job(const config::Settings& settings,
+                                       const BackendTarget& target) {
+    if (settings.isolation_audit == config::IsolationAudit::off) return {};
+    AuditJob job;
+    job.services = isolation_plan(settings, target).services;
+    const bool any = std::any_of(
+        job.services.begin(), job.services.end(),
+        [](const IsolatedService& one) { return one.level == core::Isolation::strict; });
+    if (!any) return {};
+    job.options = audit_options(settings, target, {});
+    job.password = {settings.backend.password_command, settings.backend.password_file};
+    return job;
+}
+
+bool requires_proof(const config::Settings& settings) {
+    return settings.isolation_audit == config::IsolationAudit::require;
+}
+
 }  // namespace
 
 Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
-    : settings_(std::move(loaded.settings)),
+    : target_(loaded.target),
+      audit_(make_audit_job(loaded.settings, target_)),
+      settings_(std::move(loaded.settings)),
       reload_(std::move(reload)),
       shared_(settings_.pool.max_connections, settings_.workers),
       files_(io_),
@@ -64,7 +85,7 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
     memory_guard_ = std::make_unique<MemoryGuard>(io_, shared_, workers);
     metrics_ = std::make_unique<Metrics>(shared_, *acceptor_, *connector_, *listener_,
                                          std::vector<const Worker*>(workers.begin(), workers.end()),
-                                         services_, reload_state_);
+                                         services_, reload_state_, isolation_);
     metrics_->ask_for_answer([this] { return services_answer(); });
 }
 
@@ -74,10 +95,15 @@ Server::~Server() {
     for (const auto& worker : workers_)
         worker->stop();
     connector_->stop();
+    isolation_.stop();
     if (http_) http_->stop();
 }
 
 std::optional<std::string> Server::start() {
+    if (audit_ && requires_proof(settings_)) {
+        if (auto verdict = isolation_.prove_now(*audit_))
+            return "isolation_audit is require: " + *verdict;
+    }
     if (auto error = listen()) return error;
     if (auto error = serve_http()) return error;
     SignalCallbacks callbacks;
@@ -94,7 +120,17 @@ std::optional<std::string> Server::start() {
     ask_for_services(settings_);
     acceptor_->derive_keys_ahead(users_.credentials);
     memory_guard_->set_limit(settings_.limits.memory);
+    if (!requires_proof(settings_)) watch_isolation();
     return {};
+}
+
+/// Whether the configuration in use keeps services apart.
+void Server::watch_isolation() {
+    if (audit_) {
+        isolation_.watch(*audit_);
+    } else {
+        isolation_.forget();
+    }
 }
 
 std::optional<std::string> Server::listen() {
@@ -226,6 +262,7 @@ void Server::finish() {
     if (policy->lookup) policy->lookup->stop();
     if (policy->schemas) policy->schemas->stop();
     connector_->stop();
+    isolation_.stop();
     if (http_) http_->stop();
     if (signals_) signals_->cancel();
     for (const auto& worker : workers_)
@@ -294,6 +331,8 @@ void Server::on_services_file() {
         log_event(LogLevel::info, "setting_changed", change, {});
     reload_state_.last_success = std::chrono::system_clock::now();
     take_settings(std::move(fresh));
+    audit_ = make_audit_job(settings_, target_);
+    if (!unproved_) watch_isolation();  // whose verdict must come
     log_event(LogLevel::info, "services_read",
               {{"file", settings_.services_file}, {"changes", changes.size()}});
 }
@@ -356,13 +395,52 @@ void Server::on_services(const ServicesQuery::Table& table) {
 void Server::on_reload() {
     notifier_.reloading();
     std::optional<Loaded> loaded = reload_ ? reload_() : std::nullopt;
-    reload_state_.successful = loaded.has_value();
+    ++reloads_;
+    unproved_.reset();
     if (!loaded) {
-        log_event(LogLevel::error, "reload_failed", "the old configuration stays in use", {});
-        notifier_.ready();
+        refuse_reload();
         return;
     }
-    config::Settings& fresh = loaded->settings;
+    auto audit = make_audit_job(loaded->settings, loaded->target);
+    if (!audit || !requires_proof(loaded->settings)) {
+        apply_reload(std::move(*loaded));
+        watch_isolation();
+        return;
+    }
+    unproved_ = std::move(loaded);
+    isolation_.prove(
+        std::move(*audit), [this, number = reloads_](const IsolationWatch::Verdict& verdict) {
+            boost::asio::post(io_, [this, number, verdict] { on_proved(number, verdict); });
+        });
+}
+
+/// Clients are served meanwhile. What was read again since then is audited by itself.
+void Server::on_proved(std::uint64_t reload, const IsolationWatch::Verdict& verdict) {
+    if (reload != reloads_ || !unproved_) return;
+    Loaded loaded = std::move(*unproved_);
+    unproved_.reset();
+    if (!verdict) {
+        apply_reload(std::move(loaded));
+        return;
+    }
+    log_event(LogLevel::error, "isolation_not_proved", "isolation_audit is require",
+              {{"error", *verdict}});
+    refuse_reload();
+}
+
+/// What was audited last, or was about to be, may have been the configuration that is not taken.
+void Server::refuse_reload() {
+    reload_state_.successful = false;
+    log_event(LogLevel::error, "reload_failed", "the old configuration stays in use", {});
+    watch_isolation();
+    notifier_.ready();
+}
+
+void Server::apply_reload(Loaded&& loaded) {
+    reload_state_.successful = true;
+    target_ = loaded.target;
+    audit_ = make_audit_job(loaded.settings, target_);
+    config::Settings& fresh = loaded.settings;
     const std::vector<std::string> changes = config::describe_changes(settings_, fresh);
     for (const std::string& change : changes) {
         log_event(LogLevel::info, "setting_changed", change, {});
@@ -375,11 +453,11 @@ void Server::on_reload() {
                                fresh.backend.password_file != settings_.backend.password_file ||
                                fresh.backend.password_command != settings_.backend.password_command;
     const bool pauses = fresh.pool.paused && !settings_.pool.paused;
-    connector_->set_access(make_backend_access(fresh, std::move(loaded->target)));
+    connector_->set_access(make_backend_access(fresh, std::move(loaded.target)));
     if (other_backend || pauses) connector_->renew();
-    renew_tls(fresh, std::move(loaded->tls));
-    users_ = {std::make_shared<Credentials>(std::move(loaded->secrets), users_.credentials.get()),
-              std::move(loaded->users), make_user_lookup(fresh)};
+    renew_tls(fresh, std::move(loaded.tls));
+    users_ = {std::make_shared<Credentials>(std::move(loaded.secrets), users_.credentials.get()),
+              std::move(loaded.users), make_user_lookup(fresh)};
     ask_for_services(fresh);
     set_log_level(make_log_level(fresh.log.level));
     take_settings(std::move(fresh));

@@ -7,6 +7,7 @@
 #include "daemon/connector.h"
 #include "daemon/file_watch.h"
 #include "daemon/http_server.h"
+#include "daemon/isolation_watch.h"
 #include "daemon/loading.h"
 #include "daemon/memory_guard.h"
 #include "daemon/metrics.h"
@@ -47,6 +48,10 @@ class Server {
   private:
     void on_stop(unsigned times);
     void on_reload();
+    void on_proved(std::uint64_t reload, const IsolationWatch::Verdict& verdict);
+    void apply_reload(Loaded&& loaded);
+    void refuse_reload();
+    void watch_isolation();
     void on_pause(bool pause);
     bool paused() const;
     void apply_pool();
@@ -65,8 +70,12 @@ class Server {
     std::optional<ServicesAnswer> services_answer() const;
     void take_settings(config::Settings fresh);
 
+    BackendTarget target_;
+    std::optional<AuditJob> audit_;  ///< of the settings; nothing: there is none to be run
     config::Settings settings_;
     std::function<std::optional<Loaded>()> reload_;
+    std::uint64_t reloads_ = 0;
+    std::optional<Loaded> unproved_;  ///< what the last of them read, until it was audited
     boost::asio::io_context io_{1};
     ServiceIndex services_;
     SharedState shared_;
@@ -81,6 +90,7 @@ class Server {
     FileWatch files_;
     std::unique_ptr<HttpServer> http_;
     std::unique_ptr<SignalHandler> signals_;
+    IsolationWatch isolation_;
     std::unique_ptr<Metrics> metrics_;
     ReloadState reload_state_;
     IoEngine engine_ = IoEngine::epoll;

@@ -10,6 +10,7 @@
 #include <map>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 namespace schemux::daemon {
 
@@ -301,6 +302,11 @@ class TenantMaker {
     const std::vector<Mould> moulds_;
 };
 
+/// As libpq has it.
+const std::string& database_of(const BackendTarget& target) {
+    return target.dbname.empty() ? target.user : target.dbname;
+}
+
 }  // namespace
 
 core::Isolation level_of(const config::Service& service) {
@@ -347,6 +353,38 @@ std::vector<std::string> ServiceRoster::set(List list) {
     }
     list_ = std::move(list);
     return changed;
+}
+
+IsolatedService isolated_service(const config::Service& service, const BackendTarget& target) {
+    return {service.name,      service.schema,
+            service.role,      service.database.empty() ? database_of(target) : service.database,
+            level_of(service), service.allow_schemas};
+}
+
+IsolationPlan isolation_plan(const config::Settings& settings, const BackendTarget& target) {
+    IsolationPlan plan{target.user, database_of(target)};
+    for (const config::Service& service : settings.services) {
+        if (config::is_pattern(service.name)) {
+            plan.patterns.push_back(service.name);
+        } else {
+            plan.services.push_back(isolated_service(service, target));
+        }
+    }
+    if (settings.auth.query_dsn.empty()) return plan;
+    const auto asker = resolve_dsn(settings.auth.query_dsn);
+    if (const auto* other = std::get_if<BackendTarget>(&asker))
+        plan.others.push_back({other->user, database_of(*other)});
+    return plan;
+}
+
+AuditOptions audit_options(const config::Settings& settings, const BackendTarget& target,
+                           const std::optional<protocol::Secret>& password) {
+    AuditOptions options;
+    options.dsn = settings.backend.dsn;
+    options.hosts = target.hosts;
+    options.password = password;
+    options.login = target.user;
+    return options;
 }
 
 void add_services(Policy& policy, const config::Settings& settings, ServiceIndex& index,

@@ -4,6 +4,7 @@
 
 #include "config/service_list.h"
 #include "config/settings.h"
+#include "daemon/isolation_audit.h"
 #include "daemon/service_index.h"
 #include "daemon/shared_state.h"
 
@@ -47,6 +48,12 @@ void add_services(Policy& policy, const config::Settings& settings, ServiceIndex
 /// that fits. Nothing: there is none.
 std::optional<config::Service> find_service(const config::Settings& settings,
                                             const std::string& name);
+IsolatedService isolated_service(const config::Service& service, const BackendTarget& target);
+/// With all the services that are listed.
+IsolationPlan isolation_plan(const config::Settings& settings, const BackendTarget& target);
+/// With the login that the dsn has. `password`: of backend.password_file.
+AuditOptions audit_options(const config::Settings& settings, const BackendTarget& target,
+                           const std::optional<protocol::Secret>& password);
 /// Tells the pool what each service is entitled to; nothing while all are paused.
 void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
                bool paused);

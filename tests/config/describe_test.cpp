@@ -38,6 +38,8 @@ TEST(DescribeChanges, NamesTheKeyTheValuesAndWhatReloadDoes) {
               Lines{"limits.max_query_bytes: 1MiB -> 64KiB (new-connections)"});
     EXPECT_EQ(changes([](Settings& s) { s.log.level = LogLevel::debug; }),
               Lines{"log.level: info -> debug (live)"});
+    EXPECT_EQ(changes([](Settings& s) { s.isolation_audit = IsolationAudit::off; }),
+              Lines{"isolation_audit: warn -> off (live)"});
     EXPECT_EQ(changes([](Settings& s) { s.backend.password_file = "/pw"; }),
               Lines{"backend.password_file: (none) -> /pw (new-connections)"});
 }

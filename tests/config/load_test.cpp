@@ -33,6 +33,7 @@ TEST(Load, LeavesEveryKeyAtItsDefault) {
     EXPECT_EQ(settings.pool.max_connections, 20U);
     EXPECT_EQ(settings.limits.max_query_bytes, 1048576U);
     EXPECT_EQ(settings.drain_timeout, std::chrono::seconds(25));
+    EXPECT_EQ(settings.isolation_audit, IsolationAudit::warn);
     ASSERT_EQ(settings.services.size(), 1U);
     EXPECT_EQ(settings.services[0].name, "app");
     EXPECT_EQ(settings.services[0].schema, "");
@@ -140,6 +141,13 @@ drain_timeout: 0
     EXPECT_EQ(settings.limits.max_clients_per_address, 7U);
     EXPECT_EQ(settings.limits.login_timeout, std::chrono::seconds(1));
     EXPECT_EQ(settings.drain_timeout, std::chrono::seconds(0));
+}
+
+TEST(Load, TakesEachIsolationAudit) {
+    EXPECT_EQ(load_good(base + "isolation_audit: off\n").isolation_audit, IsolationAudit::off);
+    EXPECT_EQ(load_good(base + "isolation_audit: warn\n").isolation_audit, IsolationAudit::warn);
+    EXPECT_EQ(load_good(base + "isolation_audit: require\n").isolation_audit,
+              IsolationAudit::require);
 }
 
 TEST(Load, AnHttpSectionWithoutKeysHasTheDefaults) {

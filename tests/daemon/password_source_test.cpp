@@ -5,11 +5,14 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <variant>
 
 namespace schemux::daemon {
 namespace {
@@ -77,6 +80,14 @@ TEST_F(PasswordSourceTest, AProgramGetsNoneOfOurSignalsOrDescriptors) {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     // Its own four: input, output, errors, and the folder that it lists.
     EXPECT_EQ(got({{"/bin/sh", "-c", "ls /proc/self/fd | wc -l | tr -d ' '"}, {}}), "4");
+}
+
+TEST_F(PasswordSourceTest, AProgramIsNotWaitedForByWhoStops) {
+    const std::atomic<bool> stopped = true;
+    const auto began = std::chrono::steady_clock::now();
+    for (const char* script : {"sleep 60", "exec >&-; sleep 60"})
+        EXPECT_TRUE(std::holds_alternative<NoPassword>(read_password(program(script), &stopped)));
+    EXPECT_LT(std::chrono::steady_clock::now() - began, password_command_timeout);
 }
 
 }  // namespace
