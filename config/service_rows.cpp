@@ -102,15 +102,20 @@ void add_settings(std::vector<Option>& rows) {
 }
 
 void add_services(std::vector<Option>& rows) {
+    rows.insert(rows.end(), {
+                                row("services", OptionType::section_list,
+                                    "The logical databases that frontends may name.")
+                                    .one_of("")
+                                    .range(1, max_services)
+                                    .opens(open_service)
+                                    .done(),
+                            });
+}
+
+void add_names(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
-            row("services", OptionType::section_list,
-                "The logical databases that frontends may name.")
-                .one_of("")
-                .range(1, max_services)
-                .opens(open_service)
-                .done(),
             row("services[].name", OptionType::text,
                 "The database of the startup packet; with * a pattern, where schema, database, "
                 "role, settings and search_path may say * for what it matched, or /a regular "
@@ -129,9 +134,10 @@ void add_services(std::vector<Option>& rows) {
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->create_schema; }),
         });
-    add_who(rows);
-    add_identity(rows);
-    add_settings(rows);
+}
+
+/// What its templates and names mean.
+void add_texts(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
@@ -376,6 +382,11 @@ void add_lists(std::vector<Option>& rows) {
 
 void add_service_rows(std::vector<Option>& rows) {
     add_services(rows);
+    add_names(rows);
+    add_who(rows);
+    add_identity(rows);
+    add_settings(rows);
+    add_texts(rows);
     add_session_features(rows);
     add_service_pool(rows);
     add_pin_bounds(rows);

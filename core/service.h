@@ -69,6 +69,9 @@ enum class SchemaCare : std::uint8_t {
     create,  ///< it is made if it is missing
 };
 
+/// Where services are told apart by which backends have them in their caches.
+inline constexpr std::size_t cache_keys_max = 1 << 16;
+
 struct Service {
     std::string name;
     std::string schema;  ///< empty: {{tables.x}} becomes x
@@ -100,7 +103,8 @@ struct Service {
     std::shared_ptr<PinBudget> pool_pins = std::make_shared<PinBudget>();
     OverPinBudget over_pin_budget = OverPinBudget::error;
     std::chrono::milliseconds pin_timeout{0};  ///< 0: it keeps it as long as it likes
-    std::size_t index = 0;  ///< of its counters; stable for the life of the process
+    std::size_t index = 0;      ///< of its counters; stable for the life of the process
+    std::size_t cache_key = 0;  ///< for ServicesSeen; below cache_keys_max, and seldom another's
 
     bool keeps_backend() const { return mode == PoolMode::session; }
 

@@ -1,6 +1,6 @@
 // Which services a backend has served: PostgreSQL keeps what it knows of their tables (its catalog
 // caches) for as long as the backend lives, so another backend would have to learn, and keep, the
-// same. Services are known by their index.
+// same. Services are known by their cache_key; two that share one only make a worse choice.
 #pragma once
 
 #include <cstddef>

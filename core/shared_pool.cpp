@@ -53,7 +53,9 @@ std::shared_ptr<Share> SharedPool::lend_share(const std::shared_ptr<SubPool>& of
     Share* chosen = nullptr;
     const std::size_t looks = std::min(of->shares_.size(), limits::lent_shares_looked_at);
     for (std::size_t i = 0; i < looks && chosen == nullptr; ++i) {
-        Share* share = of->shares_[of->next_share_++ % of->shares_.size()].get();
+        // It wraps here: by a count that only grows it would always be the newest ones.
+        of->next_share_ = (of->next_share_ + 1) % of->shares_.size();
+        Share* share = of->shares_[of->next_share_].get();
         const bool free = !share->lent_.load() && share->uses() == 0 && share->waiting() == 0;
         if (free) chosen = share;
     }

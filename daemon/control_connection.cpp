@@ -2,10 +2,6 @@
 
 #include <poll.h>
 
-#include <libpq-fe.h>
-
-#include <algorithm>
-#include <cerrno>
 #include <utility>
 #include <variant>
 
@@ -19,62 +15,11 @@ using Clock = std::chrono::steady_clock;
 constexpr const char* bound_statement = "SET statement_timeout = '4s'";
 constexpr auto answer_timeout = std::chrono::seconds(6);
 constexpr auto connect_timeout = std::chrono::seconds(5);
-constexpr std::chrono::milliseconds slice{100};
 
 std::string without_newline(std::string text) {
     while (text.ends_with('\n'))
         text.pop_back();
     return text;
-}
-
-enum class Wait : std::uint8_t { there, broken, too_long };
-
-/// Until the server says something, or takes something. In slices: a process that ends does not
-/// wait for a server that is silent.
-Wait wait_for(PGconn* connection, short events, Clock::time_point until,
-              const std::atomic<bool>& stopped) {
-    while (true) {
-        const auto left =
-            std::chrono::duration_cast<std::chrono::milliseconds>(until - Clock::now());
-        if (left.count() <= 0 || stopped) return Wait::too_long;
-        pollfd one{PQsocket(connection), events, 0};
-        const int ready = ::poll(&one, 1, static_cast<int>(std::min(left, slice).count()));
-        if (ready > 0) return Wait::there;
-        if (ready < 0 && errno != EINTR) return Wait::broken;
-    }
-}
-
-struct Next {
-    Wait state = Wait::there;
-    ControlResult result{};  ///< null: that was all
-};
-
-Next next_result(PGconn* connection, Clock::time_point until, const std::atomic<bool>& stopped) {
-    while (PQisBusy(connection) == 1) {
-        const Wait wait = wait_for(connection, POLLIN, until, stopped);
-        if (wait != Wait::there) return {wait};
-        if (PQconsumeInput(connection) == 0) return {Wait::broken};
-    }
-    return {Wait::there, ControlResult(PQgetResult(connection))};
-}
-
-struct OneResult {
-    ControlResult result;  ///< null: none came
-    bool too_long = false;
-};
-
-/// The one result of what was sent.
-OneResult read_one(PGconn* connection, const std::atomic<bool>& stopped) {
-    const auto until = Clock::now() + answer_timeout;
-    OneResult one;
-    while (true) {
-        Next next = next_result(connection, until, stopped);
-        if (next.state != Wait::there) return {nullptr, next.state == Wait::too_long};
-        if (!next.result) break;
-        one.result = std::move(next.result);
-    }
-    if (PQstatus(connection) != CONNECTION_OK) one.result.reset();
-    return one;
 }
 
 /// Their bytes.
@@ -100,38 +45,24 @@ std::size_t append_rows(const PGresult& part, ControlConnection::Table& table) {
     return bytes;
 }
 
-/// False: there is no connection; why may stand in it.
-bool finish_connecting(PGconn* connection, const std::atomic<bool>& stopped) {
-    const auto until = Clock::now() + connect_timeout;
-    PostgresPollingStatusType wanted = PGRES_POLLING_WRITING;
-    while (PQstatus(connection) != CONNECTION_BAD) {
-        const short events = wanted == PGRES_POLLING_READING ? POLLIN : POLLOUT;
-        if (wait_for(connection, events, until, stopped) != Wait::there) return false;
-        wanted = PQconnectPoll(connection);
-        if (wanted == PGRES_POLLING_OK) return true;
-        if (wanted == PGRES_POLLING_FAILED) return false;
-    }
-    return false;
-}
-
 }  // namespace
 
-void ClearResult::operator()(pg_result* result) const {
-    PQclear(result);
-}
-
-void ControlConnection::Disconnect::operator()(pg_conn* connection) const {
+void ControlConnection::Disconnect::operator()(PGconn* connection) const {
     PQfinish(connection);
 }
 
-std::string error_of(const pg_result& result) {
+std::string error_of(const PGresult& result) {
     return without_newline(PQresultErrorMessage(&result));
+}
+
+WaitBound ControlConnection::within(std::chrono::milliseconds time) const {
+    return {Clock::now() + time, &stopped_};
 }
 
 bool ControlConnection::begin(const std::string& sql) {
     const bool sent = PQsendQuery(connection_.get(), sql.c_str()) == 1;
     if (!sent) return false;
-    const OneResult one = read_one(connection_.get(), stopped_);
+    const OneResult one = read_one(connection_.get(), within(answer_timeout));
     return one.result && PQresultStatus(one.result.get()) == PGRES_COMMAND_OK;
 }
 
@@ -141,7 +72,7 @@ std::optional<std::string> ControlConnection::connect() {
     std::vector<const char*> values{options_.dsn.c_str(), options_.name.c_str()};
     std::string password(options_.password ? options_.password->view() : "");
     if (!options_.source.empty()) {
-        const auto read = read_password(options_.source);
+        const auto read = read_password(options_.source, &stopped_);
         if (const auto* wrong = std::get_if<NoPassword>(&read)) return wrong->why;
         password = std::get<protocol::Secret>(read).view();
     }
@@ -157,7 +88,8 @@ std::optional<std::string> ControlConnection::connect() {
     keys.push_back(nullptr);
     values.push_back(nullptr);
     connection_.reset(PQconnectStartParams(keys.data(), values.data(), 1));
-    const bool connected = connection_ && finish_connecting(connection_.get(), stopped_);
+    const bool connected =
+        connection_ && finish_connecting(connection_.get(), within(connect_timeout));
     const bool begun =
         connected && begin(bound_statement) && (begin_with_.empty() || begin(begin_with_));
     if (begun) return {};
@@ -181,7 +113,7 @@ ControlConnection::Answer ControlConnection::ask(const std::string& sql,
     if (PQsendQueryParams(connection_.get(), sql.c_str(), static_cast<int>(values.size()), nullptr,
                           values.data(), nullptr, nullptr, 0) == 0)
         return broken(without_newline(PQerrorMessage(connection_.get())));
-    OneResult one = read_one(connection_.get(), stopped_);
+    OneResult one = read_one(connection_.get(), within(answer_timeout));
     if (one.too_long) return broken("no answer to " + options_.name + " in time", true);
     if (!one.result) return broken("the connection of " + options_.name + " broke");
     return {std::move(one.result)};
@@ -205,10 +137,10 @@ ControlConnection::Table ControlConnection::ask_table(const std::string& sql,
     PGconn* const connection = connection_.get();
     if (PQsendQuery(connection, sql.c_str()) == 0 || PQsetSingleRowMode(connection) == 0)
         return give_up(without_newline(PQerrorMessage(connection)));
-    const auto until = Clock::now() + answer_timeout;
+    const WaitBound bound = within(answer_timeout);
     std::size_t bytes = 0;
     while (true) {
-        const Next next = next_result(connection, until, stopped_);
+        const NextResult next = next_result(connection, bound);
         if (next.state == Wait::too_long)
             return give_up("no answer to " + options_.name + " in time");
         if (next.state == Wait::broken)
@@ -231,8 +163,7 @@ ControlConnection::Table ControlConnection::ask_table(const std::string& sql,
 bool ControlConnection::wait_for_notification(std::chrono::milliseconds time) {
     if (!connection_) return false;
     if (notified()) return true;  // it came with the answer
-    if (wait_for(connection_.get(), POLLIN, Clock::now() + time, stopped_) != Wait::there)
-        return false;
+    if (wait_for(connection_.get(), POLLIN, within(time)) != Wait::there) return false;
     if (PQconsumeInput(connection_.get()) == 0) {
         connection_.reset();
         return false;

@@ -3,6 +3,7 @@
 // It must not know what is asked.
 #pragma once
 
+#include "daemon/libpq_waits.h"
 #include "daemon/password_source.h"
 #include "protocol/secret.h"
 
@@ -14,9 +15,6 @@
 #include <string>
 #include <vector>
 
-struct pg_conn;
-struct pg_result;
-
 namespace schemux::daemon {
 
 struct ControlOptions {
@@ -27,13 +25,8 @@ struct ControlOptions {
     std::string database{};                      ///< in place of the dsn's; empty: that
 };
 
-struct ClearResult {
-    void operator()(pg_result* result) const;
-};
-using ControlResult = std::unique_ptr<pg_result, ClearResult>;
-
 /// What PostgreSQL says is wrong, in one line.
-std::string error_of(const pg_result& result);
+std::string error_of(const PGresult& result);
 
 class ControlConnection {
   public:
@@ -42,9 +35,9 @@ class ControlConnection {
         : options_(std::move(options)), stopped_(stopped) {}
 
     struct Answer {
-        ControlResult result{};  ///< null: there is no connection, or not any more
-        std::string why{};       ///< and why
-        bool silent = false;     ///< it is connected, but says nothing
+        PgResult result{};    ///< null: there is no connection, or not any more
+        std::string why{};    ///< and why
+        bool silent = false;  ///< it is connected, but says nothing
     };
     /// One statement with parameters $1 …; an error of PostgreSQL's is a result as well.
     Answer ask(const std::string& sql, const std::vector<std::string>& parameters = {});
@@ -73,15 +66,16 @@ class ControlConnection {
 
   private:
     struct Disconnect {
-        void operator()(pg_conn* connection) const;
+        void operator()(PGconn* connection) const;
     };
     std::optional<std::string> connect();
     bool begin(const std::string& sql);
     bool notified();
+    WaitBound within(std::chrono::milliseconds time) const;
 
     const ControlOptions options_;
     const std::atomic<bool>& stopped_;
-    std::unique_ptr<pg_conn, Disconnect> connection_;
+    std::unique_ptr<PGconn, Disconnect> connection_;
     std::string begin_with_;
 };
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdint>
 #include <utility>
 
 namespace schemux::daemon {
@@ -15,10 +14,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds slice{100};
 
-enum class Wait : std::uint8_t { there, broken, too_long };
+}  // namespace
 
-/// Until the server says something, or takes something. In slices: a process that ends does not
-/// wait for a server that is silent.
 Wait wait_for(PGconn* connection, short events, const WaitBound& bound) {
     while (true) {
         const auto left =
@@ -31,6 +28,8 @@ Wait wait_for(PGconn* connection, short events, const WaitBound& bound) {
         if (ready < 0 && errno != EINTR) return Wait::broken;
     }
 }
+
+namespace {
 
 /// What is still to be sent, for which a non-blocking connection does not wait.
 Wait flush(PGconn* connection, const WaitBound& bound) {
@@ -47,19 +46,24 @@ Wait flush(PGconn* connection, const WaitBound& bound) {
 
 }  // namespace
 
+NextResult next_result(PGconn* connection, const WaitBound& bound) {
+    while (PQisBusy(connection) == 1) {
+        const Wait wait = wait_for(connection, POLLIN, bound);
+        if (wait != Wait::there) return {wait};
+        if (PQconsumeInput(connection) == 0) return {Wait::broken};
+    }
+    return {Wait::there, PgResult(PQgetResult(connection))};
+}
+
 OneResult read_one(PGconn* connection, const WaitBound& bound) {
     OneResult one;
     const Wait sent = flush(connection, bound);
     if (sent != Wait::there) return {nullptr, sent == Wait::too_long};
     while (true) {
-        while (PQisBusy(connection) == 1) {
-            const Wait wait = wait_for(connection, POLLIN, bound);
-            if (wait != Wait::there) return {nullptr, wait == Wait::too_long};
-            if (PQconsumeInput(connection) == 0) return {};
-        }
-        PgResult next(PQgetResult(connection));
-        if (!next) break;
-        one.result = std::move(next);
+        NextResult next = next_result(connection, bound);
+        if (next.state != Wait::there) return {nullptr, next.state == Wait::too_long};
+        if (!next.result) break;
+        one.result = std::move(next.result);
     }
     if (PQstatus(connection) != CONNECTION_OK) one.result.reset();
     return one;

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <memory>
 
 namespace schemux::daemon {
@@ -20,6 +21,19 @@ struct FreeResult {
     void operator()(PGresult* result) const { PQclear(result); }
 };
 using PgResult = std::unique_ptr<PGresult, FreeResult>;
+
+enum class Wait : std::uint8_t { there, broken, too_long };
+
+/// Until the server says something (POLLIN), or takes something (POLLOUT). In slices: a process
+/// that ends does not wait for a server that is silent.
+Wait wait_for(PGconn* connection, short events, const WaitBound& bound);
+
+struct NextResult {
+    Wait state = Wait::there;
+    PgResult result{};  ///< null: that was all
+};
+/// Of what was sent.
+NextResult next_result(PGconn* connection, const WaitBound& bound);
 
 struct OneResult {
     PgResult result;  ///< null: none came

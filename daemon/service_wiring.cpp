@@ -7,6 +7,7 @@
 #include "core/label.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <string_view>
 #include <utility>
@@ -165,6 +166,7 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.settings.assign(from.settings.begin(), from.settings.end());
     service.fixed_settings = from.fixed_settings;
     service.name = from.name;
+    service.cache_key = std::hash<std::string>{}(from.name) % core::cache_keys_max;
     service.schema = from.schema;
     service.schema_care = from.create_schema ? core::SchemaCare::create : core::SchemaCare::none;
     service.search_path = search_path_text(from);

@@ -120,7 +120,7 @@ std::optional<std::size_t> Worker::choose_idle(const Session& session) const {
         window[seen++] = place;
     }
     if (!policy_->service_affinity) return window[0];
-    return choose_by_service(session.relay().service().index, {window.data(), seen});
+    return choose_by_service(session.relay().service().cache_key, {window.data(), seen});
 }
 
 /// For tests: not the one that it had last.
@@ -198,7 +198,7 @@ bool Worker::begin_lease(BackendConnection& backend, Session& session) {
     backend.phase = BackendPhase::leased;
     backend.verified = session.relay().service().state == core::StateCare::verify;
     session.broken_promises = 0;
-    backend.services.add(session.relay().service().index);
+    backend.services.add(session.relay().service().cache_key);
     session.last_backend_pid = backend.state.pid;
     counters_.backends_leased.add();
     return true;

@@ -6,8 +6,10 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace schemux::core {
 namespace {
@@ -307,6 +309,18 @@ TEST_F(SubPools, WhoIsNotLetInRestsAloneAndLongerEachTime) {
     for (int i = 0; i < 100; ++i)
         pool_.rest(*of("a"), now_);
     EXPECT_EQ(pool_.rest(*of("a"), now_), now_ + limits::identity_rest_longest);
+}
+
+TEST_F(SubPools, SharesOfManyTenantsThatComeAndGoAreLentAgain) {
+    // As many are kept at any time as the last tenants are; each goes back as the next one comes.
+    constexpr std::size_t kept = 1'000;
+    std::vector<std::shared_ptr<Share>> held(kept);
+    std::set<const Share*> seen;
+    for (std::size_t i = 0; i < 20 * kept; ++i) {
+        held[i % kept] = pool_.lend_share(pool_.default_sub_pool(), {}, nullptr);
+        seen.insert(held[i % kept].get());
+    }
+    EXPECT_LT(seen.size(), 2 * kept);
 }
 
 TEST_F(SubPools, LentSharesComeBackAndBeginAnew) {

@@ -141,22 +141,28 @@ class Affinity(harness.Case):
     def pid(self, client):
         return client.rows("SELECT pg_backend_pid()")[0][0]
 
-    def backends_of(self, schemux=None):
+    def backends_of(self, schemux=None, names=("users", "orders", "legacy")):
         """pids for `orders`, before and after others had its backend and then the other one."""
-        users = self.wire("users", schemux)
+        users = self.wire(names[0], schemux)
         users.ask("BEGIN")
-        orders = self.wire("orders", schemux)
+        orders = self.wire(names[1], schemux)
         orders.ask("BEGIN")
         before = self.pid(orders)
         users.ask("COMMIT")
         orders.ask("COMMIT")
-        legacy = self.wire("legacy", schemux)
+        legacy = self.wire(names[2], schemux)
         self.assertEqual(self.pid(legacy), before, "the last one to come back")
         self.assertNotEqual(self.pid(users), before, "whose settings it has")
         return before, self.pid(orders)
 
     def test_a_service_goes_back_to_where_its_tables_are_known(self):
         before, after = self.backends_of()
+        self.assertEqual(before, after)
+
+    def test_so_does_a_tenant_of_a_pattern(self):
+        schemux = self.start_schemux({**self.config, "services": [
+            {"name": "t_*", "settings": {"app.tenant": "*"}}]})
+        before, after = self.backends_of(schemux, ("t_one", "t_two", "t_three"))
         self.assertEqual(before, after)
 
     def test_without_it_the_last_one_to_come_back_is_taken(self):
