@@ -157,11 +157,11 @@ class AtStart(audit.IsolationCase):
     def test_services_of_a_file_that_changes(self):
         self.open_hole()
         file = self.lab.folder / f"services-{wire.nonce()}.json"
-        file.write_text(json.dumps(self.services[:1]))
+        file.write_text(json.dumps({"services": self.services[:1]}))
         instance = self.schemux_with("warn", services=[{"name": "legacy"}],
                                      services_file=str(file))
         self.wait_known(instance, 1, 0)
-        file.write_text(json.dumps(self.services[:2]))
+        file.write_text(json.dumps({"services": self.services[:2]}))
         self.wait_known(instance, 0, 1)
 
     # ---- off -------------------------------------------------------------------------------
