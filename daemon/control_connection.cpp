@@ -108,6 +108,7 @@ ControlConnection::Answer ControlConnection::ask(const std::string& sql,
         return {nullptr, std::move(why), silent};
     };
     std::vector<const char*> values;
+    values.reserve(parameters.size());
     for (const std::string& parameter : parameters)
         values.push_back(parameter.c_str());
     if (PQsendQueryParams(connection_.get(), sql.c_str(), static_cast<int>(values.size()), nullptr,

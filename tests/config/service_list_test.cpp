@@ -149,6 +149,7 @@ TEST(ServiceRows, NoRowsAreNoServices) {
 
 TEST(ServiceRows, ManyWrongOnesAreNoList) {
     std::vector<Row> values;
+    values.reserve(10'001);
     for (int i = 0; i < 200; ++i)
         values.push_back({"n" + std::to_string(i), "pg_x"});
     values.push_back({"good", "good"});
@@ -159,6 +160,7 @@ TEST(ServiceRows, ManyWrongOnesAreNoList) {
 
 TEST(ServiceRows, TenThousandAreTaken) {
     std::vector<Row> values;
+    values.reserve(10'001);
     for (int i = 0; i < 9'999; ++i)
         values.push_back({"n" + std::to_string(i), "s" + std::to_string(i)});
     const RowServices read = rows({"name", "schema"}, values);
