@@ -357,9 +357,12 @@ void Server::ask_for_services(const config::Settings& settings) {
     options.interval = query.interval;
     options.channel = query.channel;
     options.rows_max = config::max_services;
-    services_query_ =
-        std::make_unique<ServicesQuery>(std::move(options), [this](ServicesQuery::Table table) {
-            boost::asio::post(io_, [this, table = std::move(table)] { on_services(table); });
+    services_query_ = std::make_unique<ServicesQuery>(
+        std::move(options), [this, number = ++services_queries_](ServicesQuery::Table table) {
+            boost::asio::post(io_, [this, number, table = std::move(table)] {
+                // One that was on its way may be of a query that is asked no more.
+                if (number == services_queries_ && roster_) on_services(table);
+            });
         });
     services_query_->start();
 }
@@ -372,7 +375,6 @@ std::optional<ServicesAnswer> Server::services_answer() const {
 }
 
 void Server::on_services(const ServicesQuery::Table& table) {
-    if (!roster_) return;  // it is asked no more
     config::RowServices read = config::read_service_rows({table.columns, table.rows}, settings_);
     for (const config::Diagnostic& error : read.errors)
         log_event(LogLevel::warning, "services_query_row", config::to_string(error), {});

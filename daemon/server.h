@@ -98,6 +98,7 @@ class Server {
     boost::asio::steady_timer timer_;
     std::chrono::steady_clock::time_point drain_deadline_{};
     std::unique_ptr<MemoryGuard> memory_guard_;
+    std::uint64_t services_queries_ = 0;
     std::unique_ptr<ServicesQuery> services_query_;  ///< ends first: it posts to what is above
     bool paused_ = false;                            ///< by SIGUSR1
     unsigned stops_ = 0;

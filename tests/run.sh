@@ -88,7 +88,8 @@ read_arguments() {
                 preset=tsan
                 unit_folders=(core daemon)
                 integration_options+=(--smoke)
-                for module in auth cancel config http identities ownership patterns; do
+                for module in auth cancel config http identities isolation_start ownership \
+                    patterns schemas service_lists; do
                     integration_options+=(--only "${module}_test")
                 done
                 ;;
