@@ -246,9 +246,10 @@ class AtStart(audit.IsolationCase):
 
     @contextlib.contextmanager
     def audits_wait(self):
-        """What they read is locked, and nothing that a login reads."""
+        """What they read is locked, and nothing that a login reads: a backend that has to make its
+        cache of catalogs anew opens all that have a system cache, as pg_inherits has none."""
         with self.postgres.connect("iso_one") as connection, connection.transaction():
-            connection.execute("LOCK TABLE pg_default_acl")
+            connection.execute("LOCK TABLE pg_inherits")
             yield
 
     def test_a_reload_that_is_audited_holds_nobody_up(self):
