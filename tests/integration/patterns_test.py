@@ -86,11 +86,11 @@ class Patterns(harness.Case):
         schemas = "SELECT array_agg(nspname::text) FROM pg_namespace"
         before = set(self.postgres.run(schemas)[0][0])
         expected = set()
-        random.seed(9)
+        chooser = random.Random(9)
         alphabet = ["a", "Z", "_", "0", "-", "\"", "'", "\\", ";", " ", "*", ".", "/", "$", "\t",
                     "é", "select", "public", "pg_", "{{", "}}", "\u202e", "\x7f"]
         for _ in range(300):
-            name = "tenant_" + "".join(random.choices(alphabet, k=random.randint(0, 12)))
+            name = "tenant_" + "".join(chooser.choices(alphabet, k=chooser.randint(0, 12)))
             plain = name.isascii() and name.replace("_", "a").isalnum()
             if not plain or name == "tenant_" or len(name) > 63:
                 self.refused(name, schemux=schemux)
