@@ -98,6 +98,7 @@ std::string describe_service_pool(const ServicePool& pool) {
 /// Who its backends are, and what that keeps its clients from.
 std::string describe_identity(const Service& service) {
     std::string text;
+    if (!service.backend.empty()) text += "; on backend \"" + service.backend + '"';
     if (!service.database.empty()) text += "; database \"" + service.database + '"';
     switch (isolation_of(service)) {
         case Isolation::automatic:
@@ -237,6 +238,13 @@ std::string describe_tls(const Listener& listener) {
     return ", TLS " + std::string(option.choices[static_cast<std::size_t>(listener.tls.mode)]);
 }
 
+std::string describe_backend(const Settings& settings, const Backend& backend) {
+    if (backend.name.empty()) return show_dsn(backend.dsn);
+    return backend.name + ": " + show_dsn(backend.dsn) + "; at most " +
+           count(connections_of(settings, backend), "connection") + " (at least " +
+           std::to_string(least_connections_of(settings, backend)) + ')';
+}
+
 }  // namespace
 
 std::string describe(const Settings& settings) {
@@ -250,7 +258,11 @@ std::string describe(const Settings& settings) {
     text +=
         line("http", settings.http ? format_endpoint(settings.http->address, settings.http->port)
                                    : std::string("off"));
-    text += line("backend", show_dsn(settings.backend.dsn));
+    title = "backend";
+    for (const Backend* backend : all_backends(settings)) {
+        text += line(title, describe_backend(settings, *backend));
+        title = "";
+    }
     const Pool& pool = settings.pool;
     text += line("pool", "at most " + count(pool.max_connections, "backend connection") +
                              " (at least " + std::to_string(pool.min_connections) + ") for " +

@@ -134,8 +134,21 @@ class Binder {
 
     void bind_root(const Node& root) {
         positions_[""] = {};
+        const bool has_backend =
+            std::any_of(root.members.begin(), root.members.end(), [](const Member& member) {
+                return member.key == "backend" || member.key == "backends";
+            });
+        const bool has_keys = root.kind == NodeKind::map || root.kind == NodeKind::null;
+        if (has_keys && !has_backend) error_at({}, "backend", "required key is missing");
         bind_section(root, "", "", {.settings = &settings_});
-        if (root.kind == NodeKind::map) add_problems();
+        if (root.kind != NodeKind::map) return;
+        add_problems();
+        // Whatever is said of the one backend holds for the first of several.
+        std::vector<Backend>& others = settings_.backends;
+        if (!positions_.contains("backend") && !others.empty()) {
+            settings_.backend = std::move(others.front());
+            others.erase(others.begin());
+        }
     }
 
     void bind_more(const Node& root, const Settings& settings) {

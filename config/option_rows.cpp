@@ -10,8 +10,6 @@ namespace {
 
 constexpr std::uint64_t max_listeners = 64;
 constexpr std::uint64_t max_proxies = 1'000;
-constexpr std::uint64_t max_auth_methods = 4;
-constexpr std::uint64_t max_arguments = 100;
 constexpr std::uint64_t max_clients = 1'000'000;
 
 Scope open_listener(const Scope& scope) {
@@ -77,75 +75,22 @@ void add_endpoints(std::vector<Option>& rows) {
         });
 }
 
-void add_backend(std::vector<Option>& rows) {
+void add_workers(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
-            row("backend", OptionType::section, "The one PostgreSQL database behind the pool.")
-                .required("")
-                .on_reload(Reload::new_connections)
-                .done(),
-            row("backend.dsn", OptionType::text,
-                "libpq connection string or URI; several hosts are allowed.")
-                .required("\"host=127.0.0.1 port=5432 dbname=app user=schemux\"")
-                .on_reload(Reload::new_connections)
-                .secret()
-                .at([](const Scope& s) -> Field { return &s.settings->backend.dsn; }),
-            row("backend.password_file", OptionType::path,
-                "File whose first line is the password of the backend login.")
-                .optional("backend.password")
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->backend.password_file; }),
-            row("backend.password_command", OptionType::text_list,
-                "Program, by its whole path, and arguments that print the password of the backend "
-                "login in one line; run, without a shell, for the first connection and when the "
-                "password is refused.")
-                .optional("[/usr/local/bin/database-token, --user, schemux]")
-                .range(1, max_arguments)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->backend.password_command; }),
-            row("backend.tls_negotiation", OptionType::choice,
-                "postgres: the server is asked whether it speaks TLS; direct: the handshake comes "
-                "at once, which PostgreSQL 17 and newer take and which saves a round trip.")
-                .by_default("postgres")
-                .choices({"postgres", "direct"})
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->backend.tls_negotiation; }),
-            row("backend.require_auth", OptionType::text_list,
-                "Ways to log in that PostgreSQL may ask for: none, password, md5, scram-sha-256; "
-                "by default all, but password only over a unix socket or loopback.")
-                .optional("[scram-sha-256]")
-                .range(1, max_auth_methods)
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->backend.require_auth; }),
-            row("backend.on_connect", OptionType::text,
-                "SQL that each new connection runs first, as to LOAD a library; what it sets or "
-                "leaves in the session is discarded: settings go to options in the dsn.")
-                .optional("\"LOAD 'auto_explain'\"")
-                .on_reload(Reload::new_connections)
-                .at([](const Scope& s) -> Field { return &s.settings->backend.on_connect; }),
-            reserved("backend.tls",
-                     "TLS towards PostgreSQL, beside sslmode and its kin in the dsn."),
-            reserved("backend.control_connections",
-                     "Connections beside the pool for the prober, listener and audit."),
+            row("workers", OptionType::integer, "Threads of the data plane, for each cluster.")
+                .by_default("1")
+                .range(1, 64)
+                .on_reload(Reload::restart)
+                .at([](const Scope& s) -> Field { return &s.settings->workers; }),
+            row("io_engine", OptionType::choice,
+                "How workers read and write; auto takes io_uring where there is one.")
+                .by_default("epoll")
+                .choices({"auto", "epoll", "io_uring"})
+                .on_reload(Reload::restart)
+                .at([](const Scope& s) -> Field { return &s.settings->io_engine; }),
         });
-}
-
-void add_workers(std::vector<Option>& rows) {
-    rows.insert(rows.end(),
-                {
-                    row("workers", OptionType::integer, "Threads of the data plane.")
-                        .by_default("1")
-                        .range(1, 64)
-                        .on_reload(Reload::restart)
-                        .at([](const Scope& s) -> Field { return &s.settings->workers; }),
-                    row("io_engine", OptionType::choice,
-                        "How workers read and write; auto takes io_uring where there is one.")
-                        .by_default("epoll")
-                        .choices({"auto", "epoll", "io_uring"})
-                        .on_reload(Reload::restart)
-                        .at([](const Scope& s) -> Field { return &s.settings->io_engine; }),
-                });
 }
 
 void add_process(std::vector<Option>& rows) {
@@ -222,7 +167,6 @@ void add_process(std::vector<Option>& rows) {
 void add_reserved_sections(std::vector<Option>& rows) {
     rows.insert(rows.end(),
                 {
-                    reserved("backends", "Several clusters by name."),
                     reserved("admin", "Who may use the admin console."),
                     reserved("peers", "Other schemux processes behind the same address."),
                 });
@@ -233,8 +177,9 @@ void add_reserved_sections(std::vector<Option>& rows) {
 std::vector<Option> make_option_rows() {
     std::vector<Option> rows;
     add_endpoints(rows);
-    add_backend(rows);
+    add_backend_rows(rows);
     add_pool_rows(rows);
+    add_backends_rows(rows);
     add_auth_rows(rows);
     add_service_rows(rows);
     add_workers(rows);

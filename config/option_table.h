@@ -49,6 +49,7 @@ enum class Presence : std::uint8_t {
 struct Scope {
     Settings* settings = nullptr;
     Listener* listener = nullptr;
+    Backend* backend = nullptr;
     User* user = nullptr;
     LoginRule* rule = nullptr;
     IdentityMap* map = nullptr;

@@ -125,6 +125,9 @@ std::vector<Element> elements_of(Settings& settings, std::string_view path) {
     if (path == "listen") {
         for (Listener& listener : settings.listen)
             add(endpoint_of(listener), {.settings = &settings, .listener = &listener});
+    } else if (path == "backends") {
+        for (Backend& backend : settings.backends)
+            add(backend.name, {.settings = &settings, .backend = &backend});
     } else if (path == "auth.users") {
         for (User& user : settings.auth.users)
             add(user.name, {.settings = &settings, .user = &user});

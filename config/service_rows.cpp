@@ -7,7 +7,7 @@ namespace schemux::config {
 namespace {
 
 constexpr std::uint64_t max_weight = 10'000;
-constexpr std::uint64_t max_backends = 10'000;
+constexpr std::uint64_t max_held = 10'000;
 constexpr std::uint64_t max_queue = 1'000'000;
 constexpr std::uint64_t max_names = 1'000;
 constexpr std::uint64_t max_clients = 1'000'000;
@@ -48,6 +48,11 @@ void add_identity(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
+            row("services[].backend", OptionType::text,
+                "Which of backends it is on, by name; without it the default one.")
+                .optional("reports")
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->backend; }),
             row("services[].database", OptionType::text,
                 "Another database of the same server than the dsn's.")
                 .optional("reports")
@@ -267,7 +272,7 @@ void add_service_pool(std::vector<Option>& rows) {
             row("services[].pool.guarantee", OptionType::integer,
                 "Below so many backends it is served before all others; lent while it needs less.")
                 .by_default("0")
-                .range(0, max_backends)
+                .range(0, max_held)
                 .at([](const Scope& s) -> Field { return &s.service->pool.guarantee; }),
             row("services[].pool.reserve", OptionType::boolean,
                 "Its guarantee is kept free for it, and never lent.")
@@ -276,7 +281,7 @@ void add_service_pool(std::vector<Option>& rows) {
             row("services[].pool.max", OptionType::integer,
                 "Backends that it has at most, even if others are idle; 0: the whole pool.")
                 .by_default("0")
-                .range(0, max_backends)
+                .range(0, max_held)
                 .at([](const Scope& s) -> Field { return &s.service->pool.max; }),
             row("services[].pool.queue", OptionType::integer,
                 "Clients that may wait for a backend; one more is refused at once. 0: any number.")
@@ -342,7 +347,6 @@ void add_pin_bounds(std::vector<Option>& rows) {
 void add_reserved_service_keys(std::vector<Option>& rows) {
     rows.insert(rows.end(),
                 {
-                    reserved("services[].backend", "The named cluster behind the service."),
                     reserved("services[].migrations", "Folders of the service's migrations."),
                 });
 }

@@ -74,15 +74,23 @@ struct Http {
     std::uint16_t port = 9632;
 };
 
+/// A cluster of PostgreSQL.
 struct Backend {
-    std::string dsn{};            ///< libpq conninfo or URI; may hold secrets, never print it
-    std::string password_file{};  ///< empty: the dsn says it all
+    std::string name{};            ///< of `backends`; empty: it is `backend`
+    std::string path = "backend";  ///< where it stands in the file
+    std::string dsn{};             ///< libpq conninfo or URI; may hold secrets, never print it
+    std::string password_file{};   ///< empty: the dsn says it all
     std::vector<std::string> password_command{};  ///< prints it; empty: none
     TlsNegotiation tls_negotiation = TlsNegotiation::postgres;
     /// How PostgreSQL may let us log in; empty: as is safe on the way to it.
     std::vector<std::string> require_auth{};
     std::string on_connect{};  ///< SQL that each new connection runs first
+    // Of those that have a name; pool has them for `backend`.
+    std::uint32_t max_connections = 0;  ///< 0: pool.max_connections
+    std::uint32_t min_connections = 0;
 };
+
+inline constexpr std::size_t max_backends = 64;
 
 struct Pool {
     std::uint32_t max_connections = 20;  ///< the bound over all services and workers
@@ -203,6 +211,7 @@ using TextMap = std::map<std::string, std::string>;
 struct Service {
     std::string name{};                ///< or a pattern: is_pattern()
     std::string schema{};              ///< empty: {{tables.x}} becomes x
+    std::string backend{};             ///< its name; empty: the default one
     std::string database{};            ///< empty: the dsn's
     std::string role{};                ///< empty: the dsn's user
     std::string role_password{};       ///< from ${NAME}, one hopes
@@ -266,7 +275,8 @@ struct Limits {
 struct Settings {
     std::vector<Listener> listen{Listener{"127.0.0.1", "", 6432}};
     std::optional<Http> http{};
-    Backend backend{};
+    Backend backend{};                ///< the default one
+    std::vector<Backend> backends{};  ///< the others
     Pool pool{};
     Auth auth{};
     std::vector<Service> services{};  ///< those of services_file last
@@ -280,5 +290,13 @@ struct Settings {
     Limits limits{};
     std::chrono::milliseconds drain_timeout = std::chrono::seconds(25);
 };
+
+/// All of them, the default one first.
+std::vector<const Backend*> all_backends(const Settings& settings);
+/// Its place among them; nothing: there is none of the name.
+std::optional<std::size_t> find_backend(const Settings& settings, const std::string& name);
+/// How many connections there may be to it.
+std::uint32_t connections_of(const Settings& settings, const Backend& backend);
+std::uint32_t least_connections_of(const Settings& settings, const Backend& backend);
 
 }  // namespace schemux::config

@@ -1,6 +1,7 @@
 #include "config/validate.h"
 
 #include "config/address.h"
+#include "config/backend_checks.h"
 #include "config/login_rules.h"
 #include "config/option_table.h"
 #include "config/option_value.h"
@@ -64,8 +65,9 @@ class Validator {
         check_listeners();
         check_http();
         check_pool();
-        check_require_auth();
-        check_backend_password();
+        for (Problem& problem : check_backends(settings_))
+            problems_.push_back(std::move(problem));
+        check_query_dsn();
         check_users();
         for (Problem& problem : check_login_rules(settings_))
             problems_.push_back(std::move(problem));
@@ -257,28 +259,12 @@ class Validator {
                     "pool.max_connections");
     }
 
-    void check_backend_password() {
-        const Backend& backend = settings_.backend;
-        if (backend.password_command.empty()) return;
-        if (!backend.password_file.empty())
-            error("backend.password_command", "excludes password_file", "backend.password_file");
-        if (!backend.password_command[0].starts_with('/'))
-            error("backend.password_command[0]", "must be the program's whole path");
+    /// Both are asked with the same login, whose password is not known before it is needed.
+    void check_query_dsn() {
+        if (settings_.backend.password_command.empty()) return;
         if (!settings_.auth.query.empty() && settings_.auth.query_dsn.empty())
             error("auth.query_dsn", "is needed beside backend.password_command",
-                  "backend.password_command");
-    }
-
-    void check_require_auth() {
-        static constexpr std::array<std::string_view, 4> known{"none", "password", "md5",
-                                                               "scram-sha-256"};
-        const std::vector<std::string>& names = settings_.backend.require_auth;
-        for (std::size_t i = 0; i < names.size(); ++i) {
-            if (std::find(known.begin(), known.end(), names[i]) == known.end())
-                error(indexed("backend.require_auth", i),
-                      quoted(names[i]) +
-                          " is no way to log in; known are none, password, md5, scram-sha-256");
-        }
+                  settings_.backend.path + ".password_command");
     }
 
     void check_users() {
@@ -343,7 +329,6 @@ class Validator {
                 check_names(*service.search_path, path + ".search_path", check_plain_name);
             check_service_pool(service.pool, path + ".pool");
         }
-        check_guarantees();
     }
 
     std::string check_channel() const {
@@ -359,21 +344,6 @@ class Validator {
                   path + ".max");
         if (pool.reserve && pool.guarantee == 0)
             warning(path + ".reserve", "has no effect without a guarantee");
-    }
-
-    /// What is promised must be there.
-    void check_guarantees() {
-        std::uint64_t all = 0;
-        for (std::size_t i = 0; i < settings_.services.size(); ++i) {
-            all += settings_.services[i].pool.guarantee;
-            if (all <= settings_.pool.max_connections) continue;
-            error(indexed("services", i) + ".pool.guarantee",
-                  "the guarantees up to here are " + std::to_string(all) +
-                      ", more than pool.max_connections (" +
-                      std::to_string(settings_.pool.max_connections) + ")",
-                  "pool.max_connections");
-            return;
-        }
     }
 
     void check_service_name(const Service& service, const std::string& path) {

@@ -103,6 +103,7 @@ struct Service {
     std::shared_ptr<PinBudget> pool_pins = std::make_shared<PinBudget>();
     OverPinBudget over_pin_budget = OverPinBudget::error;
     std::chrono::milliseconds pin_timeout{0};  ///< 0: it keeps it as long as it likes
+    std::size_t cluster = 0;                   ///< which of several serves it
     std::size_t index = 0;      ///< of its counters; stable for the life of the process
     std::size_t cache_key = 0;  ///< for ServicesSeen; below cache_keys_max, and seldom another's
 

@@ -129,6 +129,7 @@ class SharedPool {
     std::uint32_t open() const { return open_.load(std::memory_order_relaxed); }
     std::uint32_t waiting() const { return waiting_.load(std::memory_order_relaxed); }
     std::uint32_t connecting() const;
+    std::uint32_t minimum() const { return minimum_.load(std::memory_order_relaxed); }
     std::uint32_t maximum() const { return maximum_.load(std::memory_order_relaxed); }
     std::uint32_t idle() const;
     /// Connections that were closed for another identity's sake.
@@ -161,7 +162,6 @@ class SharedPool {
     // All others that are still in use; what is gone is taken out at the next look.
     std::map<BackendIdentity, std::weak_ptr<SubPool>> others_;
     std::uint64_t last_id_ = 0;
-    std::uint32_t minimum_ = 0;
     std::uint32_t connecting_ = 0;
     std::uint32_t evicting_ = 0;
     std::optional<Nanoseconds> last_eviction_;
@@ -173,8 +173,9 @@ class SharedPool {
     std::atomic<std::uint32_t> ready_{0};
     std::atomic<std::uint32_t> waiting_{0};
     std::atomic<std::uint64_t> evictions_{0};
-    // Both are written under the mutex.
+    // These are written under the mutex.
     std::atomic<std::uint32_t> open_{0};
+    std::atomic<std::uint32_t> minimum_{0};
     std::atomic<std::uint32_t> maximum_;
     std::unique_ptr<WorkerCounts[]> counts_;
     std::uint32_t workers_;

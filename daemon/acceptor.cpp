@@ -23,6 +23,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 namespace schemux::daemon {
@@ -67,6 +68,12 @@ bool holds(const std::vector<core::AddressRange>& ranges, const std::string& add
                        [&](const core::AddressRange& range) { return range.contains(address); });
 }
 
+Worker& least_busy(const std::vector<Worker*>& workers) {
+    return **std::min_element(workers.begin(), workers.end(), [](const Worker* a, const Worker* b) {
+        return a->session_count() < b->session_count();
+    });
+}
+
 void log_no_proxy(const std::string& address) {
     static LogLimiter limiter;
     log_event_limited(
@@ -86,8 +93,8 @@ struct Acceptor::Listening {
     std::vector<core::AddressRange> proxies;
 };
 
-Acceptor::Acceptor(asio::io_context& io, SharedState& shared, std::vector<Worker*> workers)
-    : io_(io), shared_(shared), workers_(std::move(workers)) {}
+Acceptor::Acceptor(asio::io_context& io, ProcessState& process, std::vector<Worker*> workers)
+    : io_(io), process_(process), workers_(std::move(workers)) {}
 
 Acceptor::~Acceptor() {
     stop();
@@ -230,18 +237,27 @@ core::FrontendLogin::Refuse Acceptor::refusal(Room room) {
 
 /// Takes its places among all clients and among those of its address, if there is room.
 Acceptor::Room Acceptor::enter(const std::string& host, ClientPlaces& places) {
-    if (shared_.memory.load(std::memory_order_relaxed) != MemoryState::enough)
+    if (process_.memory.load(std::memory_order_relaxed) != MemoryState::enough)
         return Room::no_memory;
-    const std::shared_ptr<const Policy> policy = shared_.policy.get();
+    const std::shared_ptr<const Policy> policy = process_.policy.get();
     if (!host.empty()) {
         auto place =
-            shared_.client_counts.enter(CountedBy::address, host, policy->max_clients_per_address);
+            process_.client_counts.enter(CountedBy::address, host, policy->max_clients_per_address);
         if (!place) return Room::none_for_address;
         places.push_back(std::move(*place));
     }
-    if (shared_.connections.fetch_add(1) < policy->max_clients) return Room::enough;
-    shared_.connections.fetch_sub(1);
+    if (process_.connections.fetch_add(1) < policy->max_clients) return Room::enough;
+    process_.connections.fetch_sub(1);
     return Room::none;
+}
+
+/// Clients whose service another cluster has go on there.
+Worker& Acceptor::server_of(const core::Service& service, Worker& worker) const {
+    if (worker.cluster() == service.cluster) return worker;
+    std::vector<Worker*> its;
+    std::copy_if(workers_.begin(), workers_.end(), std::back_inserter(its),
+                 [&](const Worker* one) { return one->cluster() == service.cluster; });
+    return least_busy(its);
 }
 
 void Acceptor::hand_to_worker(int fd, const Listening& listening, const std::string& host) {
@@ -266,9 +282,7 @@ void Acceptor::hand_to_worker(int fd, const Listening& listening, const std::str
         return;
     }
     set_data_socket_options(fd, family);
-    Worker& least = **std::min_element(
-        workers_.begin(), workers_.end(),
-        [](const Worker* a, const Worker* b) { return a->session_count() < b->session_count(); });
+    Worker& least = least_busy(workers_);
     logging_in_.fetch_add(1, std::memory_order_relaxed);
     least.begin_errand();
     Protocol::socket socket(least.io(), Protocol(family, family == AF_UNIX ? 0 : IPPROTO_TCP), fd);

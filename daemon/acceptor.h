@@ -25,7 +25,7 @@ namespace schemux::daemon {
 
 class Acceptor {
   public:
-    Acceptor(boost::asio::io_context& io, SharedState& shared, std::vector<Worker*> workers);
+    Acceptor(boost::asio::io_context& io, ProcessState& process, std::vector<Worker*> workers);
     ~Acceptor();
 
     /// Each returns what went wrong, if anything.
@@ -111,11 +111,12 @@ class Acceptor {
                std::string_view rest, Worker& worker, ClientPlaces& places,
                const std::string& from);
     static core::FrontendLogin::Refuse refusal(Room room);
+    Worker& server_of(const core::Service& service, Worker& worker) const;
     Room enter(const std::string& host, ClientPlaces& places);
     void hand_to_worker(int fd, const Listening& listening, const std::string& host);
 
     boost::asio::io_context& io_;
-    SharedState& shared_;
+    ProcessState& process_;
     std::vector<Worker*> workers_;
     std::vector<std::shared_ptr<Listening>> listening_;
     std::uint16_t first_port_ = 0;

@@ -116,13 +116,18 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
                                ClientPlaces& places, const std::string& from) {
     using Login = core::FrontendLogin;
     const auto accept = [&](const Login::Accepted& accepted) -> Answer {
-        auto outcome = admit(policy, shared_.client_counts, accepted);
+        auto outcome = admit(policy, process_.client_counts, accepted);
         if (auto* session = std::get_if<NewSession>(&outcome)) {
             session->first_bytes = rest;
             std::move(places.begin(), places.end(), std::back_inserter(session->places));
             places.clear();
             session->connection = stream.release();
-            worker.open_session(std::move(*session));
+            Worker& serving = server_of(*session->service, worker);
+            if (&serving == &worker) {
+                worker.open_session(std::move(*session));
+            } else {
+                serving.post_session(std::move(*session));
+            }
             return {{}, LoginState::admitted};
         }
         const auto& refusal = std::get<protocol::ErrorFields>(outcome);
@@ -176,15 +181,15 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::prove(
     const auto credentials = co_await credentials_of(asked.user, policy, worker);
     if (!credentials) co_return login.on_no_answer(no_secret_now());
     if (asked.md5_may_be_used) {
-        auto hash = credentials->find_md5_hash(asked.user, shared_.mock_secret);
+        auto hash = credentials->find_md5_hash(asked.user, process_.mock_secret);
         if (hash) co_return login.on_md5_hash(*hash, make_md5_salt());
     }
-    auto verifier = credentials->find(asked.user, shared_.mock_secret);
+    auto verifier = credentials->find(asked.user, process_.mock_secret);
     if (!verifier) {
         co_await hop_to(helper_);
         credentials->derive(asked.user);
         co_await hop_to(worker.io());
-        verifier = credentials->find(asked.user, shared_.mock_secret);
+        verifier = credentials->find(asked.user, process_.mock_secret);
     }
     co_return login.on_verifier(std::move(*verifier), protocol::make_scram_nonce());
 }
@@ -195,7 +200,8 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::check_password(
     const auto credentials = co_await credentials_of(asked.user, policy, worker);
     if (!credentials) co_return login.on_no_answer(no_secret_now());
     co_await hop_to(helper_);
-    const bool right = credentials->matches(asked.user, asked.password.view(), shared_.mock_secret);
+    const bool right =
+        credentials->matches(asked.user, asked.password.view(), process_.mock_secret);
     co_await hop_to(worker.io());
     co_return login.on_password_checked(right);
 }
@@ -207,12 +213,13 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::keep_schema(
     const auto* service = std::get_if<ServicePointer>(&chosen);
     const auto wanted = service != nullptr ? schema_of(**service) : std::nullopt;
     if (!wanted) co_return accepted;
-    auto state = policy.schemas->remembered(*wanted);
+    const std::shared_ptr<SchemaKeeper> schemas = policy.schemas[(*service)->cluster];
+    auto state = schemas->remembered(*wanted);
     if (!state) {
         state.emplace();
         if (lookups_waiting_.fetch_add(1) < lookups_waiting_max) {
             co_await hop_to(lookup_helper_);
-            state = policy.schemas->ask(*wanted);
+            state = schemas->ask(*wanted);
             co_await hop_to(worker.io());
         }
         lookups_waiting_.fetch_sub(1);
@@ -237,7 +244,7 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::settle(core::FrontendLogi
         co_return co_await prove(login, std::move(*asked), policy, worker);
     if (auto* asked = std::get_if<Login::CheckPassword>(&action))
         co_return co_await check_password(login, std::move(*asked), policy, worker);
-    if (auto* accepted = std::get_if<Login::Accepted>(&action); accepted && policy.schemas)
+    if (auto* accepted = std::get_if<Login::Accepted>(&action); accepted && !policy.schemas.empty())
         co_return co_await keep_schema(std::move(*accepted), policy, worker);
     co_return action;
 }
@@ -284,7 +291,7 @@ void Acceptor::derive_keys_ahead(std::weak_ptr<Credentials> credentials) {
 /// The client that waits for the end of this connection, as libpq does, knows then that nothing it
 /// sends from there on is hit: so the worker acts first.
 asio::awaitable<void> Acceptor::cancel(core::FrontendLogin::Cancel request, Worker& worker) {
-    const auto where = shared_.cancels.find(request.pid, request.secret);
+    const auto where = process_.cancels.find(request.pid, request.secret);
     if (!where) co_return;
     const auto acted = std::make_shared<asio::steady_timer>(worker.io(), cancel_patience);
     // On the target's thread nothing but its place is known of a timer that is not its own.
@@ -320,8 +327,8 @@ asio::awaitable<bool> Acceptor::take_proxy_header(LoginStream& stream, Door& doo
         door.address = header->address;
         break;
     }
-    auto place = shared_.client_counts.enter(CountedBy::address, door.address,
-                                             policy.max_clients_per_address);
+    auto place = process_.client_counts.enter(CountedBy::address, door.address,
+                                              policy.max_clients_per_address);
     if (place) {
         places.push_back(std::move(*place));
         co_return true;
@@ -365,11 +372,11 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
             if (beyond) {
                 acceptor.beyond_.fetch_sub(1);
             } else if (state != LoginState::admitted) {
-                acceptor.shared_.connections.fetch_sub(1);
+                acceptor.process_.connections.fetch_sub(1);
             }
         }
     } counted{*this, worker, state, beyond};
-    const std::shared_ptr<const Policy> policy = shared_.policy.get();
+    const std::shared_ptr<const Policy> policy = process_.policy.get();
     const auto socket = std::make_shared<Protocol::socket>(std::move(accepted));
     const Deadline deadline(
         socket, beyond ? std::min(policy->login_timeout, beyond_patience) : policy->login_timeout);

@@ -6,6 +6,7 @@
 #include "daemon/isolation_audit.h"
 #include "daemon/isolation_report.h"
 #include "daemon/isolation_sql.h"
+#include "daemon/isolation_wiring.h"
 #include "daemon/loading.h"
 #include "daemon/log.h"
 #include "daemon/password_source.h"
@@ -63,40 +64,63 @@ void raise_descriptor_limit() {
     [[maybe_unused]] const int refused = ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/// Which cluster the command is about. Nothing: there is none of the name, which has been said.
+std::optional<std::size_t> find_place(const Loaded& loaded, const IsolationCommand& command) {
+    const auto place = config::find_backend(loaded.settings, command.backend);
+    if (!place)
+        std::fprintf(stderr, "no backend of %s is named %s\n", command.config_file.c_str(),
+                     command.backend.c_str());
+    return place;
+}
+
 /// The services that the command is about: the named ones, or beside them all that are listed.
 /// Nothing: there is none of a name, which has been said.
-std::optional<IsolationPlan> make_plan(const Loaded& loaded, const IsolationCommand& command,
-                                       bool with_listed) {
-    IsolationPlan plan = isolation_plan(loaded.settings, loaded.target);
+std::optional<IsolationPlan> make_plan(const Loaded& loaded, std::size_t place,
+                                       const IsolationCommand& command, bool with_listed) {
+    const BackendTarget& target = loaded.backends[place].target;
+    IsolationPlan plan = isolation_plan(loaded.settings, place, target);
     if (!with_listed) std::swap(plan.services, plan.neighbours);
     for (const std::string& name : command.services) {
         const auto found = find_service(loaded.settings, name);
-        if (!found) {
-            std::fprintf(stderr, "no service of %s is named %s, and no pattern matches it\n",
-                         command.config_file.c_str(), name.c_str());
+        if (!found || config::find_backend(loaded.settings, found->backend) != place) {
+            std::fprintf(stderr, "no service of %s%s is named %s, and no pattern matches it\n",
+                         command.config_file.c_str(), found ? " on this backend" : "",
+                         name.c_str());
             return {};
         }
         const auto known = [&](const IsolatedService& one) { return one.name == name; };
         if (std::none_of(plan.services.begin(), plan.services.end(), known))
-            plan.services.push_back(isolated_service(*found, loaded.target));
+            plan.services.push_back(isolated_service(*found, target));
     }
     if (!command.services.empty()) plan.patterns.clear();
     return plan;
 }
 
 /// The dsn of --dsn says it all by itself. Nothing: the password cannot be had, which was said.
-std::optional<AuditOptions> make_audit_options(const Loaded& loaded,
+std::optional<AuditOptions> make_audit_options(const Loaded& loaded, std::size_t place,
                                                const IsolationCommand& command) {
-    if (!command.dsn.empty()) return AuditOptions{.dsn = command.dsn, .login = loaded.target.user};
-    AuditOptions options = audit_options(loaded.settings, loaded.target, loaded.backend_password);
-    if (loaded.settings.backend.password_command.empty()) return options;
-    auto read = read_password({loaded.settings.backend.password_command, ""});
+    const LoadedBackend& its = loaded.backends[place];
+    if (!command.dsn.empty()) return AuditOptions{.dsn = command.dsn, .login = its.target.user};
+    const config::Backend& backend = *config::all_backends(loaded.settings)[place];
+    AuditOptions options = audit_options(backend, its.target, its.password);
+    if (backend.password_command.empty()) return options;
+    auto read = read_password({backend.password_command, ""});
     if (const auto* wrong = std::get_if<NoPassword>(&read)) {
-        std::fprintf(stderr, "backend.password_command: %s\n", wrong->why.c_str());
+        std::fprintf(stderr, "%s.password_command: %s\n", backend.path.c_str(), wrong->why.c_str());
         return {};
     }
     options.password = std::get<protocol::Secret>(std::move(read));
     return options;
+}
+
+/// The others are easily forgotten.
+void mention_other_backends(const Loaded& loaded, const IsolationCommand& command) {
+    if (!command.backend.empty() || loaded.settings.backends.empty()) return;
+    std::string names;
+    for (const config::Backend& backend : loaded.settings.backends)
+        names += (names.empty() ? "" : ", ") + backend.name;
+    std::fprintf(stderr, "this is about the default backend; --backend is for the others: %s\n",
+                 names.c_str());
 }
 
 }  // namespace
@@ -142,8 +166,11 @@ int healthcheck_command(const std::string& url) {
 int isolation_sql_command(const IsolationCommand& command) {
     const std::optional<Loaded> loaded = load_or_explain(command.config_file);
     if (!loaded) return exit_bad_config;
-    const auto plan = make_plan(*loaded, command, command.services.empty());
+    const auto place = find_place(*loaded, command);
+    if (!place) return exit_failure;
+    const auto plan = make_plan(*loaded, *place, command, command.services.empty());
     if (!plan) return exit_failure;
+    mention_other_backends(*loaded, command);
     std::cout << isolation_sql(*plan);
     return exit_ok;
 }
@@ -151,9 +178,12 @@ int isolation_sql_command(const IsolationCommand& command) {
 int isolation_audit_command(const IsolationCommand& command) {
     const std::optional<Loaded> loaded = load_or_explain(command.config_file);
     if (!loaded) return exit_bad_config;
-    auto plan = make_plan(*loaded, command, true);
+    const auto place = find_place(*loaded, command);
+    if (!place) return exit_failure;
+    auto plan = make_plan(*loaded, *place, command, true);
     if (!plan) return exit_failure;
-    const auto options = make_audit_options(*loaded, command);
+    mention_other_backends(*loaded, command);
+    const auto options = make_audit_options(*loaded, *place, command);
     if (!options) return exit_failure;
     auto found = audit_isolation(*options, plan->services);
     if (const auto* failure = std::get_if<AuditFailure>(&found)) {

@@ -22,6 +22,7 @@ struct IsolationCommand {
     std::string config_file;
     std::vector<std::string> services{};  ///< by name; also those of patterns
     std::string dsn{};                    ///< for the audit; empty: the backend's
+    std::string backend{};                ///< which of several, by name; empty: the default one
     bool json = false;
 };
 int isolation_sql_command(const IsolationCommand& command);

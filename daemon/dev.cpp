@@ -176,8 +176,9 @@ int dev_command(const DevOptions& options) {
     start_logging(make_log_options(settings.log));
     int status = exit_ok;
     {
-        Server server(Loaded{std::move(settings), std::get<BackendTarget>(std::move(resolved))},
-                      {});
+        Loaded loaded{std::move(settings)};
+        loaded.backends.push_back({std::get<BackendTarget>(std::move(resolved))});
+        Server server(std::move(loaded), {});
         if (const auto error = server.start()) {
             std::fprintf(stderr, "schemux dev: %s\n", error->c_str());
             status = exit_failure;

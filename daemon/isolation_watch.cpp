@@ -36,18 +36,20 @@ std::size_t log_holes(const std::vector<Finding>& findings) {
 
 }  // namespace
 
-void IsolationWatch::watch(AuditJob job) {
-    ask(Asked{std::move(job)});
+void IsolationWatch::watch(std::vector<AuditJob> jobs) {
+    ask(Asked{std::move(jobs)});
 }
 
-void IsolationWatch::prove(AuditJob job, std::function<void(const Verdict&)> done) {
-    job.options.within = prove_timeout;
-    ask(Asked{std::move(job), std::move(done)});
+void IsolationWatch::prove(std::vector<AuditJob> jobs, std::function<void(const Verdict&)> done) {
+    for (AuditJob& job : jobs)
+        job.options.within = prove_timeout;
+    ask(Asked{std::move(jobs), std::move(done)});
 }
 
-IsolationWatch::Verdict IsolationWatch::prove_now(AuditJob job) {
-    job.options.within = prove_timeout;
-    return judge(audit(job), job);
+IsolationWatch::Verdict IsolationWatch::prove_now(std::vector<AuditJob> jobs) {
+    for (AuditJob& job : jobs)
+        job.options.within = prove_timeout;
+    return judge(audit(jobs), jobs);
 }
 
 void IsolationWatch::forget() {
@@ -94,16 +96,16 @@ void IsolationWatch::run() {
 
 void IsolationWatch::serve(const Asked& asked) {
     for (auto length = first_pause;; length = std::min(2 * length, longest_pause)) {
-        const AuditOutcome outcome = audit(asked.job);
+        const AuditOutcome outcome = audit(asked.jobs);
         if (given_up_) return;
         const auto* failure = std::get_if<AuditFailure>(&outcome);
         if (asked.done) {
-            const Verdict verdict = judge(outcome, asked.job);
+            const Verdict verdict = judge(outcome, asked.jobs);
             asked.done(verdict);
             return;
         }
         if (failure == nullptr) {
-            judge(outcome, asked.job);
+            judge(outcome, asked.jobs);
             return;
         }
         // Once is enough: it is tried until it could be run, and that is said, too.
@@ -120,6 +122,24 @@ bool IsolationWatch::pause(std::chrono::milliseconds length) {
     return !changed_.wait_for(lock, length, [this] { return given_up_.load(); });
 }
 
+/// What is found anywhere; a cluster that cannot be audited leaves all unproved.
+AuditOutcome IsolationWatch::audit(const std::vector<AuditJob>& jobs) {
+    std::vector<Finding> all;
+    for (const AuditJob& job : jobs) {
+        AuditOutcome outcome = audit(job);
+        const std::string where = job.backend.empty() ? "" : "backend " + job.backend + ": ";
+        if (auto* failure = std::get_if<AuditFailure>(&outcome)) {
+            failure->why.insert(0, where);
+            return outcome;
+        }
+        for (Finding& finding : std::get<std::vector<Finding>>(outcome)) {
+            finding.message.insert(0, where);
+            all.push_back(std::move(finding));
+        }
+    }
+    return all;
+}
+
 AuditOutcome IsolationWatch::audit(const AuditJob& job) {
     AuditOptions options = job.options;
     options.stopped = &given_up_;
@@ -132,15 +152,19 @@ AuditOutcome IsolationWatch::audit(const AuditJob& job) {
     return audit_isolation(options, job.services);
 }
 
-IsolationWatch::Verdict IsolationWatch::judge(const AuditOutcome& outcome, const AuditJob& job) {
+IsolationWatch::Verdict IsolationWatch::judge(const AuditOutcome& outcome,
+                                              const std::vector<AuditJob>& jobs) {
     if (const auto* failure = std::get_if<AuditFailure>(&outcome))
         return "the services cannot be audited: " + failure->why +
                "; `schemux isolation audit` can look with another login (--dsn)";
     const std::size_t holes = log_holes(std::get<std::vector<Finding>>(outcome));
     keep(holes);
     if (holes == 0) {
+        std::size_t services = 0;
+        for (const AuditJob& job : jobs)
+            services += job.services.size();
         log_event(LogLevel::info, "isolation_audit_passed", "no service gets at another one's data",
-                  {{"services", job.services.size()}});
+                  {{"services", services}});
         return {};
     }
     return "services are not kept apart: " + std::to_string(holes) +

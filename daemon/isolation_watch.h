@@ -21,8 +21,9 @@
 
 namespace schemux::daemon {
 
-/// One audit, with all that it is about.
+/// The audit of one cluster, with all that it is about.
 struct AuditJob {
+    std::string backend{};  ///< its name; empty: there is one only
     AuditOptions options;
     PasswordSource password{};  ///< asked each time, if it is not empty
     std::vector<IsolatedService> services;
@@ -45,11 +46,11 @@ class IsolationWatch {
     IsolationWatch& operator=(const IsolationWatch&) = delete;
 
     /// Audits, and tries again until it could.
-    void watch(AuditJob job);
+    void watch(std::vector<AuditJob> jobs);
     /// Audits once, and calls back on a thread of its own; never if something else is asked first.
-    void prove(AuditJob job, std::function<void(const Verdict&)> done);
+    void prove(std::vector<AuditJob> jobs, std::function<void(const Verdict&)> done);
     /// Audits once, at once.
-    Verdict prove_now(AuditJob job);
+    Verdict prove_now(std::vector<AuditJob> jobs);
     /// There is nothing to audit any more.
     void forget();
     /// An audit under way is given up.
@@ -60,7 +61,7 @@ class IsolationWatch {
 
   private:
     struct Asked {
-        AuditJob job;
+        std::vector<AuditJob> jobs;
         std::function<void(const Verdict&)> done{};  ///< empty: try again
     };
 
@@ -68,8 +69,9 @@ class IsolationWatch {
     void run();
     void serve(const Asked& asked);
     bool pause(std::chrono::milliseconds length);
+    AuditOutcome audit(const std::vector<AuditJob>& jobs);
     AuditOutcome audit(const AuditJob& job);
-    Verdict judge(const AuditOutcome& outcome, const AuditJob& job);
+    Verdict judge(const AuditOutcome& outcome, const std::vector<AuditJob>& jobs);
     void keep(std::size_t holes);
 
     mutable std::mutex mutex_;  ///< guards what follows, and when `given_up_` changes

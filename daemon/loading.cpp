@@ -54,10 +54,11 @@ class Loader {
         outcome_.warnings = std::move(result.warnings);
         positions_ = std::move(result.positions);
         if (!result.settings) return std::move(outcome_);
-        Loaded loaded{std::move(*result.settings), {}};
+        Loaded loaded{std::move(*result.settings)};
         for (config::Diagnostic& wrong : add_services_file(loaded.settings, outcome_.warnings))
             outcome_.errors.push_back(std::move(wrong));
-        resolve_backend(loaded);
+        for (const config::Backend* backend : config::all_backends(loaded.settings))
+            loaded.backends.push_back(resolve_backend(*backend));
         read_tls(loaded);
         read_rules(loaded.settings);
         for (const config::User& user : loaded.settings.auth.users)
@@ -173,24 +174,26 @@ class Loader {
             at(path, name + " can be read by everybody on this machine; chmod o= would end that"));
     }
 
-    void resolve_backend(Loaded& loaded) {
-        const config::Backend& backend = loaded.settings.backend;
+    LoadedBackend resolve_backend(const config::Backend& backend) {
+        LoadedBackend loaded;
         std::optional<std::string> password;
         if (!backend.password_file.empty()) {
-            password = read_secret(backend.password_file, "backend.password_file");
-            if (!password) return;
-            loaded.backend_password.emplace(*password);
+            password = read_secret(backend.password_file, backend.path + ".password_file");
+            if (!password) return loaded;
+            loaded.password.emplace(*password);
         }
         auto resolved = resolve_dsn(backend.dsn, password);
         if (const auto* wrong = std::get_if<DsnError>(&resolved)) {
-            error("backend.dsn", wrong->message);
+            error(backend.path + ".dsn", wrong->message);
         } else {
             loaded.target = std::get<BackendTarget>(std::move(resolved));
         }
         // As libpq: what may go without TLS cannot begin with it.
         if (backend.tls_negotiation == config::TlsNegotiation::direct &&
             loaded.target.sslmode < SslMode::require)
-            error("backend.tls_negotiation", "direct needs sslmode=require or better in the dsn");
+            error(backend.path + ".tls_negotiation",
+                  "direct needs sslmode=require or better in the dsn");
+        return loaded;
     }
 
     void read_tls(Loaded& loaded) {

@@ -15,11 +15,16 @@
 
 namespace schemux::daemon {
 
+/// Where a cluster is.
+struct LoadedBackend {
+    BackendTarget target{};
+    std::optional<protocol::Secret> password{};  ///< of its password_file
+};
+
 /// A configuration and what it refers to.
 struct Loaded {
-    config::Settings settings;
-    BackendTarget target;
-    std::optional<protocol::Secret> backend_password{};  ///< of backend.password_file
+    config::Settings settings{};
+    std::vector<LoadedBackend> backends{};  ///< in the order of config::all_backends
     std::vector<UserSecret> secrets{};
     /// auth.users and those of auth.users_file; empty: any name, where nothing is to be proved.
     std::vector<std::string> users{};

@@ -92,10 +92,10 @@ std::shared_ptr<const core::LoginRuleList> make_login_rules(const config::Auth& 
     return std::make_shared<const core::LoginRuleList>(std::move(rules), std::move(identities));
 }
 
-ControlOptions make_control_options(const config::Settings& settings, std::string name) {
+ControlOptions make_control_options(const config::Backend& backend, std::string name) {
     ControlOptions options;
-    options.dsn = settings.backend.dsn;
-    options.source = {settings.backend.password_command, settings.backend.password_file};
+    options.dsn = backend.dsn;
+    options.source = {backend.password_command, backend.password_file};
     options.name = std::move(name);
     return options;
 }
@@ -104,7 +104,7 @@ std::shared_ptr<UserLookup> make_user_lookup(const config::Settings& settings) {
     const config::Auth& auth = settings.auth;
     if (auth.query.empty()) return nullptr;
     LookupOptions options;
-    options.access = make_control_options(settings, "schemux auth_query");
+    options.access = make_control_options(settings.backend, "schemux auth_query");
     if (!auth.query_dsn.empty()) {
         options.access.dsn = auth.query_dsn;
         options.access.source = {};

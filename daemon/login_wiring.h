@@ -19,7 +19,7 @@ std::vector<core::AddressRange> make_ranges(const std::vector<std::string>& text
 std::shared_ptr<const core::LoginRuleList> make_login_rules(const config::Auth& auth);
 
 /// For questions of our own to the backend's server. `name`: application_name.
-ControlOptions make_control_options(const config::Settings& settings, std::string name);
+ControlOptions make_control_options(const config::Backend& backend, std::string name);
 /// Null: there is no auth.query.
 std::shared_ptr<UserLookup> make_user_lookup(const config::Settings& settings);
 

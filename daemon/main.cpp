@@ -36,6 +36,8 @@ void add_isolation(CLI::App& app, IsolationOptions& options) {
             ->add_option("--config,-c", options.command.config_file,
                          "The configuration file (YAML)")
             ->required();
+        command->add_option("--backend", options.command.backend,
+                            "Which of backends it is about, by name; without it the default one");
     }
     options.sql->add_option(
         "--service", options.command.services,

@@ -46,9 +46,9 @@ MemoryState memory_state(std::uint64_t resident, std::uint64_t limit, MemoryStat
     return was_scarce && percent >= percent_recovered ? MemoryState::scarce : MemoryState::enough;
 }
 
-MemoryGuard::MemoryGuard(boost::asio::io_context& io, SharedState& shared,
+MemoryGuard::MemoryGuard(boost::asio::io_context& io, ProcessState& process,
                          std::vector<Worker*> workers)
-    : shared_(shared), workers_(std::move(workers)), timer_(io) {}
+    : process_(process), workers_(std::move(workers)), timer_(io) {}
 
 void MemoryGuard::set_limit(std::uint64_t limit) {
     limit_ = limit;
@@ -69,11 +69,11 @@ void MemoryGuard::schedule() {
 }
 
 void MemoryGuard::look() {
-    const MemoryState before = shared_.memory.load(std::memory_order_relaxed);
+    const MemoryState before = process_.memory.load(std::memory_order_relaxed);
     if (before != MemoryState::enough && looks_++ % looks_per_trim == 0) ::malloc_trim(0);
     const std::uint64_t resident = limit_ == 0 ? 0 : resident_bytes();
     const MemoryState now = memory_state(resident, limit_, before);
-    shared_.memory.store(now, std::memory_order_relaxed);
+    process_.memory.store(now, std::memory_order_relaxed);
     if (now != before) log_change(now, resident, limit_);
     if (now != MemoryState::out) return;
     for (Worker* worker : workers_)

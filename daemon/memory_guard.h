@@ -22,7 +22,7 @@ MemoryState memory_state(std::uint64_t resident, std::uint64_t limit, MemoryStat
 /// On the control thread.
 class MemoryGuard {
   public:
-    MemoryGuard(boost::asio::io_context& io, SharedState& shared, std::vector<Worker*> workers);
+    MemoryGuard(boost::asio::io_context& io, ProcessState& process, std::vector<Worker*> workers);
 
     /// Bytes; 0: none. Begins to look, or ends it.
     void set_limit(std::uint64_t limit);
@@ -32,7 +32,7 @@ class MemoryGuard {
     void look();
     void schedule();
 
-    SharedState& shared_;
+    ProcessState& process_;
     std::vector<Worker*> workers_;
     boost::asio::steady_timer timer_;
     std::uint64_t limit_ = 0;

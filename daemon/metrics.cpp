@@ -1,5 +1,7 @@
 #include "daemon/metrics.h"
 
+#include "daemon/cluster_metrics.h"
+#include "daemon/metric_families.h"
 #include "daemon/process_stats.h"
 #include "daemon/version.h"
 
@@ -16,69 +18,6 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 
 namespace {
-
-using Labels = std::vector<ClientMetric::Label>;
-
-ClientMetric::Label label(std::string name, std::string value) {
-    ClientMetric::Label pair;
-    pair.name = std::move(name);
-    pair.value = std::move(value);
-    return pair;
-}
-
-MetricFamily family(std::string name, std::string help, MetricType type) {
-    MetricFamily made;
-    made.name = std::move(name);
-    made.help = std::move(help);
-    made.type = type;
-    return made;
-}
-
-void add_value(MetricFamily& to, Labels labels, double value) {
-    ClientMetric metric;
-    metric.label = std::move(labels);
-    if (to.type == MetricType::Counter) metric.counter.value = value;
-    if (to.type == MetricType::Gauge) metric.gauge.value = value;
-    to.metric.push_back(std::move(metric));
-}
-
-MetricFamily single(std::string name, std::string help, MetricType type, double value) {
-    MetricFamily made = family(std::move(name), std::move(help), type);
-    add_value(made, {}, value);
-    return made;
-}
-
-/// Sums one histogram over the workers that have it.
-class HistogramSum {
-  public:
-    void add(const core::DurationHistogram& from) {
-        for (std::size_t at = 0; at < counts_.size(); ++at)
-            counts_[at] += from.bucket(at);
-        sum_us_ += from.sum_us();
-    }
-    ClientMetric metric(Labels labels) const {
-        ClientMetric made;
-        made.label = std::move(labels);
-        std::uint64_t cumulative = 0;
-        for (std::size_t at = 0; at < counts_.size(); ++at) {
-            cumulative += counts_[at];
-            ClientMetric::Bucket bucket;
-            bucket.cumulative_count = cumulative;
-            bucket.upper_bound =
-                at < core::DurationHistogram::bounds_us.size()
-                    ? static_cast<double>(core::DurationHistogram::bounds_us[at]) / 1e6
-                    : std::numeric_limits<double>::infinity();
-            made.histogram.bucket.push_back(bucket);
-        }
-        made.histogram.sample_count = cumulative;
-        made.histogram.sample_sum = static_cast<double>(sum_us_) / 1e6;
-        return made;
-    }
-
-  private:
-    std::array<std::uint64_t, core::DurationHistogram::bounds_us.size() + 1> counts_{};
-    std::uint64_t sum_us_ = 0;
-};
 
 using Counters = std::vector<const core::ServiceCounters*>;
 
@@ -170,15 +109,12 @@ constexpr std::array<const char*, core::error_class_count> error_class_names{
 
 }  // namespace
 
-Metrics::Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
-                 const SharedListener& listener, std::vector<const Worker*> workers,
+Metrics::Metrics(const ProcessState& process, const Acceptor& acceptor, const Clusters& clusters,
                  const ServiceIndex& services, const ReloadState& reload,
                  const IsolationWatch& isolation)
-    : shared_(shared),
+    : process_(process),
       acceptor_(acceptor),
-      connector_(connector),
-      listener_(listener),
-      workers_(std::move(workers)),
+      clusters_(clusters),
       services_(services),
       reload_(reload),
       isolation_(isolation) {}
@@ -255,10 +191,12 @@ void collect_isolation(const ServiceIndex& services, std::vector<MetricFamily>& 
 void Metrics::collect_services(std::vector<MetricFamily>& out) const {
     const std::vector<std::string> names = services_.names();
     std::vector<Counters> by_service(names.size());
-    for (const Worker* worker : workers_) {
-        worker->visit_counters([&](std::size_t index, const core::ServiceCounters& counters) {
-            if (index < by_service.size()) by_service[index].push_back(&counters);
-        });
+    const auto take = [&](std::size_t index, const core::ServiceCounters& counters) {
+        if (index < by_service.size()) by_service[index].push_back(&counters);
+    };
+    for (const auto& cluster : clusters_) {
+        for (const auto& worker : cluster->workers())
+            worker->visit_counters(take);
     }
     for (const CounterRow& row : counter_rows) {
         MetricFamily made = family(row.name, row.help, row.type);
@@ -305,117 +243,6 @@ void Metrics::collect_services(std::vector<MetricFamily>& out) const {
     }
 }
 
-namespace {
-
-MetricFamily audit_findings(const std::vector<const Worker*>& workers) {
-    MetricFamily findings = family(
-        "schemux_audit_findings_total",
-        "State that nobody saw come; its backend was closed. Must stay 0.", MetricType::Counter);
-    for (std::size_t at = 0; at < core::audit_kind_count; ++at) {
-        std::uint64_t found = 0;
-        for (const Worker* worker : workers)
-            found += worker->counters().audit_findings[at].value();
-        const auto kind = static_cast<core::AuditKind>(at);
-        add_value(findings, {label("kind", std::string(core::name_of(kind)))},
-                  static_cast<double>(found));
-    }
-    return findings;
-}
-
-}  // namespace
-
-void Metrics::collect_pool(std::vector<MetricFamily>& out) const {
-    const auto sum = [this](core::Counter WorkerCounters::*member) {
-        std::uint64_t all = 0;
-        for (const Worker* worker : workers_)
-            all += (worker->counters().*member).value();
-        return static_cast<double>(all);
-    };
-    const double open = shared_.pool.open();
-    const double connecting = shared_.pool.connecting();
-    const double idle = shared_.pool.idle();
-    const double leased = sum(&WorkerCounters::backends_leased);
-    const double upkeep = sum(&WorkerCounters::backends_upkeep);
-    MetricFamily states = family(
-        "schemux_backend_connections",
-        "Connections to PostgreSQL that count against the bound, by state.", MetricType::Gauge);
-    add_value(states, {label("state", "connecting")}, connecting);
-    add_value(states, {label("state", "idle")}, idle);
-    add_value(states, {label("state", "leased")}, leased);
-    add_value(states, {label("state", "upkeep")}, upkeep);
-    // What is left is on its way: parked, moving between workers, or closing.
-    add_value(states, {label("state", "other")},
-              std::max(0.0, open - connecting - idle - leased - upkeep));
-    out.push_back(std::move(states));
-    out.push_back(single("schemux_backend_connections_max", "The bound: pool.max_connections.",
-                         MetricType::Gauge, shared_.pool.maximum()));
-    out.push_back(single("schemux_pool_waiting", "Tickets in the wait queue.", MetricType::Gauge,
-                         shared_.pool.waiting()));
-    out.push_back(single("schemux_backend_connections_evicted_total",
-                         "Connections closed because another role or database needed the slot.",
-                         MetricType::Counter, static_cast<double>(shared_.pool.evictions())));
-    out.push_back(single("schemux_backend_identities",
-                         "Pairs of database and login role that services have now.",
-                         MetricType::Gauge, static_cast<double>(shared_.pool.sub_pools().size())));
-    out.push_back(single("schemux_backend_connections_closed_total",
-                         "Connections to PostgreSQL closed.", MetricType::Counter,
-                         sum(&WorkerCounters::backends_closed)));
-    out.push_back(single("schemux_backend_migrations_total",
-                         "Backends that moved to another worker.", MetricType::Counter,
-                         sum(&WorkerCounters::migrations)));
-    out.push_back(single("schemux_backend_upkeep_failures_total",
-                         "Backends closed since they could not be reset.", MetricType::Counter,
-                         sum(&WorkerCounters::upkeep_failures)));
-    out.push_back(single("schemux_audits_total", "Backends that were looked at between two leases.",
-                         MetricType::Counter, sum(&WorkerCounters::audits)));
-    out.push_back(single("schemux_backends_outgrown_total",
-                         "Backends closed since they took more than pool.max_backend_memory.",
-                         MetricType::Counter, sum(&WorkerCounters::backends_outgrown)));
-    out.push_back(single("schemux_clients_shed_total",
-                         "Clients ended since the process was about to exceed limits.memory.",
-                         MetricType::Counter, sum(&WorkerCounters::clients_shed)));
-    out.push_back(audit_findings(workers_));
-    out.push_back(single("schemux_desync_total",
-                         "Backends closed for answering what nobody asked; must stay 0.",
-                         MetricType::Counter, sum(&WorkerCounters::desyncs)));
-}
-
-void Metrics::collect_control(std::vector<MetricFamily>& out) const {
-    const ConnectorCounters& connector = connector_.counters();
-    out.push_back(single("schemux_backend_connections_opened_total",
-                         "Connections to PostgreSQL opened.", MetricType::Counter,
-                         static_cast<double>(connector.opened.value())));
-    out.push_back(single("schemux_backend_connect_failures_total",
-                         "Connections to PostgreSQL that could not be opened.", MetricType::Counter,
-                         static_cast<double>(connector.failed.value())));
-    out.push_back(single("schemux_backend_cancel_requests_total",
-                         "Cancel requests sent to PostgreSQL.", MetricType::Counter,
-                         static_cast<double>(connector.cancels_sent.value())));
-    out.push_back(single("schemux_primary_checks_total",
-                         "Times that a server was asked whether it is still the primary.",
-                         MetricType::Counter,
-                         static_cast<double>(connector.servers_doubted.value())));
-    out.push_back(single("schemux_primary_moves_total",
-                         "Times that the primary was found to be another server, or none.",
-                         MetricType::Counter,
-                         static_cast<double>(connector.servers_moved.value())));
-    out.push_back(single("schemux_listener_connections",
-                         "1 while the session is connected that listens for all.",
-                         MetricType::Gauge, static_cast<double>(listener_.connections().value())));
-    out.push_back(single("schemux_listener_channels", "Channels that it listens on.",
-                         MetricType::Gauge, static_cast<double>(listener_.channels().value())));
-    out.push_back(single("schemux_listener_lost_total",
-                         "Times that it lost its connection: notifications may have been missed.",
-                         MetricType::Counter, static_cast<double>(listener_.losses().value())));
-    MetricFamily connect =
-        family("schemux_backend_connect_duration_seconds",
-               "Time to open a connection to PostgreSQL, or to fail.", MetricType::Histogram);
-    HistogramSum connects;
-    connects.add(connector.connect);
-    connect.metric.push_back(connects.metric({}));
-    out.push_back(std::move(connect));
-}
-
 /// Nothing while nothing is known.
 void Metrics::collect_isolation_audit(std::vector<MetricFamily>& out) const {
     const auto state = isolation_.state();
@@ -455,7 +282,7 @@ void Metrics::collect_process(std::vector<MetricFamily>& out) const {
                          MetricType::Gauge, static_cast<double>(acceptor_.certificates_end())));
     out.push_back(single("schemux_memory_short", "1 while large texts and new clients are refused.",
                          MetricType::Gauge,
-                         shared_.memory.load() == MemoryState::enough ? 0.0 : 1.0));
+                         process_.memory.load() == MemoryState::enough ? 0.0 : 1.0));
     out.push_back(single("schemux_config_last_reload_successful",
                          "Whether the last reading of the configuration succeeded.",
                          MetricType::Gauge, reload_.successful ? 1 : 0));
@@ -484,8 +311,7 @@ void Metrics::collect_process(std::vector<MetricFamily>& out) const {
 std::vector<MetricFamily> Metrics::Collect() const {
     std::vector<MetricFamily> out;
     collect_services(out);
-    collect_pool(out);
-    collect_control(out);
+    collect_clusters(clusters_, out);
     collect_isolation_audit(out);
     collect_process(out);
     return out;

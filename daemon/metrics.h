@@ -5,10 +5,9 @@
 
 #include "core/counters.h"
 #include "daemon/acceptor.h"
-#include "daemon/connector.h"
+#include "daemon/cluster.h"
 #include "daemon/isolation_watch.h"
 #include "daemon/service_index.h"
-#include "daemon/shared_listener.h"
 #include "daemon/shared_state.h"
 #include "daemon/worker.h"
 
@@ -36,8 +35,7 @@ struct ServicesAnswer {
 
 class Metrics final : public prometheus::Collectable {
   public:
-    Metrics(const SharedState& shared, const Acceptor& acceptor, const Connector& connector,
-            const SharedListener& listener, std::vector<const Worker*> workers,
+    Metrics(const ProcessState& process, const Acceptor& acceptor, const Clusters& clusters,
             const ServiceIndex& services, const ReloadState& reload,
             const IsolationWatch& isolation);
 
@@ -52,16 +50,12 @@ class Metrics final : public prometheus::Collectable {
 
   private:
     void collect_services(std::vector<prometheus::MetricFamily>& out) const;
-    void collect_pool(std::vector<prometheus::MetricFamily>& out) const;
-    void collect_control(std::vector<prometheus::MetricFamily>& out) const;
     void collect_isolation_audit(std::vector<prometheus::MetricFamily>& out) const;
     void collect_process(std::vector<prometheus::MetricFamily>& out) const;
 
-    const SharedState& shared_;
+    const ProcessState& process_;
     const Acceptor& acceptor_;
-    const Connector& connector_;
-    const SharedListener& listener_;
-    std::vector<const Worker*> workers_;
+    const Clusters& clusters_;
     const ServiceIndex& services_;
     const ReloadState& reload_;
     std::function<std::optional<ServicesAnswer>()> answer_ = [] { return std::nullopt; };

@@ -2,6 +2,7 @@
 
 #include "config/describe.h"
 #include "config/option_value.h"
+#include "daemon/isolation_wiring.h"
 #include "daemon/log.h"
 #include "daemon/login_wiring.h"
 #include "daemon/service_wiring.h"
@@ -18,42 +19,22 @@ namespace {
 
 constexpr auto drain_look = std::chrono::milliseconds(50);
 
-/// What `start` reads once; a reload that changes it says that a restart is needed.
-std::vector<std::string> restart_only(const std::vector<std::string>& changes) {
-    std::vector<std::string> needed;
-    for (const std::string& change : changes) {
-        if (change.find("(restart)") != std::string::npos) needed.push_back(change);
-    }
-    return needed;
-}
+}  // namespace
 
-/// Nothing: nobody wants it, or no service says that it is kept apart.
-std::optional<AuditJob> make_audit_job(const config::Settings& settings,
-                                       const BackendTarget& target) {
-    if (settings.isolation_audit == config::IsolationAudit::off) return {};
-    AuditJob job;
-    job.services = isolation_plan(settings, target).services;
-    const bool any = std::any_of(
-        job.services.begin(), job.services.end(),
-        [](const IsolatedService& one) { return one.level == core::Isolation::strict; });
-    if (!any) return {};
-    job.options = audit_options(settings, target, {});
-    job.password = {settings.backend.password_command, settings.backend.password_file};
-    return job;
+bool is_same_login(const config::Backend& left, const config::Backend& right) {
+    return left.dsn == right.dsn && left.password_file == right.password_file &&
+           left.password_command == right.password_command;
 }
 
 bool requires_proof(const config::Settings& settings) {
     return settings.isolation_audit == config::IsolationAudit::require;
 }
 
-}  // namespace
-
 Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
-    : target_(loaded.target),
-      audit_(make_audit_job(loaded.settings, target_)),
+    : backends_(loaded.backends),
+      audits_(audit_jobs(loaded.settings, backends_)),
       settings_(std::move(loaded.settings)),
       reload_(std::move(reload)),
-      shared_(settings_.pool.max_connections, settings_.workers),
       files_(io_),
       notifier_(Notifier::from_environment()),
       timer_(io_) {
@@ -62,46 +43,55 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
     if (!settings_.services_query.sql.empty()) roster_ = std::make_shared<ServiceRoster>();
     tls_ = std::move(loaded.tls);
     tls_.resize(settings_.listen.size());  // who made the settings by hand has none
-    shared_.policy.set(make_policy(settings_, services_, shared_, users_, roster_));
-    apply_pool();
-    for (const std::string& warning : loaded.target.warnings) {
-        log_event(LogLevel::warning, "dsn_warning", warning, {});
+    make_clusters(std::move(loaded.backends));
+    std::vector<Worker*> workers;
+    for (const auto& cluster : clusters_) {
+        for (const auto& worker : cluster->workers())
+            workers.push_back(worker.get());
     }
-    connector_ = std::make_unique<Connector>(
-        io_, shared_, make_backend_access(settings_, std::move(loaded.target)));
-    listener_ = std::make_unique<SharedListener>(io_, *connector_, workers_);
-    connector_->set_listener(*listener_);
+    acceptor_ = std::make_unique<Acceptor>(io_, process_, workers);
+    memory_guard_ = std::make_unique<MemoryGuard>(io_, process_, workers);
+    metrics_ = std::make_unique<Metrics>(process_, *acceptor_, clusters_, services_, reload_state_,
+                                         isolation_);
+    metrics_->ask_for_answer([this] { return services_answer(); });
+}
+
+/// Who gets in, and what the pools are to give them, is known before a worker is made.
+void Server::make_clusters(std::vector<LoadedBackend>&& backends) {
     engine_ = possible_engine(settings_.io_engine == config::IoEngine::epoll ? IoEngine::epoll
                                                                              : IoEngine::io_uring);
-    std::vector<Worker*> workers;
-    for (std::uint32_t number = 0; number < settings_.workers; ++number) {
-        workers_.push_back(std::make_unique<Worker>(number, shared_, *connector_, engine_));
-        workers.push_back(workers_.back().get());
+    const std::vector<const config::Backend*> all = config::all_backends(settings_);
+    for (std::size_t place = 0; place < all.size(); ++place) {
+        const auto first = static_cast<std::uint32_t>(place) * settings_.workers;
+        clusters_.push_back(std::make_unique<Cluster>(
+            io_, process_, ClusterPlace{all[place]->name, place, settings_.workers, first},
+            config::connections_of(settings_, *all[place])));
     }
-    for (const auto& worker : workers_)
-        worker->set_peers(workers);
-    connector_->set_workers(workers);
-    acceptor_ = std::make_unique<Acceptor>(io_, shared_, workers);
-    memory_guard_ = std::make_unique<MemoryGuard>(io_, shared_, workers);
-    metrics_ = std::make_unique<Metrics>(shared_, *acceptor_, *connector_, *listener_,
-                                         std::vector<const Worker*>(workers.begin(), workers.end()),
-                                         services_, reload_state_, isolation_);
-    metrics_->ask_for_answer([this] { return services_answer(); });
+    process_.policy.set(make_policy(settings_, services_, clusters_, users_, roster_));
+    apply_pool();
+    for (std::size_t place = 0; place < all.size(); ++place) {
+        for (const std::string& warning : backends[place].target.warnings)
+            log_event(LogLevel::warning, "dsn_warning", warning, {});
+        clusters_[place]->equip(
+            make_backend_access(settings_, *all[place], std::move(backends[place].target)),
+            engine_);
+    }
 }
 
 Server::~Server() {
     // Threads first: nothing of what they use may go before them.
     services_query_.reset();
-    for (const auto& worker : workers_)
-        worker->stop();
-    connector_->stop();
+    for (const auto& cluster : clusters_)
+        cluster->stop_workers();
+    for (const auto& cluster : clusters_)
+        cluster->connector().stop();
     isolation_.stop();
     if (http_) http_->stop();
 }
 
 std::optional<std::string> Server::start() {
-    if (audit_ && requires_proof(settings_)) {
-        if (auto verdict = isolation_.prove_now(*audit_))
+    if (!audits_.empty() && requires_proof(settings_)) {
+        if (auto verdict = isolation_.prove_now(audits_))
             return "isolation_audit is require: " + *verdict;
     }
     if (auto error = listen()) return error;
@@ -111,9 +101,8 @@ std::optional<std::string> Server::start() {
     callbacks.on_reload = [this] { on_reload(); };
     callbacks.on_pause = [this](bool pause) { on_pause(pause); };
     signals_ = std::make_unique<SignalHandler>(io_, std::move(callbacks));
-    for (const auto& worker : workers_)
-        worker->start();
-    connector_->wake_connector();
+    for (const auto& cluster : clusters_)
+        cluster->start();
     acceptor_->start();
     watch_services();
     files_.start();
@@ -126,10 +115,10 @@ std::optional<std::string> Server::start() {
 
 /// Whether the configuration in use keeps services apart.
 void Server::watch_isolation() {
-    if (audit_) {
-        isolation_.watch(*audit_);
-    } else {
+    if (audits_.empty()) {
         isolation_.forget();
+    } else {
+        isolation_.watch(audits_);
     }
 }
 
@@ -193,8 +182,8 @@ std::optional<std::string> Server::serve_http() {
 
 HttpReply Server::ready() const {
     if (stops_ > 0) return {503, "text/plain", "draining\n"};
-    const std::string failure = shared_.last_failure.get();
-    const bool unreachable = !failure.empty() && shared_.pool.open() == 0;
+    const bool unreachable = std::all_of(clusters_.begin(), clusters_.end(),
+                                         [](const auto& cluster) { return cluster->is_away(); });
     if (unreachable) return {503, "text/plain", "PostgreSQL cannot be reached\n"};
     if (roster_ && !roster_->get())
         return {503, "text/plain", "services_query was not answered yet\n"};
@@ -206,6 +195,7 @@ void Server::run() {
               {{"version", version},
                {"workers", settings_.workers},
                {"io_engine", name_of(engine_)},
+               {"backends", clusters_.size()},
                {"max_connections", settings_.pool.max_connections},
                {"services", settings_.services.size()}});
     notifier_.ready();
@@ -228,16 +218,16 @@ void Server::on_stop(unsigned times) {
     log_event(LogLevel::info, "draining", "stopping when the running transactions have ended", {});
     notifier_.stopping();
     acceptor_->stop();
-    for (const auto& worker : workers_)
-        worker->post_drain();
+    for (const auto& cluster : clusters_)
+        cluster->drain();
     drain_deadline_ = std::chrono::steady_clock::now() + settings_.drain_timeout;
     check_drained();
 }
 
 void Server::check_drained() {
     std::uint32_t sessions = acceptor_->logging_in();
-    for (const auto& worker : workers_)
-        sessions += worker->session_count();
+    for (const auto& cluster : clusters_)
+        sessions += cluster->session_count();
     if (sessions == 0) {
         finish();
         return;
@@ -258,15 +248,17 @@ void Server::finish() {
     acceptor_->stop();
     memory_guard_->stop();
     files_.stop();
-    const std::shared_ptr<const Policy> policy = shared_.policy.get();
+    const std::shared_ptr<const Policy> policy = process_.policy.get();
     if (policy->lookup) policy->lookup->stop();
-    if (policy->schemas) policy->schemas->stop();
-    connector_->stop();
+    for (const auto& schemas : policy->schemas)
+        schemas->stop();
+    for (const auto& cluster : clusters_)
+        cluster->connector().stop();
     isolation_.stop();
     if (http_) http_->stop();
     if (signals_) signals_->cancel();
-    for (const auto& worker : workers_)
-        worker->stop();
+    for (const auto& cluster : clusters_)
+        cluster->stop_workers();
     io_.stop();
 }
 
@@ -274,11 +266,15 @@ bool Server::paused() const {
     return paused_ || settings_.pool.paused;
 }
 
-/// What the configuration says of the pool, and whether it is paused.
+/// What the configuration says of the pools, and whether they are paused.
 void Server::apply_pool() {
-    shared_.pool.set_maximum(settings_.pool.max_connections);
-    shared_.pool.set_minimum(paused() ? 0 : settings_.pool.min_connections);
-    share_out(shared_.pool, settings_, services_, paused());
+    const std::vector<const config::Backend*> all = config::all_backends(settings_);
+    for (std::size_t place = 0; place < clusters_.size(); ++place) {
+        const std::uint32_t least = config::least_connections_of(settings_, *all[place]);
+        clusters_[place]->set_bounds(
+            {config::connections_of(settings_, *all[place]), paused() ? 0 : least});
+    }
+    share_out(clusters_, settings_, services_, paused());
 }
 
 void Server::on_pause(bool pause) {
@@ -290,21 +286,20 @@ void Server::on_pause(bool pause) {
                   {{"paused_by_configuration", settings_.pool.paused}});
     }
     apply_pool();
-    if (pause) connector_->renew();
-    connector_->wake_connector();
-    for (const auto& worker : workers_)
-        worker->post_give_up_idle();
+    for (const auto& cluster : clusters_) {
+        if (pause) cluster->connector().renew();
+        cluster->look_again();
+    }
 }
 
 /// Services, and what the pool gives them.
 void Server::take_settings(config::Settings fresh) {
-    shared_.policy.set(make_policy(fresh, services_, shared_, users_, roster_));
+    process_.policy.set(make_policy(fresh, services_, clusters_, users_, roster_));
     settings_ = std::move(fresh);
     apply_pool();
     memory_guard_->set_limit(settings_.limits.memory);
-    connector_->wake_connector();
-    for (const auto& worker : workers_)
-        worker->post_give_up_idle();
+    for (const auto& cluster : clusters_)
+        cluster->look_again();
 }
 
 void Server::watch_services() {
@@ -331,7 +326,7 @@ void Server::on_services_file() {
         log_event(LogLevel::info, "setting_changed", change, {});
     reload_state_.last_success = std::chrono::system_clock::now();
     take_settings(std::move(fresh));
-    audit_ = make_audit_job(settings_, target_);
+    audits_ = audit_jobs(settings_, backends_);
     if (!unproved_) watch_isolation();  // whose verdict must come
     log_event(LogLevel::info, "services_read",
               {{"file", settings_.services_file}, {"changes", changes.size()}});
@@ -340,9 +335,7 @@ void Server::on_services_file() {
 /// What is asked already goes on being asked, and what it said holds.
 void Server::ask_for_services(const config::Settings& settings) {
     const bool same = services_query_ && settings.services_query == settings_.services_query &&
-                      settings.backend.dsn == settings_.backend.dsn &&
-                      settings.backend.password_file == settings_.backend.password_file &&
-                      settings.backend.password_command == settings_.backend.password_command;
+                      is_same_login(settings.backend, settings_.backend);
     if (same) return;
     services_query_.reset();
     const config::ServicesQuery& query = settings.services_query;
@@ -352,7 +345,7 @@ void Server::ask_for_services(const config::Settings& settings) {
     }
     if (!roster_) roster_ = std::make_shared<ServiceRoster>();
     ServicesQueryOptions options;
-    options.access = make_control_options(settings, "schemux services_query");
+    options.access = make_control_options(settings.backend, "schemux services_query");
     options.sql = query.sql;
     options.interval = query.interval;
     options.channel = query.channel;
@@ -385,89 +378,13 @@ void Server::on_services(const ServicesQuery::Table& table) {
     const std::size_t count = read.services->size();
     const auto changed =
         roster_->set(std::make_shared<const config::ListedServices>(std::move(*read.services)));
-    const std::shared_ptr<Tenants> tenants = shared_.policy.get()->tenants;
+    const std::shared_ptr<Tenants> tenants = process_.policy.get()->tenants;
     if (tenants) {
         tenants->forget(changed);
         tenants->set_complete();
     }
     log_event(LogLevel::info, "services_query_answered",
               {{"services", count}, {"changed", changed.size()}});
-}
-
-void Server::on_reload() {
-    notifier_.reloading();
-    std::optional<Loaded> loaded = reload_ ? reload_() : std::nullopt;
-    ++reloads_;
-    unproved_.reset();
-    if (!loaded) {
-        refuse_reload();
-        return;
-    }
-    auto audit = make_audit_job(loaded->settings, loaded->target);
-    if (!audit || !requires_proof(loaded->settings)) {
-        apply_reload(std::move(*loaded));
-        watch_isolation();
-        return;
-    }
-    unproved_ = std::move(loaded);
-    isolation_.prove(
-        std::move(*audit), [this, number = reloads_](const IsolationWatch::Verdict& verdict) {
-            boost::asio::post(io_, [this, number, verdict] { on_proved(number, verdict); });
-        });
-}
-
-/// Clients are served meanwhile. What was read again since then is audited by itself.
-void Server::on_proved(std::uint64_t reload, const IsolationWatch::Verdict& verdict) {
-    if (reload != reloads_ || !unproved_) return;
-    Loaded loaded = std::move(*unproved_);
-    unproved_.reset();
-    if (!verdict) {
-        apply_reload(std::move(loaded));
-        return;
-    }
-    log_event(LogLevel::error, "isolation_not_proved", "isolation_audit is require",
-              {{"error", *verdict}});
-    refuse_reload();
-}
-
-/// What was audited last, or was about to be, may have been the configuration that is not taken.
-void Server::refuse_reload() {
-    reload_state_.successful = false;
-    log_event(LogLevel::error, "reload_failed", "the old configuration stays in use", {});
-    watch_isolation();
-    notifier_.ready();
-}
-
-void Server::apply_reload(Loaded&& loaded) {
-    reload_state_.successful = true;
-    target_ = loaded.target;
-    audit_ = make_audit_job(loaded.settings, target_);
-    config::Settings& fresh = loaded.settings;
-    const std::vector<std::string> changes = config::describe_changes(settings_, fresh);
-    for (const std::string& change : changes) {
-        log_event(LogLevel::info, "setting_changed", change, {});
-    }
-    for (const std::string& change : restart_only(changes)) {
-        log_event(LogLevel::warning, "restart_needed", change, {});
-    }
-    reload_state_.last_success = std::chrono::system_clock::now();
-    const bool other_backend = fresh.backend.dsn != settings_.backend.dsn ||
-                               fresh.backend.password_file != settings_.backend.password_file ||
-                               fresh.backend.password_command != settings_.backend.password_command;
-    const bool pauses = fresh.pool.paused && !settings_.pool.paused;
-    connector_->set_access(make_backend_access(fresh, std::move(loaded.target)));
-    if (other_backend || pauses) connector_->renew();
-    renew_tls(fresh, std::move(loaded.tls));
-    users_ = {std::make_shared<Credentials>(std::move(loaded.secrets), users_.credentials.get()),
-              std::move(loaded.users), make_user_lookup(fresh)};
-    ask_for_services(fresh);
-    set_log_level(make_log_level(fresh.log.level));
-    take_settings(std::move(fresh));
-    watch_services();
-    acceptor_->derive_keys_ahead(users_.credentials);
-    log_event(LogLevel::info, "reloaded", "the configuration was read again",
-              {{"changes", changes.size()}});
-    notifier_.ready();
 }
 
 }  // namespace schemux::daemon

@@ -4,7 +4,7 @@
 
 #include "config/settings.h"
 #include "daemon/acceptor.h"
-#include "daemon/connector.h"
+#include "daemon/cluster.h"
 #include "daemon/file_watch.h"
 #include "daemon/http_server.h"
 #include "daemon/isolation_watch.h"
@@ -13,7 +13,6 @@
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
 #include "daemon/services_query.h"
-#include "daemon/shared_listener.h"
 #include "daemon/signals.h"
 #include "daemon/wiring.h"
 
@@ -28,6 +27,10 @@
 #include <vector>
 
 namespace schemux::daemon {
+
+/// Whether both say the same of where PostgreSQL is and how to get in.
+bool is_same_login(const config::Backend& left, const config::Backend& right);
+bool requires_proof(const config::Settings& settings);
 
 class Server {
   public:
@@ -49,6 +52,9 @@ class Server {
     void on_stop(unsigned times);
     void on_reload();
     void on_proved(std::uint64_t reload, const IsolationWatch::Verdict& verdict);
+    bool put_in_order(Loaded& loaded) const;
+    void make_clusters(std::vector<LoadedBackend>&& backends);
+    void renew_clusters(const config::Settings& fresh, std::vector<LoadedBackend>&& backends);
     void apply_reload(Loaded&& loaded);
     void refuse_reload();
     void watch_isolation();
@@ -70,22 +76,20 @@ class Server {
     std::optional<ServicesAnswer> services_answer() const;
     void take_settings(config::Settings fresh);
 
-    BackendTarget target_;
-    std::optional<AuditJob> audit_;  ///< of the settings; nothing: there is none to be run
+    std::vector<LoadedBackend> backends_;  ///< of the settings, in the order of the clusters
+    std::vector<AuditJob> audits_;         ///< of the settings
     config::Settings settings_;
     std::function<std::optional<Loaded>()> reload_;
     std::uint64_t reloads_ = 0;
     std::optional<Loaded> unproved_;  ///< what the last of them read, until it was audited
     boost::asio::io_context io_{1};
     ServiceIndex services_;
-    SharedState shared_;
+    ProcessState process_;
+    Clusters clusters_;  ///< the default one first
     KnownUsers users_;
     std::shared_ptr<ServiceRoster> roster_;  ///< null without services_query
     std::vector<TlsPolicy> tls_;             ///< of each listener, until they are there
     std::vector<std::string> listening_at_;  ///< the acceptor's listeners, in their order
-    std::unique_ptr<Connector> connector_;
-    std::unique_ptr<SharedListener> listener_;
-    std::vector<std::unique_ptr<Worker>> workers_;
     std::unique_ptr<Acceptor> acceptor_;
     FileWatch files_;
     std::unique_ptr<HttpServer> http_;

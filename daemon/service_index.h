@@ -35,8 +35,6 @@ class ServiceIndex {
     std::shared_ptr<core::Share> known_share_of(const std::string& name) const;
     /// Null for a name that was never there.
     std::shared_ptr<const core::Share> find_share(const std::string& name) const;
-    /// Pins of all services together.
-    const std::shared_ptr<core::PinBudget>& pool_pins() const { return pool_pins_; }
 
   private:
     mutable std::mutex mutex_;
@@ -49,7 +47,6 @@ class ServiceIndex {
     std::map<std::string, core::Isolation> isolations_;
     std::map<std::string, Part> parts_;
     std::vector<Part> former_;  ///< of other identities: who has something of it still counts there
-    const std::shared_ptr<core::PinBudget> pool_pins_ = std::make_shared<core::PinBudget>();
 };
 
 }  // namespace schemux::daemon

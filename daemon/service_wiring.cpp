@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 #include <string_view>
 #include <utility>
 #include <variant>
@@ -158,9 +159,17 @@ RoleSecret secret_of(const config::Service& service) {
     return secret;
 }
 
+/// Which cluster it is on; that there is one of the name was checked.
+std::size_t place_of(const config::Settings& settings, const config::Service& service) {
+    return config::find_backend(settings, service.backend).value_or(0);
+}
+
 /// All but its part of the pool and its counters, which are a name's or a pattern's.
 core::Service make_service(const config::Settings& settings, const config::Service& from) {
     core::Service service;
+    service.cluster = place_of(settings, from);
+    const std::uint32_t connections =
+        config::connections_of(settings, *config::all_backends(settings)[service.cluster]);
     service.isolation = level_of(from);
     if (service.isolation == core::Isolation::guarded) service.role = from.role;
     service.settings.assign(from.settings.begin(), from.settings.end());
@@ -182,13 +191,11 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     service.state = state_care(from.state);
     service.close_placeholders = from.placeholder == config::Placeholder::close_backend;
     service.session_features = session_features(from.session_features);
-    service.pin_budget = from.pin_budget > 0
-                             ? from.pin_budget
-                             : std::max<std::size_t>(1, settings.pool.max_connections / 2);
-    service.pool_pin_budget =
-        settings.pool.pin_budget > 0
-            ? settings.pool.pin_budget
-            : std::max<std::size_t>(1, std::size_t{settings.pool.max_connections} * 3 / 4);
+    service.pin_budget =
+        from.pin_budget > 0 ? from.pin_budget : std::max<std::size_t>(1, connections / 2);
+    service.pool_pin_budget = settings.pool.pin_budget > 0
+                                  ? settings.pool.pin_budget
+                                  : std::max<std::size_t>(1, std::size_t{connections} * 3 / 4);
     service.over_pin_budget = from.over_pin_budget == config::OverPinBudget::wait
                                   ? core::OverPinBudget::wait
                                   : core::OverPinBudget::error;
@@ -244,11 +251,11 @@ std::vector<Mould> moulds_of(const config::Settings& settings) {
 /// Makes the services of the roster and of patterns, for as long as one configuration is in force.
 class TenantMaker {
   public:
-    TenantMaker(const config::Settings& settings, ServiceIndex& index, SharedState& shared,
+    TenantMaker(const config::Settings& settings, ServiceIndex& index, const Clusters& clusters,
                 std::shared_ptr<const ServiceRoster> roster)
         : settings_(settings),
           index_(index),
-          shared_(shared),
+          clusters_(clusters),
           roster_(std::move(roster)),
           moulds_(moulds_of(settings)) {
         // The copy is for the pool's and the limits' sake.
@@ -286,28 +293,24 @@ class TenantMaker {
     std::shared_ptr<const core::Service> complete(core::Service service,
                                                   const config::Service& from,
                                                   const std::string& group) const {
+        SharedState& shared = clusters_[service.cluster]->shared();
         const core::BackendIdentity identity = identity_of(from);
-        if (!identity.role.empty()) shared_.role_secrets->add(identity.role, secret_of(from));
-        service.sub_pool = shared_.pool.sub_pool(identity);
+        if (!identity.role.empty()) shared.role_secrets->add(identity.role, secret_of(from));
+        service.sub_pool = shared.pool.sub_pool(identity);
         const auto counted = index_.known_share_of(group);
         service.share =
-            shared_.pool.lend_share(service.sub_pool, share_policy(from.pool), counted.get());
-        service.pool_pins = index_.pool_pins();
+            shared.pool.lend_share(service.sub_pool, share_policy(from.pool), counted.get());
+        service.pool_pins = shared.pins;
         service.index = index_.index_of(group);
         return std::make_shared<const core::Service>(std::move(service));
     }
 
     config::Settings settings_;
     ServiceIndex& index_;
-    SharedState& shared_;
+    const Clusters& clusters_;
     const std::shared_ptr<const ServiceRoster> roster_;
     const std::vector<Mould> moulds_;
 };
-
-/// As libpq has it.
-const std::string& database_of(const BackendTarget& target) {
-    return target.dbname.empty() ? target.user : target.dbname;
-}
 
 }  // namespace
 
@@ -357,43 +360,13 @@ std::vector<std::string> ServiceRoster::set(List list) {
     return changed;
 }
 
-IsolatedService isolated_service(const config::Service& service, const BackendTarget& target) {
-    return {service.name,      service.schema,
-            service.role,      service.database.empty() ? database_of(target) : service.database,
-            level_of(service), service.allow_schemas};
-}
-
-IsolationPlan isolation_plan(const config::Settings& settings, const BackendTarget& target) {
-    IsolationPlan plan{target.user, database_of(target)};
-    for (const config::Service& service : settings.services) {
-        if (config::is_pattern(service.name)) {
-            plan.patterns.push_back(service.name);
-        } else {
-            plan.services.push_back(isolated_service(service, target));
-        }
-    }
-    if (settings.auth.query_dsn.empty()) return plan;
-    const auto asker = resolve_dsn(settings.auth.query_dsn);
-    if (const auto* other = std::get_if<BackendTarget>(&asker))
-        plan.others.push_back({other->user, database_of(*other)});
-    return plan;
-}
-
-AuditOptions audit_options(const config::Settings& settings, const BackendTarget& target,
-                           const std::optional<protocol::Secret>& password) {
-    AuditOptions options;
-    options.dsn = settings.backend.dsn;
-    options.hosts = target.hosts;
-    options.password = password;
-    options.login = target.user;
-    return options;
-}
-
 void add_services(Policy& policy, const config::Settings& settings, ServiceIndex& index,
-                  SharedState& shared, std::shared_ptr<const ServiceRoster> roster) {
-    std::map<std::string, RoleSecret> secrets;
+                  const Clusters& clusters, std::shared_ptr<const ServiceRoster> roster) {
+    std::vector<std::map<std::string, RoleSecret>> secrets(clusters.size());
     for (const config::Service& from : settings.services) {
         index.set_isolation(from.name, level_of(from));
+        const std::size_t place = place_of(settings, from);
+        SharedState& shared = clusters[place]->shared();
         if (config::is_pattern(from.name)) {
             // What its services have had together is counted under its own name.
             index.index_of(from.name);
@@ -402,28 +375,29 @@ void add_services(Policy& policy, const config::Settings& settings, ServiceIndex
         }
         core::Service service = make_service(settings, from);
         const core::BackendIdentity identity = identity_of(from);
-        if (!identity.role.empty()) secrets.insert_or_assign(identity.role, secret_of(from));
+        if (!identity.role.empty()) secrets[place].insert_or_assign(identity.role, secret_of(from));
         service.sub_pool = shared.pool.sub_pool(identity);
         service.share = index.share_of(from.name, service.sub_pool);
         service.pins = index.pins_of(from.name);
-        service.pool_pins = index.pool_pins();
+        service.pool_pins = shared.pins;
         service.index = index.index_of(from.name);
         policy.services.add(std::move(service));
     }
-    shared.role_secrets->update(secrets);
+    for (std::size_t place = 0; place < clusters.size(); ++place)
+        clusters[place]->shared().role_secrets->update(secrets[place]);
     if (roster) {
         index.index_of(std::string(roster_name));
-        index.share_of(std::string(roster_name), shared.pool.default_sub_pool());
+        index.share_of(std::string(roster_name), clusters[0]->shared().pool.default_sub_pool());
     }
     const bool complete = !roster || roster->get();
     const auto maker =
-        std::make_shared<const TenantMaker>(settings, index, shared, std::move(roster));
+        std::make_shared<const TenantMaker>(settings, index, clusters, std::move(roster));
     if (!maker->has_any()) return;
     policy.tenants = std::make_shared<Tenants>(
         [maker](const std::string& name) { return maker->make(name); }, complete);
 }
 
-void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
+void share_out(const Clusters& clusters, const config::Settings& settings, ServiceIndex& index,
                bool paused) {
     std::map<core::Share*, core::SharePolicy> policies;
     // What a service had that is no more holds for nobody.
@@ -435,10 +409,19 @@ void share_out(core::SharedPool& pool, const config::Settings& settings, Service
         if (const auto share = index.known_share_of(service.name))
             policies[share.get()] = share_policy(service.pool);
     }
-    for (auto& [share, policy] : policies)
-        policy.paused = policy.paused || paused;
-    pool.configure({policies.begin(), policies.end()},
-                   std::chrono::steady_clock::now().time_since_epoch(), paused);
+    const auto now = std::chrono::steady_clock::now().time_since_epoch();
+    for (const auto& cluster : clusters) {
+        core::SharedPool& pool = cluster->shared().pool;
+        std::set<const core::SubPool*> its;
+        for (const auto& sub_pool : pool.sub_pools())
+            its.insert(sub_pool.get());
+        std::vector<std::pair<core::Share*, core::SharePolicy>> shares;
+        for (auto& [share, policy] : policies) {
+            policy.paused = policy.paused || paused;
+            if (its.contains(share->sub_pool())) shares.emplace_back(share, policy);
+        }
+        pool.configure(shares, now, paused);
+    }
 }
 
 }  // namespace schemux::daemon

@@ -4,7 +4,7 @@
 
 #include "config/service_list.h"
 #include "config/settings.h"
-#include "daemon/isolation_audit.h"
+#include "daemon/cluster.h"
 #include "daemon/service_index.h"
 #include "daemon/shared_state.h"
 
@@ -41,21 +41,15 @@ class ServiceRoster {
 /// What their services have had together is counted under this name.
 inline constexpr std::string_view roster_name = "services_query";
 
-/// `index` and `shared` outlive the policy.
+/// `index` and `clusters`, one for each of config::all_backends, outlive the policy.
 void add_services(Policy& policy, const config::Settings& settings, ServiceIndex& index,
-                  SharedState& shared, std::shared_ptr<const ServiceRoster> roster);
+                  const Clusters& clusters, std::shared_ptr<const ServiceRoster> roster);
 /// The service that a client of this name would have: a listed one, or one of the first pattern
 /// that fits. Nothing: there is none.
 std::optional<config::Service> find_service(const config::Settings& settings,
                                             const std::string& name);
-IsolatedService isolated_service(const config::Service& service, const BackendTarget& target);
-/// With all the services that are listed.
-IsolationPlan isolation_plan(const config::Settings& settings, const BackendTarget& target);
-/// With the login that the dsn has. `password`: of backend.password_file.
-AuditOptions audit_options(const config::Settings& settings, const BackendTarget& target,
-                           const std::optional<protocol::Secret>& password);
-/// Tells the pool what each service is entitled to; nothing while all are paused.
-void share_out(core::SharedPool& pool, const config::Settings& settings, ServiceIndex& index,
+/// Tells the pools what each service is entitled to; nothing while all are paused.
+void share_out(const Clusters& clusters, const config::Settings& settings, ServiceIndex& index,
                bool paused);
 
 }  // namespace schemux::daemon

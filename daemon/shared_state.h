@@ -1,5 +1,5 @@
-// What the workers, the acceptor and the connector share. Everything in here is thread-safe by
-// itself; none of it is touched per message.
+// What threads share: the process as a whole, and the workers and the connector of one cluster of
+// PostgreSQL. Everything in here is thread-safe by itself; none of it is touched per message.
 #pragma once
 
 #include "core/backend_statements.h"
@@ -43,8 +43,9 @@ struct Policy {
     /// None: any name, where nothing is to be proved.
     std::optional<std::set<std::string, std::less<>>> users;
     std::shared_ptr<Credentials> credentials = std::make_shared<Credentials>();
-    std::shared_ptr<UserLookup> lookup{};     ///< of users that are not in there; null: none
-    std::shared_ptr<SchemaKeeper> schemas{};  ///< null: nobody's schema is asked about
+    std::shared_ptr<UserLookup> lookup{};  ///< of users that are not in there; null: none
+    /// By the clusters' places; none: nobody's schema is asked about.
+    std::vector<std::shared_ptr<SchemaKeeper>> schemas{};
     std::map<std::string, std::string, std::less<>> service_of_server_name;
     std::chrono::milliseconds login_timeout{10'000};
     std::chrono::milliseconds idle_timeout{600'000};       ///< 0: never
@@ -58,7 +59,6 @@ struct Policy {
     std::uint32_t max_clients_per_user = 0;                                 ///< 0: any number
     std::uint32_t max_clients_per_address = 0;                              ///< 0: any number
     std::map<std::string, std::uint32_t, std::less<>> max_clients_of_user;  ///< where it differs
-    std::uint32_t min_connections = 0;
     core::BackendStatements::Bounds statements_per_backend;
     bool rotate_backends = false;  ///< for tests: no session has a backend twice in a row
 };
@@ -125,7 +125,7 @@ class WelcomeCache {
 class CancelRegistry {
   public:
     struct Where {
-        std::uint32_t worker = 0;
+        std::uint32_t worker = 0;  ///< its place among those of all clusters
         core::SessionId session;
     };
     struct Key {
@@ -187,22 +187,41 @@ enum class MemoryState : std::uint8_t {
     out,     ///< clients are ended
 };
 
-struct SharedState {
-    SharedState(std::uint32_t max_connections, std::uint32_t workers)
-        : pool(max_connections, workers) {}
-
-    core::SharedPool pool;
-    core::StatementNamer namer;
+/// What there is once, however many clusters there are.
+struct ProcessState {
     PolicyHolder policy;
-    WelcomeCache welcomes;
     CancelRegistry cancels;
-    LastFailure last_failure;
     ClientCounts client_counts;
-    const std::shared_ptr<RoleSecrets> role_secrets = std::make_shared<RoleSecrets>();
     const MockSecret mock_secret;
     /// Client connections from accept to their end, for limits.max_clients.
     std::atomic<std::uint32_t> connections{0};
     std::atomic<MemoryState> memory{MemoryState::enough};
+};
+
+/// Which of the clusters it is, and which threads are its own.
+struct ClusterPlace {
+    std::string name{};              ///< empty: the configuration has `backend` alone
+    std::size_t index = 0;           ///< of the default one: 0
+    std::uint32_t workers = 1;       ///< each with a number from 0 on, within the cluster
+    std::uint32_t first_worker = 0;  ///< its place among the workers of all clusters
+};
+
+/// What the workers and the connector of one cluster share. `process` outlives it.
+struct SharedState {
+    SharedState(ProcessState& process_state, ClusterPlace its_place, std::uint32_t max_connections)
+        : process(process_state),
+          place(std::move(its_place)),
+          pool(max_connections, place.workers) {}
+
+    ProcessState& process;
+    const ClusterPlace place;
+    core::SharedPool pool;
+    core::StatementNamer namer;
+    WelcomeCache welcomes;
+    LastFailure last_failure;
+    const std::shared_ptr<RoleSecrets> role_secrets = std::make_shared<RoleSecrets>();
+    /// Clients that keep a backend of it.
+    const std::shared_ptr<core::PinBudget> pins = std::make_shared<core::PinBudget>();
     /// Counts what makes all backends unfit that there are: another dsn, another primary, a pause.
     /// Those of an older one are closed at their release.
     std::atomic<std::uint64_t> backend_epoch{0};

@@ -9,16 +9,18 @@
 namespace schemux::daemon {
 
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          SharedState& shared, KnownUsers known,
+                                          Clusters& clusters, KnownUsers known,
                                           std::shared_ptr<const ServiceRoster> roster) {
     auto policy = std::make_shared<Policy>();
-    add_services(*policy, settings, index, shared, std::move(roster));
+    add_services(*policy, settings, index, clusters, std::move(roster));
     const bool makes_schemas =
         std::any_of(settings.services.begin(), settings.services.end(),
                     [](const config::Service& service) { return service.create_schema; });
-    if (policy->tenants || makes_schemas)
-        policy->schemas =
-            std::make_shared<SchemaKeeper>(make_control_options(settings, "schemux schemas"));
+    if (policy->tenants || makes_schemas) {
+        for (const config::Backend* backend : config::all_backends(settings))
+            policy->schemas.push_back(
+                std::make_shared<SchemaKeeper>(make_control_options(*backend, "schemux schemas")));
+    }
     for (const config::Service& service : settings.services) {
         for (const std::string& name : service.server_names)
             policy->service_of_server_name.emplace(name, service.name);
@@ -45,7 +47,6 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     policy->service_affinity = settings.pool.service_affinity;
     policy->audit_sample = settings.pool.audit_sample;
     policy->max_clients = settings.limits.max_clients;
-    policy->min_connections = settings.pool.min_connections;
     policy->statements_per_backend = {settings.pool.statements_per_backend,
                                       settings.pool.statement_memory_per_backend};
     policy->rotate_backends = settings.pool.rotate_backends;
@@ -73,12 +74,12 @@ std::variant<TlsPolicy, TlsError> make_tls_policy(const config::ListenerTls& tls
     return policy;
 }
 
-BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target) {
-    BackendAccess access{
-        std::move(target), settings.pool.connect_timeout, {}, settings.backend.on_connect};
-    access.password = {settings.backend.password_command, settings.backend.password_file};
-    access.direct_tls = settings.backend.tls_negotiation == config::TlsNegotiation::direct;
-    const std::vector<std::string>& names = settings.backend.require_auth;
+BackendAccess make_backend_access(const config::Settings& settings, const config::Backend& backend,
+                                  BackendTarget target) {
+    BackendAccess access{std::move(target), settings.pool.connect_timeout, {}, backend.on_connect};
+    access.password = {backend.password_command, backend.password_file};
+    access.direct_tls = backend.tls_negotiation == config::TlsNegotiation::direct;
+    const std::vector<std::string>& names = backend.require_auth;
     if (names.empty()) return access;
     const auto listed = [&names](std::string_view name) {
         return std::find(names.begin(), names.end(), name) != names.end();

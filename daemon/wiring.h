@@ -3,6 +3,7 @@
 #pragma once
 
 #include "config/settings.h"
+#include "daemon/cluster.h"
 #include "daemon/connector.h"
 #include "daemon/log.h"
 #include "daemon/service_index.h"
@@ -23,12 +24,14 @@ struct KnownUsers {
     std::shared_ptr<UserLookup> lookup{};  ///< null: there is no auth.query
 };
 
-/// `index` and `shared` outlive it. `roster`: null without services_query.
+/// `index` and `clusters`, one for each of config::all_backends, outlive it. `roster`: null without
+/// services_query.
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
-                                          SharedState& shared, KnownUsers known,
+                                          Clusters& clusters, KnownUsers known,
                                           std::shared_ptr<const ServiceRoster> roster);
 std::variant<TlsPolicy, TlsError> make_tls_policy(const config::ListenerTls& tls);
-BackendAccess make_backend_access(const config::Settings& settings, BackendTarget target);
+BackendAccess make_backend_access(const config::Settings& settings, const config::Backend& backend,
+                                  BackendTarget target);
 LogOptions make_log_options(const config::Log& log);
 LogLevel make_log_level(config::LogLevel level);
 

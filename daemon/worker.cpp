@@ -34,7 +34,7 @@ Worker::Worker(std::uint32_t number, SharedState& shared, ControlPlane& control,
           engine, io_, [this] { return context_.now = std::chrono::steady_clock::now(); },
           [this] { return errands_.load() == 0; })),
       tls_streams_(*engine_),
-      policy_(shared.policy.get()) {
+      policy_(shared.process.policy.get()) {
     context_.namer = &shared.namer;
     context_.version = SCHEMUX_VERSION;
     context_.last_version = std::uint64_t{number} << version_bits;
@@ -176,10 +176,17 @@ Streams& Worker::streams_for(const Connection& connection) {
     return *engine_;
 }
 
+void Worker::post_session(NewSession&& from) {
+    run([this, fresh = std::make_shared<NewSession>(std::move(from))] {
+        open_session(std::move(*fresh));
+    });
+}
+
 void Worker::open_session(NewSession&& from) {
     context_.now = std::chrono::steady_clock::now();
     const core::SessionId id = sessions_.reserve();
-    const CancelRegistry::Key key = shared_.cancels.add({number_, id}, from.long_key);
+    const CancelRegistry::Key key =
+        shared_.process.cancels.add({shared_.place.first_worker + number_, id}, from.long_key);
     core::ServiceCounters& counters = counters_for(from.service->index);
     core::Relay::Identity identity;
     identity.pid = key.pid;
@@ -216,14 +223,14 @@ void Worker::note_closed(Session& session, std::string_view why) {
 /// Its memory goes when this turn is over: calls of its own may be on the stack.
 void Worker::forget(Session& session) {
     if (sessions_.find(session.id()) != &session) return;
-    shared_.cancels.remove(session.relay().identity().pid);
+    shared_.process.cancels.remove(session.relay().identity().pid);
     deadlines_.disarm(session.deadline);
     // Or it has ended them and gone in one turn.
     const bool ended = session.relay().take_channels_moved().has_value();
     if (ended || !session.relay().channels().empty())
         control_.listen({number_, session.id()}, {}, 0);
     session_count_.fetch_sub(1, std::memory_order_relaxed);
-    shared_.connections.fetch_sub(1);
+    shared_.process.connections.fetch_sub(1);
     dead_sessions_.push_back(sessions_.remove(session.id()));
 }
 
@@ -254,12 +261,13 @@ void Worker::schedule_tick() {
 
 void Worker::tick() {
     context_.now = std::chrono::steady_clock::now();
-    context_.memory_short = shared_.memory.load(std::memory_order_relaxed) != MemoryState::enough;
+    context_.memory_short =
+        shared_.process.memory.load(std::memory_order_relaxed) != MemoryState::enough;
     look_at_deadlines();
     look_at_pins();
     charge_uses();
     if (++ticks_ % ticks_per_second == 0) {
-        policy_ = shared_.policy.get();
+        policy_ = shared_.process.policy.get();
         engine_->reap();
         recycle_idle();
         look_at_lingering();

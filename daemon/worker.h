@@ -102,6 +102,7 @@ class Worker {
     void begin_errand();
     void end_errand() { errands_.fetch_sub(1, std::memory_order_relaxed); }
     void set_peers(std::vector<Worker*> peers) { peers_ = std::move(peers); }
+    void post_session(NewSession&& from);
     void post_backend(NewBackend&& backend, std::optional<core::Ticket> ticket);
     void post_failure(const core::Ticket& ticket, protocol::ErrorFields error);
     /// `acted`: called on this worker's thread when nothing that the client sends from then on can
@@ -127,6 +128,8 @@ class Worker {
     void visit_counters(
         const std::function<void(std::size_t, const core::ServiceCounters&)>& visit) const;
     std::uint32_t number() const { return number_; }
+    /// Its place among all (ClusterPlace).
+    std::size_t cluster() const { return shared_.place.index; }
 
     // On the worker's own thread.
     void open_session(NewSession&& from);

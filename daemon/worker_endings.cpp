@@ -208,7 +208,7 @@ bool Worker::worn_out(const BackendConnection& backend) const {
 void Worker::recycle_idle() {
     std::vector<BackendConnection*> ending;
     std::vector<BackendConnection*> stuck;
-    const bool keep_minimum = shared_.pool.open() <= policy_->min_connections;
+    const bool keep_minimum = shared_.pool.open() <= shared_.pool.minimum();
     for (BackendConnection* backend : idle_) {
         const bool rested = policy_->idle_timeout.count() != 0 && !keep_minimum &&
                             context_.now - backend->state.idle_since > policy_->idle_timeout;

@@ -317,11 +317,12 @@ TEST(LoadFile, TheDefaultFileLoadsWithWhatIsCommentedOut) {
     for (const Diagnostic& error : result.errors)
         paths.push_back(error.path);
     const std::vector<std::string> expected{
-        "listen[0]",                  // address and unix_socket_dir
-        "listen[0].proxies",          // of a unix socket
-        "listen[0].proxies",          // beside trust
-        "listen[0].tls",              // of a unix socket
-        "backend.password_command",   // beside password_file
+        "listen[0]",                 // address and unix_socket_dir
+        "listen[0].proxies",         // of a unix socket
+        "listen[0].proxies",         // beside trust
+        "listen[0].tls",             // of a unix socket
+        "backend.password_command",  // beside password_file
+        "backends[0].password_command",
         "auth.rules[0].map",          // with a method that has no use for it
         "auth.hba_file",              // beside rules
         "auth.users[0]",              // three secrets

@@ -24,9 +24,11 @@ struct Everything {
         settings.auth.rules.emplace_back();
         settings.auth.maps.emplace_back();
         settings.services.emplace_back();
+        settings.backends.emplace_back();
         settings.listen = {Listener{}};
         scope = {.settings = &settings,
                  .listener = &settings.listen[0],
+                 .backend = &settings.backends[0],
                  .user = &settings.auth.users[0],
                  .rule = &settings.auth.rules[0],
                  .map = &settings.auth.maps[0],

@@ -120,7 +120,7 @@ TEST_F(Loading, BackendPasswordFileIsReadAndMissed) {
     const LoadOutcome outcome =
         load("password_file: ann.password", ", password_file: backend.password");
     ASSERT_TRUE(outcome.loaded);
-    EXPECT_EQ(outcome.loaded->target.hosts.at(0).password, "pool secret");
+    EXPECT_EQ(outcome.loaded->backends.at(0).target.hosts.at(0).password, "pool secret");
     expect_error(load("password_file: ann.password", ", password_file: nowhere"),
                  "backend.password_file", "cannot read");
 }

@@ -119,7 +119,8 @@ class WorkerWakeUp : public testing::Test {
     }
 
   private:
-    SharedState shared_{count, count};
+    ProcessState process_;
+    SharedState shared_{process_, ClusterPlace{"", 0, count, 0}, count};
     NoControl control_;
     std::shared_ptr<const core::Service> service_ = std::make_shared<core::Service>();
     std::vector<std::unique_ptr<Worker>> workers_;

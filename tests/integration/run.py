@@ -30,7 +30,8 @@ import harness  # noqa: E402  (found through the path above)
 
 # In this order: what is basic first, so that a broken build shows soon.
 MODULES = ["startup_test", "auth_test", "rules_test", "auth_query_test",
-           "password_test", "patterns_test", "schemas_test", "service_lists_test", "tls_test",
+           "password_test", "patterns_test", "schemas_test", "service_lists_test", "clusters_test",
+           "tls_test",
            "backend_tls_test",
            "psql_test", "isolation_test", "settings_test",
            "settings_edges_test", "tenants_test", "pins_test", "listen_test", "channels_test",
