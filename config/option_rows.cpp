@@ -11,6 +11,7 @@ namespace {
 constexpr std::uint64_t max_listeners = 64;
 constexpr std::uint64_t max_proxies = 1'000;
 constexpr std::uint64_t max_clients = 1'000'000;
+constexpr std::uint64_t max_top_tenants = 1'000;
 
 Scope open_listener(const Scope& scope) {
     return {.settings = scope.settings, .listener = &scope.settings->listen.emplace_back()};
@@ -72,6 +73,12 @@ void add_endpoints(std::vector<Option>& rows) {
                 .range(1, 65535)
                 .on_reload(Reload::restart)
                 .at([](const Scope& s) -> Field { return &s.settings->http->port; }),
+            row("http.top_tenants", OptionType::integer,
+                "Metrics tell of so many tenants of patterns and of services_query by name, those "
+                "that had the most backend time. 0: of none.")
+                .by_default("0")
+                .range(0, max_top_tenants)
+                .at([](const Scope& s) -> Field { return &s.settings->http->top_tenants; }),
         });
 }
 

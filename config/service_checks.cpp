@@ -48,6 +48,7 @@ class Checker {
             path_ = "services[" + std::to_string(i) + ']';
             pattern_.reset();
             if (is_pattern(service_->name)) check_pattern();
+            check_server_names();
             check_names();
             check_isolation();
             check_database();
@@ -96,12 +97,29 @@ class Checker {
         if (pattern_->mentions(service.role) && pattern_->sample(service.role) == "x")
             warn(path_ + ".role",
                  "clients can name any role, a superuser too: let the name begin with something");
-        if (!service.server_names.empty())
-            error("server_names", "are for one service, and not for a pattern");
         if (service.pool.guarantee > 0)
             error("pool.guarantee", "cannot be given to each of any number of services");
         if (pattern_->mentions(service.role_password_file) && !pattern_->mentions(service.role))
             error("role_password_file", "one role has one password", path_ + ".role");
+    }
+
+    /// A star in a name that TLS calls is that of the pattern.
+    void check_server_names() {
+        const auto stars = [](const std::string& text) {
+            return std::count(text.begin(), text.end(), '*');
+        };
+        const bool one = stars(service_->name) == 1 && !service_->name.starts_with('/');
+        for (std::size_t i = 0; i < service_->server_names.size(); ++i) {
+            const std::string key = "server_names[" + std::to_string(i) + ']';
+            const auto here = stars(service_->server_names[i]);
+            if (!pattern_ && here > 0)
+                error(key, "a '*' is for services of a pattern", path_ + ".name");
+            if (pattern_ && !one)
+                error(key, "are for services and for patterns with one '*'", path_ + ".name");
+            if (pattern_ && one && here != 1)
+                error(key, "needs one '*', which is what the pattern's stands for",
+                      path_ + ".name");
+        }
     }
 
     /// As it would be for a name.

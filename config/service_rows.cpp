@@ -29,7 +29,9 @@ void add_who(std::vector<Option>& rows) {
                 .at([](const Scope& s) -> Field { return &s.service->users; }),
             row("services[].server_names", OptionType::text_list,
                 "Names of the server by which clients mean this service, whatever database they "
-                "ask for: the name that a client's TLS calls (SNI).")
+                "ask for: the name that a client's TLS calls (SNI); for a pattern with one *, "
+                "which is "
+                "then what one * of the name stands for.")
                 .optional("[users.db.example]")
                 .range(1, max_names)
                 .on_reload(Reload::new_connections)

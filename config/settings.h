@@ -72,6 +72,7 @@ struct Listener {
 struct Http {
     std::string address = "127.0.0.1";
     std::uint16_t port = 9632;
+    std::uint32_t top_tenants = 0;  ///< that metrics tell of by name
 };
 
 /// A cluster of PostgreSQL.

@@ -271,8 +271,7 @@ asio::awaitable<bool> Acceptor::start_tls(core::FrontendLogin::StartTls start, s
     }
     encrypted_.fetch_add(1, std::memory_order_relaxed);
     core::SecureChannel channel = stream.tls()->channel();
-    const auto named = policy.service_of_server_name.find(stream.tls()->server_name());
-    if (named != policy.service_of_server_name.end()) channel.service = named->second;
+    channel.service = policy.server_names.find(stream.tls()->server_name());
     login.on_encrypted(std::move(channel));
     co_return true;
 }

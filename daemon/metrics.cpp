@@ -1,13 +1,16 @@
 #include "daemon/metrics.h"
 
 #include "daemon/cluster_metrics.h"
+#include "daemon/log_text.h"
 #include "daemon/metric_families.h"
 #include "daemon/process_stats.h"
 #include "daemon/version.h"
 
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 #include <functional>
 #include <utility>
 
@@ -243,6 +246,39 @@ void Metrics::collect_services(std::vector<MetricFamily>& out) const {
     }
 }
 
+/// Of those that had the most backend time since they were made: no more than are asked for.
+void Metrics::collect_tenants(std::vector<MetricFamily>& out) const {
+    const std::shared_ptr<const Policy> policy = process_.policy.get();
+    if (policy->top_tenants == 0 || !policy->tenants) return;
+    auto tenants = policy->tenants->known();
+    const std::size_t most = std::min<std::size_t>(policy->top_tenants, tenants.size());
+    // What they had may grow while they are compared.
+    std::vector<std::pair<core::Nanoseconds, const core::Service*>> had;
+    had.reserve(tenants.size());
+    for (const auto& tenant : tenants)
+        had.emplace_back(tenant->share->had(), tenant.get());
+    const auto end = had.begin() + static_cast<std::ptrdiff_t>(most);
+    std::partial_sort(had.begin(), end, had.end(),
+                      [](const auto& left, const auto& right) { return left.first > right.first; });
+    MetricFamily held =
+        family("schemux_tenant_backends_held",
+               "Backends that clients of the tenant hold or were promised.", MetricType::Gauge);
+    MetricFamily seconds = family(
+        "schemux_tenant_backend_seconds_total",
+        "Time that its clients held backends, since it was asked for first.", MetricType::Counter);
+    const std::vector<std::string> names = services_.names();
+    // Clients made the names up: what is no text would have all metrics refused.
+    for (auto one = had.begin(); one != end; ++one) {
+        const core::Service& tenant = *one->second;
+        const Labels labels{label("service", names.at(tenant.index)),
+                            label("tenant", well_formed_utf8(tenant.name))};
+        add_value(held, labels, static_cast<double>(tenant.share->uses()));
+        add_value(seconds, labels, std::chrono::duration<double>(one->first).count());
+    }
+    out.push_back(std::move(held));
+    out.push_back(std::move(seconds));
+}
+
 /// Nothing while nothing is known.
 void Metrics::collect_isolation_audit(std::vector<MetricFamily>& out) const {
     const auto state = isolation_.state();
@@ -312,6 +348,7 @@ std::vector<MetricFamily> Metrics::Collect() const {
     std::vector<MetricFamily> out;
     collect_services(out);
     collect_clusters(clusters_, out);
+    collect_tenants(out);
     collect_isolation_audit(out);
     collect_process(out);
     return out;

@@ -50,6 +50,7 @@ class Metrics final : public prometheus::Collectable {
 
   private:
     void collect_services(std::vector<prometheus::MetricFamily>& out) const;
+    void collect_tenants(std::vector<prometheus::MetricFamily>& out) const;
     void collect_isolation_audit(std::vector<prometheus::MetricFamily>& out) const;
     void collect_process(std::vector<prometheus::MetricFamily>& out) const;
 

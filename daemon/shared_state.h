@@ -13,6 +13,7 @@
 #include "daemon/credentials.h"
 #include "daemon/role_secrets.h"
 #include "daemon/schema_keeper.h"
+#include "daemon/server_names.h"
 #include "daemon/tenants.h"
 #include "daemon/user_lookup.h"
 #include "protocol/keyed_digest.h"
@@ -46,7 +47,8 @@ struct Policy {
     std::shared_ptr<UserLookup> lookup{};  ///< of users that are not in there; null: none
     /// By the clusters' places; none: nobody's schema is asked about.
     std::vector<std::shared_ptr<SchemaKeeper>> schemas{};
-    std::map<std::string, std::string, std::less<>> service_of_server_name;
+    ServerNames server_names;
+    std::uint32_t top_tenants = 0;  ///< of tenants, those that metrics tell of
     std::chrono::milliseconds login_timeout{10'000};
     std::chrono::milliseconds idle_timeout{600'000};       ///< 0: never
     std::chrono::milliseconds lifetime{3'600'000};         ///< 0: never

@@ -43,6 +43,17 @@ class Tenants {
             known_.erase(name);
     }
 
+    /// All that anybody has now, or had lately.
+    std::vector<ServicePointer> known() {
+        std::vector<ServicePointer> all;
+        const std::lock_guard lock(mutex_);
+        all.reserve(known_.size());
+        for (const auto& [name, service] : known_) {
+            if (ServicePointer held = service.lock()) all.push_back(std::move(held));
+        }
+        return all;
+    }
+
     ServicePointer find(const std::string& name) {
         const std::lock_guard lock(mutex_);
         if (const auto known = known_.find(name); known != known_.end()) {

@@ -23,7 +23,7 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     }
     for (const config::Service& service : settings.services) {
         for (const std::string& name : service.server_names)
-            policy->service_of_server_name.emplace(name, service.name);
+            policy->server_names.add(name, service.name);
     }
     // Who is looked up is known only then.
     const bool listed = !settings.auth.users.empty() || !settings.auth.users_file.empty();
@@ -32,6 +32,7 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     for (const config::User& user : settings.auth.users) {
         if (user.max_clients > 0) policy->max_clients_of_user[user.name] = user.max_clients;
     }
+    policy->top_tenants = settings.http ? settings.http->top_tenants : 0;
     policy->max_clients_per_user = settings.limits.max_clients_per_user;
     policy->max_clients_per_address = settings.limits.max_clients_per_address;
     policy->authentication = client_authentication(settings.auth.method);

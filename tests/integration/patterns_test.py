@@ -150,6 +150,38 @@ class Patterns(harness.Case):
         self.assertEqual(services - {None}, {"legacy", "tenant_*", "/([a-z]+)-([0-9]+)"})
 
 
+class TopTenants(harness.Case):
+    """Metrics tell of the tenants that matter, and of no more than that."""
+
+    own_schemux = False
+
+    def setUp(self):
+        self.schemux = self.start_schemux({
+            "http": {"top_tenants": 2}, "services": [{"name": "t_*", "database": "app"}]})
+
+    def tenants(self, name):
+        return {dict(labels)["tenant"]: value
+                for (series, labels), value in self.schemux.metrics().items() if series == name}
+
+    def test_those_with_the_most_backend_time(self):
+        for tenant, seconds in (("t_idle", 0), ("t_some", 0.1), ("t_much", 0.3)):
+            self.wire(tenant).ask(f"SELECT pg_sleep({seconds})")
+        busy = self.wire("t_much")
+        busy.ask("BEGIN")
+        self.assertEqual(set(self.tenants("schemux_tenant_backend_seconds_total")),
+                         {"t_much", "t_some"})
+        self.assertEqual(self.tenants("schemux_tenant_backends_held")["t_much"], 1)
+        busy.ask("ROLLBACK")
+
+    def test_a_name_that_is_no_text_spoils_nothing(self):
+        client = self.raw()
+        client.send(wire.startup({"user": "alice", "database": b"t_\xff"}))
+        client.finish_login()
+        client.ask("SELECT 1")
+        self.assertIn("t_\N{REPLACEMENT CHARACTER}",
+                      self.tenants("schemux_tenant_backend_seconds_total"))
+
+
 class ManyTenants(harness.Case):
     """More tenants than are remembered, each for a moment: nothing grows with them."""
     config = {"pool": {"max_connections": 2},

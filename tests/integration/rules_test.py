@@ -277,6 +277,7 @@ class ServerNames(tls_test.TlsCase):
             {"name": "users", "schema": "users", "server_names": ["users.db.example"]},
             {"name": "orders", "schema": "orders", "users": ["bob"],
              "server_names": ["orders.db.example", "shop.db.example"]},
+            {"name": "t_*", "schema": "*", "server_names": ["*.tenants.example"]},
             {"name": "legacy"}]}
         super().setUpClass()
 
@@ -289,6 +290,11 @@ class ServerNames(tls_test.TlsCase):
         self.assertEqual(self.service_of("Shop.DB.example", "users"), "orders")
         self.assertEqual(self.service_of("other.example", "legacy"), "legacy")
         self.assertEqual(self.service_of("127.0.0.1", "legacy"), "legacy")
+
+    def test_a_star_is_the_patterns(self):
+        self.assertEqual(self.service_of("orders.tenants.example", "users"), "orders")
+        self.assertIn('database "t_nobody" does not exist', self.refusal(
+            "users", "bob", host="nobody.tenants.example", hostaddr="127.0.0.1"))
 
     def test_it_opens_no_door_that_is_shut(self):
         self.assertIn("permission denied", self.refusal(
