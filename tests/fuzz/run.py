@@ -11,6 +11,7 @@ is 0 only when something ran and nothing failed.
 """
 
 import argparse
+import base64
 import collections
 import concurrent.futures
 import os
@@ -44,7 +45,7 @@ MEMORY_MB_MAX = 1024
 REPLAY_SECONDS_MAX = 300
 # What a run may take beyond the seconds it was given: reading the corpus, the last input.
 GRACE_SECONDS = 120
-HEX_BYTES_MAX = 256
+SHOWN_BYTES_MAX = 2048
 LINES_SHOWN = 40
 SYMBOLIZER = "/usr/bin/llvm-symbolizer-14"
 
@@ -146,16 +147,17 @@ class Runner:
         if good:
             self.say(target, part, True, line, outcome.executions)
             return
-        tail = "\n".join("    " + text for text in outcome.output.splitlines()[-LINES_SHOWN:])
-        text = [outcome.reason(), tail]
+        text = [outcome.reason()]
+        # In front of the rest: whoever reads a log that was cut can still run it again.
         if outcome.artifact:
             artifact = pathlib.Path(outcome.artifact)
-            text.append(f"  input: {artifact} ({artifact.stat().st_size} bytes)")
             data = artifact.read_bytes()
-            if len(data) <= HEX_BYTES_MAX:
-                text.append(f"  hex: {data.hex()}")
+            text.append(f"  input: {artifact} ({len(data)} bytes)")
+            if len(data) <= SHOWN_BYTES_MAX:
+                text.append(f"  base64: {base64.b64encode(data).decode()}")
             command = shlex.join([str(self.program(target)), str(artifact)])
             text.append(f"  again: {command}")
+        text += ["    " + line for line in outcome.output.splitlines()[-LINES_SHOWN:]]
         self.say(target, part, False, "\n".join(text), outcome.executions)
 
     def say(self, target, part, good, text, executions=0):
