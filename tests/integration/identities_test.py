@@ -2,6 +2,7 @@
 its sessions has, another database; and what becomes of one bounded pool that has to serve them all.
 """
 
+import random
 import threading
 
 import psycopg
@@ -230,6 +231,47 @@ class Guarded(IdentityCase):
             with self.assertRaises(psycopg.OperationalError) as caught:
                 self.psycopg("users", options=f"-c role={role}")
             self.assertIn("permission denied to set role", str(caught.exception))
+
+
+class EveryLevelAtOnce(IdentityCase):
+    """Shared, guarded and strict services on one backend at a time."""
+
+    OF = {"users": ["svc_users", "svc_users", "app"], "orders": ["guard", "svc_orders", "app"],
+          "legacy": ["guard", "guard", "app"]}
+    DISTURBANCES = ("SELECT 1", "SET ROLE svc_orders", "SET ROLE NONE", "RESET ROLE", "DISCARD ALL",
+                    "SET search_path = orders", "BEGIN; SET LOCAL ROLE svc_users; ROLLBACK",
+                    "SELECT 1/0", "DO $$ BEGIN EXECUTE 'SET R' || 'OLE svc_orders'; END $$")
+
+    @classmethod
+    def setUpClass(cls):
+        cls.config = {
+            "backend": {"dsn": cls.lab.postgres.dsn("guard")},
+            "pool": {"max_connections": 1}, "workers": 2,
+            "services": [
+                {"name": "users", "schema": "users", "role": "svc_users",
+                 "role_password": "users secret"},
+                {"name": "orders", "schema": "orders", "role": "svc_orders",
+                 "isolation": "guarded", "state": "verify"},
+                {"name": "legacy", "state": "verify"}]}
+        super().setUpClass()
+
+    def test_nobody_is_ever_somebody_else(self):
+        draw = random.Random(9)
+        clients = {service: [self.wire(service) for _ in range(2)] for service in self.OF}
+        for _ in range(60):
+            service = draw.choice(list(clients))
+            place = draw.randrange(2)
+            clients[service][place].ask(draw.choice(self.DISTURBANCES))
+            # Who disturbed is gone, with its role and all: what the others have is theirs.
+            clients[service][place].close()
+            clients[service][place] = self.wire(service)
+            for other, (first, second) in clients.items():
+                for client in (first, second):
+                    self.assertEqual(client.rows(WHO), [self.OF[other]], other)
+        for service in ("users", "orders"):
+            self.assertEqual(clients[service][0].rows("SELECT service FROM {{tables.who}}"),
+                             [[service]])
+        self.assertGreater(self.schemux.metric("schemux_backend_connections_evicted_total"), 0)
 
 
 class Databases(IdentityCase):
