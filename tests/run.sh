@@ -37,7 +37,7 @@ clients_seconds=900
 test_packages=(
     libgtest-dev libgmock-dev libpg-query-dev postgresql-server-dev-15 libnss-wrapper
     openssl python3 python3-psycopg python3-psycopg2 python3-psycopg-pool python3-asyncpg
-    python3-sqlalchemy python3-django libpostgresql-jdbc-java
+    python3-sqlalchemy python3-django python3-yaml libpostgresql-jdbc-java
 )
 
 # For the drivers of tests/clients: 450 MB, about a minute and a half.
@@ -128,8 +128,8 @@ install_what_is_missing() {
     install_packages "${packages[@]}"
 }
 
-# promtool reads our metrics as Prometheus would. Debian's package would also start a server, so
-# only its files are taken, below build/.
+# promtool reads our metrics as Prometheus would, and Prometheus itself what deploy/monitoring has.
+# Debian's package would also start a server, so only its files are taken, below build/.
 fetch_promtool() {
     local folder=build/tools
     if [[ -x $folder/usr/bin/promtool ]] || command -v promtool >/dev/null; then return; fi

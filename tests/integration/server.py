@@ -100,7 +100,7 @@ def _postgres_user():
     raise ServerError(f"no user postgres in {POSTGRES_ROOT}")
 
 
-def _child_setup(death_signal, user=None, open_files_max=None):
+def child_setup(death_signal, user=None, open_files_max=None):
     """What a child does before it runs: become `user`, and die when this process does."""
 
     def prepare():
@@ -163,7 +163,7 @@ class Postgres:
         made = subprocess.run(
             [POSTGRES_BIN / "initdb", "-D", self.data, "-U", "postgres", "-A", "trust",
              "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"],
-            cwd=self.folder, preexec_fn=_child_setup(signal.SIGKILL, self.user),
+            cwd=self.folder, preexec_fn=child_setup(signal.SIGKILL, self.user),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if made.returncode != 0:
             raise ServerError(f"initdb failed: {made.stdout}")
@@ -183,7 +183,7 @@ class Postgres:
         made = subprocess.run(
             [POSTGRES_BIN / "pg_basebackup", "-D", self.data, "-R", "-X", "stream", "-c", "fast",
              "--no-sync", "-h", "127.0.0.1", "-p", str(primary.port), "-U", "postgres"],
-            cwd=self.folder, preexec_fn=_child_setup(signal.SIGKILL, self.user),
+            cwd=self.folder, preexec_fn=child_setup(signal.SIGKILL, self.user),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if made.returncode != 0:
             raise ServerError(f"pg_basebackup failed: {made.stdout}")
@@ -201,7 +201,7 @@ class Postgres:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=_child_setup(signal.SIGQUIT, self.user))
+                preexec_fn=child_setup(signal.SIGQUIT, self.user))
 
         def answers():
             if self.process.poll() is not None:
@@ -323,7 +323,7 @@ class Schemux:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--config", self.config_file], stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, env=environment,
-                preexec_fn=_child_setup(signal.SIGKILL, open_files_max=self.open_files_max))
+                preexec_fn=child_setup(signal.SIGKILL, open_files_max=self.open_files_max))
         if wait:
             wait_until(self.is_up, START_SECONDS, "schemux to listen")
         return self
