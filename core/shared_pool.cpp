@@ -151,6 +151,7 @@ void SharedPool::configure(const std::vector<std::pair<Share*, SharePolicy>>& sh
     for (const auto& entry : shares)
         by_sub_pool[&at(entry.first->sub_pool())].push_back(entry);
     const std::lock_guard lock(mutex_);
+    paused_ = paused;
     std::vector<std::shared_ptr<SubPool>> kept;  // while they are configured
     for_each([&](SubPool& one) {
         kept.push_back(one.shared_from_this());
@@ -259,7 +260,8 @@ std::shared_ptr<SubPool> SharedPool::claim_connect(Nanoseconds now) {
             if (chosen == nullptr || needs_more(one, *chosen)) chosen = &one;
         });
     }
-    if (chosen == nullptr && open < minimum_ && default_->rest_.until <= now)
+    const bool probes = outage_ && !paused_ && open == 0;
+    if (chosen == nullptr && (open < minimum_ || probes) && default_->rest_.until <= now)
         chosen = default_.get();
     if (chosen == nullptr) return nullptr;
     ++connecting_;

@@ -85,7 +85,8 @@ class SharedPool {
     std::vector<Ticket> drain_tickets(SubPool& of);
 
     /// A slot for a connect that somebody waits for (or that `minimum` wants), if the bound, the
-    /// number of connects under way and an outage allow it. Null: none.
+    /// number of connects under way and an outage allow it. Null: none. In an outage one is wanted
+    /// while there is none: that it is over must be found out though nobody asks.
     std::shared_ptr<SubPool> claim_connect(Nanoseconds now = Nanoseconds(0));
     /// The connect ended: with a backend (the slot stays taken), or without (it is free again).
     void connect_succeeded(SubPool* of = nullptr);
@@ -166,6 +167,7 @@ class SharedPool {
     std::uint32_t evicting_ = 0;
     std::optional<Nanoseconds> last_eviction_;
     bool outage_ = false;
+    bool paused_ = false;
     bool reserving_ = false;  ///< somebody anywhere
 
     std::atomic<bool> limited_{false};

@@ -229,6 +229,23 @@ TEST(SharedPool, OutageAllowsOneProbeAtATime) {
     EXPECT_TRUE(pool.claim_connect());
 }
 
+TEST(SharedPool, OutageIsProbedThoughNobodyWaits) {
+    SharedPool pool = make_pool(6, 1);
+    EXPECT_FALSE(pool.claim_connect());
+    pool.set_outage(true);
+    EXPECT_TRUE(pool.claim_connect());
+    EXPECT_FALSE(pool.claim_connect());
+    pool.connect_failed();
+    pool.configure({}, Nanoseconds(0), true);
+    EXPECT_FALSE(pool.claim_connect()) << "nobody is served, and PostgreSQL is left alone";
+    pool.configure({}, Nanoseconds(0), false);
+    EXPECT_TRUE(pool.claim_connect());
+    pool.connect_succeeded();
+    EXPECT_FALSE(pool.claim_connect()) << "there is one";
+    pool.set_outage(false);
+    EXPECT_FALSE(pool.claim_connect());
+}
+
 TEST(SharedPool, LoweredMaximumIsReported) {
     SharedPool pool = make_pool(2, 1);
     enqueue(pool, ticket(0));

@@ -70,6 +70,17 @@ class Returns(chaos_case.UnderChaos):
             self.assert_recovery(time.monotonic(), asked, f"behind {entry}")
             self.assert_at_rest(instance, proxy, clients)
 
+    def test_its_return_is_noticed_though_nobody_asks(self):
+        proxy = self.proxy()
+        instance = self.behind(proxy, acquire_timeout="500ms")
+        client = self.wire("users", instance)
+        self.gone(proxy, instance)
+        client.send(wire.query("SELECT 1"))
+        self.assertEqual(wire.sqlstates(client.read_ready()), ["08006"])
+        self.assertEqual(instance.get("/readyz")[0], 503)
+        proxy.enter(chaos_proxy.OPEN)
+        self.wait_until(lambda: instance.get("/readyz")[0] == 200, "schemux to be ready")
+
     def test_postgres_itself_is_stopped(self):
         for how in (signal.SIGINT, signal.SIGQUIT):
             proxy = self.proxy()
