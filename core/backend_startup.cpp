@@ -197,12 +197,12 @@ std::optional<BackendStartup::Action> BackendStartup::on_authentication(std::str
 
 std::optional<BackendStartup::Action> BackendStartup::on_cleartext() {
     if (!login_.methods.password) return refuse_method("the password in clear text");
-    return send_password(login_.password.value_or(""));
+    return send_password(password());
 }
 
 std::optional<BackendStartup::Action> BackendStartup::on_md5(std::string_view salt) {
     if (!login_.methods.md5) return refuse_method("md5 authentication");
-    const auto proof = protocol::md5_password(login_.user, login_.password.value_or(""), salt);
+    const auto proof = protocol::md5_password(login_.user, password(), salt);
     if (!proof)
         return fail(sqlstate::feature_not_supported,
                     "server asks for md5 authentication, which OpenSSL does not offer here");
@@ -217,12 +217,34 @@ std::optional<BackendStartup::Action> BackendStartup::refuse_method(std::string_
 
 std::optional<BackendStartup::Action> BackendStartup::send_password(std::string_view proof) {
     if (state_ != State::expects_authentication) return violation("second authentication request");
-    if (!login_.password)
-        return fail(sqlstate::invalid_password,
-                    "server asks for a password, but none is configured");
+    if (!login_.password) return no_password();
     Send action;
     protocol::append_password(action.bytes, proof);
     state_ = State::expects_ok;
+    return action;
+}
+
+/// Keys are no password, and it cannot be had from them.
+BackendStartup::Action BackendStartup::no_password() {
+    if (!login_.keys)
+        return fail(sqlstate::invalid_password,
+                    "server asks for a password, but none is configured");
+    Action action =
+        fail(sqlstate::invalid_password, "server asks for the password of role \"" + login_.user +
+                                             "\", of which only SCRAM keys are known");
+    std::get<Failed>(action).error.hint =
+        "They do where pg_hba.conf asks for scram-sha-256, and not for password or md5.";
+    return action;
+}
+
+/// Its keys cannot be derived.
+BackendStartup::Action BackendStartup::other_verifier() {
+    Action action =
+        fail(sqlstate::invalid_password, "server has another SCRAM secret of role \"" +
+                                             login_.user + "\" than the one that was proved here");
+    std::get<Failed>(action).error.hint =
+        "Where the password itself is not known, both must be the same verifier byte for byte, "
+        "with its salt and iterations, as in pg_authid.";
     return action;
 }
 
@@ -245,9 +267,7 @@ std::optional<BackendStartup::Action> BackendStartup::on_sasl(
     if (!offers(mechanism))
         return fail(sqlstate::feature_not_supported,
                     "server offers no supported SASL mechanism (SCRAM-SHA-256)");
-    if (!login_.password)
-        return fail(sqlstate::invalid_password,
-                    "server asks for a password, but none is configured");
+    if (!login_.password && !login_.keys) return no_password();
     if (login_.channel_binding == ChannelBinding::required && !bound_)
         return fail(sqlstate::invalid_authorization_specification,
                     "channel binding is required, but the server does not offer it");
@@ -267,6 +287,10 @@ std::optional<BackendStartup::Action> BackendStartup::on_sasl_continue(std::stri
         return violation(std::string(protocol::describe(*fault)));
     auto& wanted = std::get<protocol::ScramClient::NeedsKeys>(answer);
     state_ = State::expects_keys;
+    const auto* kept =
+        login_.keys ? login_.keys->keys_for(wanted.salt, wanted.iterations) : nullptr;
+    if (kept != nullptr) return on_keys(*kept);
+    if (!login_.password) return other_verifier();
     return DeriveKeys{std::move(wanted.salt), wanted.iterations};
 }
 

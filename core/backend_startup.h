@@ -10,11 +10,14 @@
 #include "protocol/error_response.h"
 #include "protocol/message_type.h"
 #include "protocol/messages.h"
+#include "protocol/scram_secret.h"
 #include "protocol/scram_sha_256.h"
+#include "protocol/secret.h"
 #include "protocol/startup_packet.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,7 +49,9 @@ struct BackendLogin {
     std::string user;
     std::string database;
     std::vector<protocol::Setting> settings;  ///< further startup parameters, in this order
-    std::optional<std::string> password;
+    std::optional<protocol::Secret> password;
+    /// That do for a password where the server has the same verifier. Null: there are none.
+    std::shared_ptr<const protocol::ScramSecret> keys{};
     AcceptedMethods methods;
     std::string scram_nonce;  ///< random and new for each login, see protocol::ScramClient
     /// The hash of the server's certificate; empty: nothing can be bound to.
@@ -130,7 +135,10 @@ class BackendStartup {
     std::optional<Action> on_cleartext();
     std::optional<Action> on_md5(std::string_view salt);
     std::optional<Action> refuse_method(std::string_view name);
+    std::string_view password() const { return login_.password ? login_.password->view() : ""; }
     std::optional<Action> send_password(std::string_view proof);
+    Action no_password();
+    Action other_verifier();
     std::optional<Action> on_parameter(std::string_view body);
     std::optional<Action> on_key(std::string_view body);
     std::optional<Action> on_negotiation(std::string_view body);

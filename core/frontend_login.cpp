@@ -291,7 +291,7 @@ FrontendLogin::Action FrontendLogin::ask_for_password() {
 }
 
 FrontendLogin::Action FrontendLogin::accept(std::string reply) {
-    return Accepted{std::move(parameters_), std::move(reply)};
+    return Accepted{std::move(parameters_), std::move(reply), std::move(proved_)};
 }
 
 bool FrontendLogin::is_mapped(std::string_view map, std::string_view identity) const {
@@ -342,8 +342,10 @@ FrontendLogin::Action FrontendLogin::on_password(std::string_view body) {
     return CheckPassword{parameters_.user, protocol::Secret(*password)};
 }
 
-FrontendLogin::Action FrontendLogin::on_md5_hash(std::string_view hash, std::string_view salt) {
+FrontendLogin::Action FrontendLogin::on_md5_hash(std::string_view hash, std::string_view salt,
+                                                 protocol::Secret known) {
     assert(state_ == State::expects_verifier);
+    proved_.password = std::move(known);
     state_ = State::expects_md5_answer;
     md5_answer_ = protocol::md5_answer(hash, salt).value_or("");
     Reply reply{std::move(negotiation_)};
@@ -367,15 +369,18 @@ FrontendLogin::Action FrontendLogin::on_no_answer(ErrorFields error) {
     return refuse(std::move(error));
 }
 
-FrontendLogin::Action FrontendLogin::on_password_checked(bool right) {
+FrontendLogin::Action FrontendLogin::on_password_checked(bool right, protocol::Secret known) {
     assert(state_ == State::expects_password_check);
     state_ = State::finished;
-    return right ? accept({}) : refuse_password();
+    if (!right) return refuse_password();
+    proved_.password = std::move(known);
+    return accept({});
 }
 
 FrontendLogin::Action FrontendLogin::on_verifier(protocol::ScramVerifier verifier,
-                                                 std::string nonce) {
+                                                 std::string nonce, protocol::Secret known) {
     assert(state_ == State::expects_verifier);
+    proved_.password = std::move(known);
     verifier_ = std::move(verifier);
     nonce_ = std::move(nonce);
     state_ = State::expects_sasl_initial_response;
@@ -420,13 +425,14 @@ FrontendLogin::Action FrontendLogin::on_client_first(std::string_view data) {
 }
 
 FrontendLogin::Action FrontendLogin::on_client_final(std::string_view data) {
-    const auto answer = scram_->on_client_final(data);
+    auto answer = scram_->on_client_final(data);
     if (const auto* fault = std::get_if<protocol::ScramFault>(&answer))
         return refuse_exchange(*fault);
-    Accepted accepted{std::move(parameters_), {}};
-    protocol::append_authentication_sasl_final(
-        accepted.reply, std::get<protocol::ScramServer::Accepted>(answer).server_final);
-    return accepted;
+    auto& right = std::get<protocol::ScramServer::Accepted>(answer);
+    proved_.keys = std::move(right.secret);
+    std::string reply;
+    protocol::append_authentication_sasl_final(reply, right.server_final);
+    return accept(std::move(reply));
 }
 
 /// Here and below the words are PostgreSQL's. The same for a wrong password and for a user that

@@ -8,6 +8,7 @@
 
 #include "core/login_rules.h"
 #include "protocol/error_response.h"
+#include "protocol/scram_secret.h"
 #include "protocol/scram_sha_256.h"
 #include "protocol/secret.h"
 #include "protocol/startup_packet.h"
@@ -84,10 +85,16 @@ class FrontendLogin {
         std::string user;
         protocol::Secret password;
     };
+    /// With what a server that has the user's secret lets the caller in as this user.
+    struct Proved {
+        protocol::Secret password{};  ///< empty: only the caller could know it, and does not
+        std::optional<protocol::ScramSecret> keys{};
+    };
     /// The login is done. `reply` (may be empty) goes out before AuthenticationOk.
     struct Accepted {
         protocol::StartupParameters parameters;
         std::string reply;
+        Proved proved{};
     };
     /// Send the FATAL error, then close. `error` is the same for the log.
     struct Refuse {
@@ -113,14 +120,16 @@ class FrontendLogin {
     /// The answer to StartTls.
     void on_encrypted(SecureChannel channel);
     /// The answer to NeedVerifier: a Reply. `nonce` is random and new, see protocol::ScramServer.
-    Action on_verifier(protocol::ScramVerifier verifier, std::string nonce);
+    /// `known`, here and below: the password, for what is Accepted; empty: it is not known.
+    Action on_verifier(protocol::ScramVerifier verifier, std::string nonce,
+                       protocol::Secret known = {});
     /// The answer to NeedVerifier: a Reply. `hash` is "md5" and 32 digits, as in pg_authid; `salt`
     /// four random bytes.
-    Action on_md5_hash(std::string_view hash, std::string_view salt);
+    Action on_md5_hash(std::string_view hash, std::string_view salt, protocol::Secret known = {});
     /// The answer to NeedVerifier or CheckPassword: what proves the user cannot be had now.
     Action on_no_answer(protocol::ErrorFields error);
     /// The answer to CheckPassword: Accepted or Refuse.
-    Action on_password_checked(bool right);
+    Action on_password_checked(bool right, protocol::Secret known = {});
 
     /// Of the startup packet, once that was read; for the log.
     const std::string& user() const { return parameters_.user; }
@@ -177,6 +186,7 @@ class FrontendLogin {
     std::string packet_;
     std::string negotiation_;
     protocol::StartupParameters parameters_;
+    Proved proved_;  ///< what will be, when it is
     std::optional<protocol::ScramVerifier> verifier_;
     std::string md5_answer_;  ///< the right one
     std::string nonce_;

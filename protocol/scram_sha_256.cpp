@@ -333,12 +333,16 @@ std::variant<ScramServer::Accepted, ScramFault> ScramServer::on_client_final(
         return binding_.chosen ? ScramFault::binding_data : ScramFault::channel_binding;
     if (final.nonce != full_nonce_) return ScramFault::other_nonce;
     const std::string text = auth_message(first_bare_, server_first_, final.without_proof);
-    const ScramKey client_key = exclusive_or(final.proof, hmac_sha_256(verifier_.stored, text));
+    ScramKeys keys{exclusive_or(final.proof, hmac_sha_256(verifier_.stored, text)),
+                   verifier_.stored, verifier_.server};
     // The comparison is made for a mock verifier too: both take the same time.
-    const bool matches = equal(sha_256(client_key), verifier_.stored);
+    const bool matches = equal(sha_256(keys.client), verifier_.stored);
     if (!matches || verifier_.doomed) return ScramFault::proof;
     const ScramKey signature = hmac_sha_256(verifier_.server, text);
-    return Accepted{"v=" + encode_base64(bytes_of(signature)), client_key};
+    Accepted accepted{"v=" + encode_base64(bytes_of(signature)),
+                      ScramSecret(keys, verifier_.salt, verifier_.iterations)};
+    OPENSSL_cleanse(&keys, sizeof keys);
+    return accepted;
 }
 
 }  // namespace schemux::protocol

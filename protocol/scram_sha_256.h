@@ -8,6 +8,7 @@
 #pragma once
 
 #include "protocol/scram_keys.h"
+#include "protocol/scram_secret.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -109,8 +110,8 @@ class ScramServer {
 
     struct Accepted {
         std::string server_final;
-        /// Recovered from the proof: lets the caller log in elsewhere with the same verifier.
-        ScramKey client_key{};
+        /// The client's key is recovered from its proof.
+        ScramSecret secret;
     };
 
     /// `nonce` as for `ScramClient`; the verifier may be a mock one.

@@ -197,6 +197,70 @@ TEST(BackendStartup, PasswordIsMissed) {
     EXPECT_EQ(run(sasl(), login).error.sqlstate, "28P01");
 }
 
+BackendLogin login_with_keys(std::string_view password, std::string_view salted = salt) {
+    BackendLogin login = login_with(std::nullopt);
+    login.keys = std::make_shared<const protocol::ScramSecret>(
+        *protocol::derive_keys(password, salted, iterations), std::string(salted), iterations);
+    return login;
+}
+
+TEST(BackendStartup, KeysLogInWithoutThePasswordAtEveryCut) {
+    const ScramScript scram;
+    expect_done_everywhere(
+        sasl() + sasl_continue(scram.first) + sasl_final(scram.last) + ok() + tail,
+        login_with_keys("pencil"));
+}
+
+TEST(BackendStartup, KeysAreUsedWithoutDerivingAny) {
+    const ScramScript scram;
+    BackendLogin login = login_with_keys("pencil");
+    login.password = protocol::Secret("not asked for");
+    BackendStartup machine(std::move(login));
+    machine.start();
+    machine.on_bytes(sasl());
+    const auto answer = machine.on_bytes(sasl_continue(scram.first));
+    ASSERT_TRUE(std::holds_alternative<BackendStartup::Send>(answer));
+    EXPECT_EQ(std::get<BackendStartup::Send>(answer).bytes, message('p', scram.client_final));
+}
+
+TEST(BackendStartup, KeysVerifyTheServerToo) {
+    const ScramScript scram;
+    const std::string forged = "v=" + protocol::encode_base64(std::string(32, 'f'));
+    const Outcome outcome =
+        run(sasl() + sasl_continue(scram.first) + sasl_final(forged) + ok() + tail,
+            login_with_keys("pencil"));
+    EXPECT_EQ(outcome.error.sqlstate, "28000");
+}
+
+TEST(BackendStartup, KeysOfAnotherVerifierFailAtOnce) {
+    const ScramScript scram;
+    const Outcome outcome =
+        run(sasl() + sasl_continue(scram.first), login_with_keys("pencil", "another salt"));
+    EXPECT_EQ(outcome.error.sqlstate, "28P01");
+    EXPECT_FALSE(outcome.transient);
+    EXPECT_NE(outcome.error.message.find("another SCRAM secret"), std::string::npos);
+    EXPECT_NE(outcome.error.hint, "");
+}
+
+TEST(BackendStartup, PasswordIsBesideKeysOfAnotherVerifier) {
+    const ScramScript scram;
+    BackendLogin login = login_with_keys("old", "another salt");
+    login.password = protocol::Secret("pencil");
+    EXPECT_TRUE(run(sasl() + sasl_continue(scram.first) + sasl_final(scram.last) + ok() + tail,
+                    std::move(login))
+                    .done);
+}
+
+TEST(BackendStartup, KeysAreNoPassword) {
+    BackendLogin login = login_with_keys("pencil");
+    login.methods.password = true;
+    for (const std::string& asked : {cleartext(), md5()}) {
+        const Outcome outcome = run(asked, login);
+        EXPECT_EQ(outcome.error.sqlstate, "28P01");
+        EXPECT_NE(outcome.error.message.find("only SCRAM keys"), std::string::npos);
+    }
+}
+
 TEST(BackendStartup, Md5LoginAtEveryCut) {
     expect_done_everywhere(md5() + ok() + tail, login_with());
 }

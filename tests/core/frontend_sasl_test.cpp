@@ -63,6 +63,8 @@ protocol::ScramVerifier verifier_of(const std::string& user) {
 /// The server's side with its lookup, as a socket loop would drive it.
 class Conversation {
   public:
+    std::string known;  ///< the password, where the lookup has it
+
     /// Offers bytes; what is sent back until more are needed or all is over.
     std::string feed(std::string_view bytes) {
         rest_.append(bytes);
@@ -72,7 +74,8 @@ class Conversation {
             rest_.erase(0, step.consumed);
             last_ = std::move(step.action);
             if (const auto* need = std::get_if<FrontendLogin::NeedVerifier>(&last_))
-                last_ = login_.on_verifier(verifier_of(need->user), "servernonce");
+                last_ = login_.on_verifier(verifier_of(need->user), "servernonce",
+                                           protocol::Secret(known));
             if (const auto* reply = std::get_if<FrontendLogin::Reply>(&last_)) sent += reply->bytes;
             if (is<FrontendLogin::NeedBytes>()) break;
         }
@@ -139,6 +142,39 @@ TEST(FrontendSasl, RightPasswordIsAccepted) {
     EXPECT_EQ(server.accepted()->parameters.user, "ann");
     EXPECT_EQ(server.accepted()->parameters.database, "users");
     EXPECT_EQ(server.login().held_bytes(), 0U);
+}
+
+TEST(FrontendSasl, RightProofLeavesTheKeysOfTheVerifier) {
+    Conversation server;
+    log_in(server, "ann", "pencil");
+    ASSERT_TRUE(server.accepted());
+    const auto& proved = server.accepted()->proved;
+    EXPECT_TRUE(proved.password.empty());
+    ASSERT_TRUE(proved.keys);
+    const auto* keys = proved.keys->keys_for(salt, iterations);
+    ASSERT_NE(keys, nullptr);
+    EXPECT_EQ(*keys, keys_of("pencil"));
+}
+
+TEST(FrontendSasl, KnownPasswordComesBackWithTheProof) {
+    Conversation server;
+    server.known = "pencil";
+    log_in(server, "ann", "pencil");
+    ASSERT_TRUE(server.accepted());
+    EXPECT_EQ(server.accepted()->proved.password.view(), "pencil");
+}
+
+/// A stand-in's password can be found by trying all: that is no proof.
+TEST(FrontendSasl, MockVerifierYieldsNothingWhateverTheProof) {
+    protocol::ScramVerifier doomed = verifier_of("ann");
+    doomed.doomed = true;
+    protocol::ScramServer server(doomed, "servernonce");
+    ScramClient client("clientnonce");
+    const auto first = server.on_client_first(client.first_message());
+    client.on_server_first(std::get<std::string>(first));
+    const auto answer = server.on_client_final(client.final_message(keys_of("pencil")));
+    ASSERT_TRUE(std::holds_alternative<protocol::ScramFault>(answer));
+    EXPECT_EQ(std::get<protocol::ScramFault>(answer), protocol::ScramFault::proof);
 }
 
 TEST(FrontendSasl, EveryCutOfEveryMessageEndsAlike) {

@@ -149,7 +149,7 @@ TEST(FrontendPassword, IsAskedForOnlyWhereNobodyReadsAlong) {
         EXPECT_EQ(std::get<Login::CheckPassword>(given).password.view(), "pencil");
     }
     EXPECT_TRUE(is<Login::Close>(at_socket.on_bytes(startup()).action));
-    const auto accepted = over_tls.on_password_checked(true);
+    const auto accepted = over_tls.on_password_checked(true, protocol::Secret("pencil"));
     ASSERT_TRUE(is<Login::Accepted>(accepted));
     EXPECT_EQ(std::get<Login::Accepted>(accepted).parameters.user, "ann");
 }

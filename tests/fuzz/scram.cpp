@@ -111,8 +111,8 @@ void exchange(Input& input, std::uint16_t a, std::uint16_t b) {
     std::string last = "v=" + protocol::encode_base64(std::string(32, 'x'));
     if (honest) {
         const auto& accepted = std::get<ScramServer::Accepted>(verdict);
-        demand(protocol::sha_256(accepted.client_key) == account.keys().stored,
-               "the recovered client key fits the verifier");
+        const auto* keys = accepted.secret.keys_for(account.salt, account.iterations);
+        demand(keys != nullptr && *keys == account.keys(), "the recovered keys are the client's");
         last = accepted.server_final;
     }
     const Copy server_final = send(last);

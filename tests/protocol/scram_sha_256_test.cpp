@@ -92,11 +92,21 @@ TEST(ScramServer, FollowsTheVectorOfTheRfc) {
     EXPECT_EQ(std::get<ScramServer::Accepted>(answer).server_final, rfc_server_final);
 }
 
-TEST(ScramServer, RecoversTheClientKeyFromTheProof) {
+TEST(ScramServer, RecoversTheClientsKeysFromItsProof) {
     Exchange exchange("pencil");
     const auto answer = exchange.server.on_client_final(exchange.client_final);
-    EXPECT_EQ(std::get<ScramServer::Accepted>(answer).client_key,
-              derive_keys("pencil", salt, iterations)->client);
+    const auto* keys = std::get<ScramServer::Accepted>(answer).secret.keys_for(salt, iterations);
+    ASSERT_NE(keys, nullptr);
+    EXPECT_EQ(*keys, derive_keys("pencil", salt, iterations));
+}
+
+TEST(ScramServer, RecoveredKeysAreForTheirOwnVerifierOnly) {
+    Exchange exchange("pencil");
+    const auto answer = exchange.server.on_client_final(exchange.client_final);
+    const ScramSecret secret = std::get<ScramServer::Accepted>(answer).secret;
+    EXPECT_EQ(secret.keys_for("another salt", iterations), nullptr);
+    EXPECT_EQ(secret.keys_for(salt, iterations + 1), nullptr);
+    EXPECT_NE(secret.keys_for(salt, iterations), nullptr);
 }
 
 TEST(ScramClient, ProvesItselfAndVerifiesTheServer) {

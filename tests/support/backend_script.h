@@ -32,7 +32,7 @@ inline BackendLogin login_with(std::optional<std::string> password = "pencil") {
     login.user = "app";
     login.database = "db";
     login.settings = {{"application_name", "schemux"}};
-    login.password = std::move(password);
+    if (password) login.password = protocol::Secret(*password);
     login.scram_nonce = "clientnonce";
     return login;
 }
@@ -149,7 +149,7 @@ class Driver {
                 action = machine_.on_bytes({});
             } else if (auto* wanted = std::get_if<BackendStartup::DeriveKeys>(&action)) {
                 const auto keys =
-                    protocol::derive_keys(*password_, wanted->salt, wanted->iterations);
+                    protocol::derive_keys(password_->view(), wanted->salt, wanted->iterations);
                 action = machine_.on_keys(*keys);
             } else if (auto* failed = std::get_if<BackendStartup::Failed>(&action)) {
                 outcome_.error = failed->error;
@@ -167,7 +167,7 @@ class Driver {
         }
     }
 
-    std::optional<std::string> password_;
+    std::optional<protocol::Secret> password_;
     BackendStartup machine_;
     Outcome outcome_;
 };
