@@ -62,6 +62,13 @@ constexpr std::string_view name_of(Isolation isolation) {
     return {};
 }
 
+/// Whose role its backends log in as, or, with `guarded`, its sessions have.
+enum class RoleOf : std::uint8_t {
+    service,
+    clients,  ///< each client's own: no session has this one, but one that was made of it
+    client,   ///< of the user that it was made for
+};
+
 /// What is asked about the schema when a client logs in.
 enum class SchemaCare : std::uint8_t {
     none,    ///< it is the operator's
@@ -89,6 +96,7 @@ struct Service {
     std::shared_ptr<Share> share = std::make_shared<Share>();  ///< of the pool
     std::shared_ptr<SubPool> sub_pool{};  ///< keeps what `share` belongs to; null: the default one
     Isolation isolation = Isolation::shared;
+    RoleOf role_of = RoleOf::service;
     std::string role;   ///< with `guarded`: of every session
     Settings settings;  ///< that a session begins with, unless its client says others
     std::vector<std::string> fixed_settings;  ///< of these, which its client may not say

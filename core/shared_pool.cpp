@@ -300,6 +300,11 @@ Nanoseconds SharedPool::rest(SubPool& of, Nanoseconds now) {
     return of.rest_.until;
 }
 
+void SharedPool::end_rest(SubPool& of) {
+    const std::lock_guard lock(mutex_);
+    of.rest_ = {};
+}
+
 void SharedPool::return_slot(SubPool* of, bool evicted) {
     const std::lock_guard lock(mutex_);
     assert(open_ > 0 && at(of).open_ > 0);

@@ -93,6 +93,8 @@ class SharedPool {
     void connect_failed(SubPool* of = nullptr);
     /// Nobody gets in there now: no connect for it until then, and later each time.
     Nanoseconds rest(SubPool& of, Nanoseconds now);
+    /// What kept it out is no more, perhaps.
+    void end_rest(SubPool& of);
     /// A connection's end was read: its slot is free. `evicted`: `yields` said so.
     void return_slot(SubPool* of = nullptr, bool evicted = false);
 

@@ -1,7 +1,8 @@
 // Services that exist because a pattern fits the name that a client asked for, or PostgreSQL has it
-// in a list: made when the first client of it has logged in, kept while it has clients, and the
-// last ones a while longer. Their number has the bound of the clients' number and `kept_max`. It
-// must not know patterns, lists or the configuration: `make` does.
+// in a list, and those that a user has of a service whose role is its clients' own: made when the
+// first client of it has logged in, kept while it has clients, and the last ones a while longer.
+// Their number has the bound of the clients' number and `kept_max`. It must not know patterns,
+// lists or the configuration: `make` does.
 #pragma once
 
 #include "core/service.h"
@@ -22,8 +23,14 @@ class Tenants {
   public:
     using ServicePointer = std::shared_ptr<const core::Service>;
     /// Null: no pattern fits, or what would come of it is no valid name, and it is in no list.
-    /// Called by any thread.
-    using Make = std::function<ServicePointer(const std::string& name)>;
+    /// `key`: a name, or what `key_of` says. Called by any thread.
+    using Make = std::function<ServicePointer(const std::string& key)>;
+
+    /// Nobody's name has it in it: no text of a startup packet can.
+    static constexpr char user_mark = '\0';
+    static std::string key_of(const std::string& name, const std::string& user) {
+        return name + user_mark + user;
+    }
 
     /// Without clients: what a service has had is not forgotten between two of its connections.
     static constexpr std::size_t kept_max = 1'024;
@@ -35,12 +42,15 @@ class Tenants {
     bool complete() const { return complete_; }
     void set_complete() { complete_ = true; }
 
-    /// Whoever asks for one of them from now on has it made anew.
+    /// Whoever asks for one of them from now on has it made anew, whatever the user.
     template <class Names>
     void forget(const Names& names) {
         const std::lock_guard lock(mutex_);
-        for (const std::string& name : names)
+        for (const std::string& name : names) {
             known_.erase(name);
+            const auto begin = known_.lower_bound(name + user_mark);
+            known_.erase(begin, known_.lower_bound(name + static_cast<char>(user_mark + 1)));
+        }
     }
 
     /// All that anybody has now, or had lately.
@@ -54,18 +64,18 @@ class Tenants {
         return all;
     }
 
-    ServicePointer find(const std::string& name) {
+    ServicePointer find(const std::string& key) {
         const std::lock_guard lock(mutex_);
-        if (const auto known = known_.find(name); known != known_.end()) {
+        if (const auto known = known_.find(key); known != known_.end()) {
             if (ServicePointer service = known->second.lock()) return service;
         }
-        ServicePointer made = make_(name);
+        ServicePointer made = make_(key);
         if (!made) return nullptr;
         if (known_.size() >= forget_at_) {
             std::erase_if(known_, [](const auto& entry) { return entry.second.expired(); });
             forget_at_ = 2 * known_.size() + kept_max;
         }
-        known_.insert_or_assign(name, made);
+        known_.insert_or_assign(key, made);
         if (kept_.size() < kept_max) {
             kept_.push_back(made);
         } else {

@@ -311,6 +311,18 @@ TEST_F(SubPools, WhoIsNotLetInRestsAloneAndLongerEachTime) {
     EXPECT_EQ(pool_.rest(*of("a"), now_), now_ + limits::identity_rest_longest);
 }
 
+TEST_F(SubPools, RestEndsWhenWhatKeptItOutIsNoMore) {
+    wait("a");
+    EXPECT_EQ(claim(), "a");
+    pool_.connect_failed(of("a"));
+    pool_.rest(*of("a"), now_);
+    EXPECT_EQ(claim(), "");
+    pool_.end_rest(*of("a"));
+    EXPECT_EQ(claim(), "a");
+    pool_.connect_failed(of("a"));
+    EXPECT_EQ(pool_.rest(*of("a"), now_), now_ + limits::identity_rest_first) << "it begins anew";
+}
+
 TEST_F(SubPools, SharesOfManyTenantsThatComeAndGoAreLentAgain) {
     // As many are kept at any time as the last tenants are; each goes back as the next one comes.
     constexpr std::size_t kept = 1'000;

@@ -41,6 +41,22 @@ TEST(Tenants, AreMadeOnceWhileSomebodyHasThem) {
     EXPECT_EQ(made.made, 2);
 }
 
+TEST(Tenants, EachUserOfANameHasItsOwn) {
+    Made made;
+    Tenants tenants([&made](const std::string& key) { return made.make(key); });
+    const auto all = tenants.find("a");
+    const auto ann = tenants.find(Tenants::key_of("a", "ann"));
+    const auto bob = tenants.find(Tenants::key_of("a", "bob"));
+    EXPECT_NE(ann, bob);
+    EXPECT_NE(ann, all);
+    EXPECT_EQ(tenants.find(Tenants::key_of("a", "ann")), ann);
+    const auto other = tenants.find(Tenants::key_of("ab", "ann"));
+    tenants.forget(std::vector<std::string>{"a"});
+    EXPECT_NE(tenants.find(Tenants::key_of("a", "ann")), ann) << "with the name, it is made anew";
+    EXPECT_NE(tenants.find("a"), all);
+    EXPECT_EQ(tenants.find(Tenants::key_of("ab", "ann")), other);
+}
+
 TEST(Tenants, OnlyTheLastOnesAreKeptWithoutClients) {
     Made made;
     Tenants tenants([&made](const std::string& name) { return made.make(name); });
