@@ -95,6 +95,10 @@ std::string describe_service_pool(const ServicePool& pool) {
     return text;
 }
 
+std::string describe_role(const Service& service) {
+    return has_client_role(service) ? "the client's own role" : '"' + service.role + '"';
+}
+
 /// Who its backends are, and what that keeps its clients from.
 std::string describe_identity(const Service& service) {
     std::string text;
@@ -105,9 +109,9 @@ std::string describe_identity(const Service& service) {
         case Isolation::shared:
             return text + "; isolation shared";
         case Isolation::guarded:
-            return text + "; isolation guarded: each session is \"" + service.role + '"';
+            return text + "; isolation guarded: each session is " + describe_role(service);
         case Isolation::strict:
-            return text + "; isolation strict: logs in as \"" + service.role + '"';
+            return text + "; isolation strict: logs in as " + describe_role(service);
     }
     return text;
 }

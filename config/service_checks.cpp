@@ -30,13 +30,6 @@ std::string check_server_name(std::string_view name) {
     return has_control ? "the name has a control character" : "";
 }
 
-std::string check_role_name(std::string_view name) {
-    if (std::string wrong = check_server_name(name); !wrong.empty()) return wrong;
-    if (name.starts_with("pg_") || name == "public" || name == "none")
-        return quoted(name) + " belongs to PostgreSQL itself";
-    return {};
-}
-
 class Checker {
   public:
     explicit Checker(const Settings& settings) : settings_(settings) {}
@@ -51,6 +44,7 @@ class Checker {
             check_server_names();
             check_names();
             check_isolation();
+            if (has_client_role(*service_)) check_client_role();
             check_database();
             check_settings();
             if (isolation_of(*service_) == Isolation::strict) ++strict;
@@ -89,7 +83,7 @@ class Checker {
         }
         const bool distinct = pattern_->mentions(service.schema) ||
                               pattern_->mentions(service.database) ||
-                              pattern_->mentions(service.role);
+                              pattern_->mentions(service.role) || has_client_role(service);
         if (!distinct)
             warn(path_ + ".name",
                  "all services that it matches have the same schema, database "
@@ -169,11 +163,25 @@ class Checker {
         }
         if (service.role.empty())
             return error("isolation", "guarded and strict need a role", path_ + ".role");
-        if (pattern_ && pattern_->mentions(service.role)) return;
+        if (has_client_role(service) || (pattern_ && pattern_->mentions(service.role))) return;
         const auto [first, is_new] = roles_.emplace(service.role, service.name);
         if (!is_new)
             warn(path_ + ".role", "service " + quoted(first->second) +
                                       " has the same role: nothing keeps the two apart");
+    }
+
+    /// Each of any number of users has its own login and its own part of the pool.
+    void check_client_role() {
+        const Service& service = *service_;
+        const std::string role = path_ + ".role";
+        if (!service.role_password.empty())
+            error("role_password", "with role client the clients' own secrets are used", role);
+        if (!service.role_password_file.empty())
+            error("role_password_file", "with role client the clients' own secrets are used", role);
+        if (service.pool.guarantee > 0 && !pattern_)
+            error("pool.guarantee", "cannot be given to each of any number of users", role);
+        if (service.pool.reserve)
+            error("pool.reserve", "cannot be given to each of any number of users", role);
     }
 
     void check_database() {
@@ -206,6 +214,13 @@ class Checker {
 };
 
 }  // namespace
+
+std::string check_role_name(std::string_view name) {
+    if (std::string wrong = check_server_name(name); !wrong.empty()) return wrong;
+    if (name.starts_with("pg_") || name == "public" || name == "none")
+        return quoted(name) + " belongs to PostgreSQL itself";
+    return {};
+}
 
 std::string check_setting_name(std::string_view name) {
     const auto fits = [](char c) {

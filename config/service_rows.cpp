@@ -61,7 +61,9 @@ void add_identity(std::vector<Option>& rows) {
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->database; }),
             row("services[].role", OptionType::text,
-                "The service's own role: its login with isolation strict, SET ROLE with guarded.")
+                "The service's own role: its login with isolation strict, SET ROLE with guarded. "
+                "client: the role that each client logged in as, whose secret is passed on (a role "
+                "of this name cannot be meant).")
                 .optional("users_svc")
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->role; }),

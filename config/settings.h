@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace schemux::config {
@@ -240,6 +241,13 @@ struct Service {
 
     friend bool operator==(const Service&, const Service&) = default;
 };
+
+/// The role that means the one that the client logged in as.
+inline constexpr std::string_view client_role = "client";
+
+inline bool has_client_role(const Service& service) {
+    return service.role == client_role;
+}
 
 /// Of the configuration and services_file together, and as many again of services_query.
 inline constexpr std::size_t max_services = 10'000;

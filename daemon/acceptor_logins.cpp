@@ -100,6 +100,21 @@ std::string make_md5_salt() {
     return salt;
 }
 
+/// For services whose role is their clients' own; there may be such.
+protocol::Secret known_password(const Credentials& credentials, const std::string& user,
+                                const Policy& policy) {
+    return policy.tenants ? credentials.password_of(user) : protocol::Secret();
+}
+
+/// Whom we know, but do not serve.
+core::FrontendLogin::Refuse refuse_known(core::FrontendLogin::Accepted accepted,
+                                         protocol::ErrorFields error) {
+    core::FrontendLogin::Refuse refused{std::move(accepted.reply), std::move(error)};
+    protocol::append_authentication_ok(refused.bytes);
+    protocol::append_error(refused.bytes, refused.error);
+    return refused;
+}
+
 /// What was remembered of the user may be outdated.
 void note_failure(const core::FrontendLogin::Action& action, const Policy& policy,
                   const std::string& user) {
@@ -180,9 +195,10 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::prove(
     Worker& worker) {
     const auto credentials = co_await credentials_of(asked.user, policy, worker);
     if (!credentials) co_return login.on_no_answer(no_secret_now());
+    protocol::Secret known = known_password(*credentials, asked.user, policy);
     if (asked.md5_may_be_used) {
         auto hash = credentials->find_md5_hash(asked.user, process_.mock_secret);
-        if (hash) co_return login.on_md5_hash(*hash, make_md5_salt());
+        if (hash) co_return login.on_md5_hash(*hash, make_md5_salt(), std::move(known));
     }
     auto verifier = credentials->find(asked.user, process_.mock_secret);
     if (!verifier) {
@@ -191,7 +207,8 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::prove(
         co_await hop_to(worker.io());
         verifier = credentials->find(asked.user, process_.mock_secret);
     }
-    co_return login.on_verifier(std::move(*verifier), protocol::make_scram_nonce());
+    co_return login.on_verifier(std::move(*verifier), protocol::make_scram_nonce(),
+                                std::move(known));
 }
 
 asio::awaitable<core::FrontendLogin::Action> Acceptor::check_password(
@@ -203,7 +220,7 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::check_password(
     const bool right =
         credentials->matches(asked.user, asked.password.view(), process_.mock_secret);
     co_await hop_to(worker.io());
-    co_return login.on_password_checked(right);
+    co_return login.on_password_checked(right, std::move(asked.password));
 }
 
 /// Who may have a service whose schema is not there gets it, or a refusal.
@@ -226,10 +243,7 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::keep_schema(
     }
     auto error = refuse_for_schema(*wanted, *state, accepted.parameters.database);
     if (!error) co_return accepted;
-    core::FrontendLogin::Refuse refused{std::move(accepted.reply), std::move(*error)};
-    protocol::append_authentication_ok(refused.bytes);
-    protocol::append_error(refused.bytes, refused.error);
-    co_return refused;
+    co_return refuse_known(std::move(accepted), std::move(*error));
 }
 
 /// What the action needs that takes a while; what came of it, to be acted on.
@@ -243,8 +257,12 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::settle(core::FrontendLogi
     if (auto* asked = std::get_if<Login::NeedVerifier>(&action))
         co_return co_await prove(login, std::move(*asked), policy, worker);
     if (auto* asked = std::get_if<Login::CheckPassword>(&action))
-        co_return co_await check_password(login, std::move(*asked), policy, worker);
-    if (auto* accepted = std::get_if<Login::Accepted>(&action); accepted && !policy.schemas.empty())
+        action = co_await check_password(login, std::move(*asked), policy, worker);
+    auto* accepted = std::get_if<Login::Accepted>(&action);
+    if (accepted == nullptr) co_return action;
+    if (auto refusal = hand_over_secret(policy, *accepted))
+        co_return refuse_known(std::move(*accepted), std::move(*refusal));
+    if (!policy.schemas.empty())
         co_return co_await keep_schema(std::move(*accepted), policy, worker);
     co_return action;
 }

@@ -82,6 +82,20 @@ protocol::ErrorFields no_such_database(const std::string& name, std::string hint
     return error;
 }
 
+/// Where the role is each client's own.
+std::variant<ServicePointer, protocol::ErrorFields> service_of_user(
+    const Policy& policy, const protocol::StartupParameters& asked) {
+    const std::string key = Tenants::key_of(asked.database, asked.user);
+    ServicePointer service = policy.tenants ? policy.tenants->find(key) : nullptr;
+    if (service) return service;
+    auto error = fatal(sqlstate::invalid_authorization_specification,
+                       "\"" + asked.user + "\" can be no client's own role");
+    error.hint = "Clients of \"" + asked.database +
+                 "\" are the role that they log in as: its name has at most 63 bytes, no control "
+                 "character, and does not belong to PostgreSQL itself.";
+    return error;
+}
+
 }  // namespace
 
 std::variant<ServicePointer, protocol::ErrorFields> choose_service(
@@ -105,7 +119,28 @@ std::variant<ServicePointer, protocol::ErrorFields> choose_service(
         return fatal(sqlstate::insufficient_privilege,
                      "permission denied for database \"" + asked.database + "\"");
     }
+    if (service->role_of == core::RoleOf::clients) return service_of_user(policy, asked);
     return service;
+}
+
+std::optional<protocol::ErrorFields> hand_over_secret(const Policy& policy,
+                                                      core::FrontendLogin::Accepted& accepted) {
+    if (!policy.tenants) return {};
+    const auto chosen = choose_service(policy, accepted.parameters);
+    const auto* found = std::get_if<ServicePointer>(&chosen);
+    if (found == nullptr || (*found)->role_of != core::RoleOf::client) return {};
+    SharedState& shared = *policy.clusters[(*found)->cluster];
+    core::SubPool& sub_pool = *(*found)->sub_pool;
+    const core::BackendIdentity& who = sub_pool.identity();
+    if (who.role.empty()) return {};
+    core::FrontendLogin::Proved proved = std::move(accepted.proved);
+    if (proved.password.empty()) proved.password = policy.credentials->password_of(who.role);
+    shared.client_secrets->learn(who.role, std::move(proved));
+    auto refusal = shared.client_secrets->refusal(who, std::chrono::steady_clock::now());
+    if (!refusal) return {};
+    if (!refusal->outdated) return std::move(refusal->error);
+    shared.pool.end_rest(sub_pool);
+    return {};
 }
 
 std::optional<WantedSchema> schema_of(const core::Service& service) {

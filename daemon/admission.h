@@ -23,6 +23,11 @@ using ServicePointer = std::shared_ptr<const core::Service>;
 std::variant<ServicePointer, protocol::ErrorFields> choose_service(
     const Policy& policy, const protocol::StartupParameters& asked);
 
+/// Where its service's backends log in as the client, what it has proved is kept for that. What
+/// PostgreSQL said to the same just now, if it did not let it in.
+std::optional<protocol::ErrorFields> hand_over_secret(const Policy& policy,
+                                                      core::FrontendLogin::Accepted& accepted);
+
 /// What is to be asked about the schema of its service before it is let in; nothing: nothing is.
 std::optional<WantedSchema> schema_of(const core::Service& service);
 /// Why it has no service then; nothing: it has.

@@ -79,7 +79,10 @@ std::optional<IsolationPlan> make_plan(const Loaded& loaded, std::size_t place,
                                        const IsolationCommand& command, bool with_listed) {
     const BackendTarget& target = loaded.backends[place].target;
     IsolationPlan plan = isolation_plan(loaded.settings, place, target);
-    if (!with_listed) std::swap(plan.services, plan.neighbours);
+    if (!with_listed) {
+        std::swap(plan.services, plan.neighbours);
+        plan.of_clients.clear();
+    }
     for (const std::string& name : command.services) {
         const auto found = find_service(loaded.settings, name);
         if (!found || config::find_backend(loaded.settings, found->backend) != place) {
@@ -87,6 +90,10 @@ std::optional<IsolationPlan> make_plan(const Loaded& loaded, std::size_t place,
                          command.config_file.c_str(), found ? " on this backend" : "",
                          name.c_str());
             return {};
+        }
+        if (config::has_client_role(*found)) {
+            plan.of_clients.push_back(name);
+            continue;
         }
         const auto known = [&](const IsolatedService& one) { return one.name == name; };
         if (std::none_of(plan.services.begin(), plan.services.end(), known))
@@ -192,7 +199,8 @@ int isolation_audit_command(const IsolationCommand& command) {
         if (command.json) std::cout << to_json(*failure);
         return exit_failure;
     }
-    const IsolationReport report{std::move(plan->services), std::move(plan->patterns), plan->login,
+    const IsolationReport report{std::move(plan->services), std::move(plan->patterns),
+                                 std::move(plan->of_clients), plan->login,
                                  std::get<std::vector<Finding>>(std::move(found))};
     std::cout << (command.json ? to_json(report) : to_text(report));
     return report.count(Severity::hole) == 0 ? exit_ok : exit_failure;

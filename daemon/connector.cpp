@@ -235,7 +235,11 @@ void Connector::rest(core::SubPool& sub_pool, const Failure& failure) {
         for (const core::Ticket& ticket : shared_.pool.drain_tickets(sub_pool))
             workers_[ticket.worker]->post_failure(ticket, failure.error);
     }
-    look_again(shared_.pool.rest(sub_pool, now()));
+    const core::Nanoseconds until = shared_.pool.rest(sub_pool, now());
+    if (!failure.transient)
+        shared_.client_secrets->refuse(sub_pool.identity(), failure.error,
+                                       ClientSecrets::Time(until));
+    look_again(until);
 }
 
 void Connector::on_failure(core::SubPool& sub_pool, const Failure& failure) {

@@ -89,17 +89,23 @@ class Connector final : public ControlPlane {
     const ConnectorCounters& counters() const { return counters_; }
 
   private:
+    struct RoleProof {
+        protocol::Secret password{};
+        std::shared_ptr<const protocol::ScramSecret> keys{};
+    };
     struct Candidate {
         SocketAddress address;
         HostPort host;
         core::BackendIdentity identity{};
+        std::optional<RoleProof> proof{};  ///< in place of the host's password
     };
 
     enum class Way : std::uint8_t { plain, encrypted };
 
     boost::asio::awaitable<Attempt> try_all(core::BackendIdentity who,
-                                            std::optional<protocol::Secret> password);
+                                            std::optional<RoleProof> proof);
     boost::asio::awaitable<Attempt> try_role(core::BackendIdentity who);
+    boost::asio::awaitable<Attempt> try_client(core::BackendIdentity who, ClientSecret secret);
     boost::asio::awaitable<std::optional<Failure>> renew_role_password(std::string role);
     protocol::Secret password_of_role(const std::string& role) const;
     boost::asio::awaitable<std::optional<Failure>> renew_password();
@@ -126,7 +132,7 @@ class Connector final : public ControlPlane {
     boost::asio::awaitable<std::vector<Candidate>> candidates(std::string& why_none);
     boost::asio::awaitable<void> cancel(SocketAddress address, std::uint32_t pid,
                                         std::string secret, std::function<void(CancelEnd)> done);
-    boost::asio::awaitable<std::optional<protocol::ScramKeys>> keys_for(std::string password,
+    boost::asio::awaitable<std::optional<protocol::ScramKeys>> keys_for(protocol::Secret password,
                                                                         std::string salt,
                                                                         std::uint32_t iterations);
     void deliver(NewBackend&& backend);
@@ -156,7 +162,7 @@ class Connector final : public ControlPlane {
     std::optional<protocol::Secret> password_;                 ///< that access_.password gave last
     std::map<std::string, protocol::Secret> role_passwords_;   ///< that files gave last
     std::set<std::string> old_servers_;  ///< that said that protocol 3.0 is all they know
-    std::map<std::pair<std::string, std::uint32_t>, protocol::ScramKeys> keys_;
+    std::map<protocol::ScramKey, protocol::ScramSecret> keys_;  ///< by a digest of the password
     ConnectorCounters counters_;
 };
 

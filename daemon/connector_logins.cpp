@@ -94,7 +94,7 @@ asio::awaitable<Connector::Attempt> Connector::try_candidates(core::BackendIdent
         Attempt attempt = co_await try_role(who);
         co_return attempt;
     }
-    const std::optional<protocol::Secret> as_the_hosts;
+    const std::optional<RoleProof> as_the_hosts;
     const bool first = !access_.password.command.empty() && !password_;
     if (first) {
         const std::optional<Failure> failure = co_await renew_password();
@@ -114,21 +114,50 @@ asio::awaitable<Connector::Attempt> Connector::try_candidates(core::BackendIdent
 
 /// The same for a role of its own. The password of the dsn is never sent for it.
 asio::awaitable<Connector::Attempt> Connector::try_role(core::BackendIdentity who) {
-    const bool has_file = !shared_.role_secrets->find(who.role).file.empty();
+    const RoleSecret listed = shared_.role_secrets->find(who.role);
+    const bool has_file = !listed.file.empty();
+    auto of_client = shared_.client_secrets->find(who.role);
+    if (of_client && !has_file && !listed.password) {
+        Attempt attempt = co_await try_client(who, std::move(*of_client));
+        co_return attempt;
+    }
     if (has_file && !role_passwords_.contains(who.role)) {
         const std::optional<Failure> failure = co_await renew_role_password(who.role);
         if (failure) co_return *failure;
     }
-    const std::optional<protocol::Secret> used = password_of_role(who.role);
-    Attempt attempt = co_await try_all(who, used);
+    const protocol::Secret used = password_of_role(who.role);
+    const std::optional<RoleProof> proof = RoleProof{used};
+    Attempt attempt = co_await try_all(who, proof);
     const auto* failure = std::get_if<Failure>(&attempt);
     const bool refused =
         failure != nullptr && failure->error.sqlstate == protocol::sqlstate::invalid_password;
     if (!refused || !has_file) co_return attempt;
     const std::optional<Failure> none = co_await renew_role_password(who.role);
-    const std::optional<protocol::Secret> renewed = password_of_role(who.role);
-    if (none || renewed == used) co_return attempt;
+    const std::optional<RoleProof> renewed = RoleProof{password_of_role(who.role)};
+    if (none || renewed->password == used) co_return attempt;
     attempt = co_await try_all(who, renewed);
+    co_return attempt;
+}
+
+/// As the client itself, with what its login has proved; a later login may prove something else.
+asio::awaitable<Connector::Attempt> Connector::try_client(core::BackendIdentity who,
+                                                          ClientSecret secret) {
+    std::optional<RoleProof> proof = RoleProof{secret.password, secret.keys};
+    Attempt attempt = co_await try_all(who, proof);
+    const auto refused = [&attempt] {
+        const auto* failure = std::get_if<Failure>(&attempt);
+        return failure != nullptr &&
+               failure->error.sqlstate == protocol::sqlstate::invalid_password;
+    };
+    const auto newest = shared_.client_secrets->find(who.role);
+    if (refused() && newest && newest->version != secret.version) {
+        secret = *newest;
+        proof = RoleProof{secret.password, secret.keys};
+        attempt = co_await try_all(who, proof);
+    }
+    if (!refused()) co_return attempt;
+    auto& error = std::get<Failure>(attempt).error;
+    if (error.hint.empty()) error.hint = hint_for(secret, who.role);
     co_return attempt;
 }
 
@@ -174,15 +203,15 @@ asio::awaitable<std::optional<Connector::Failure>> Connector::renew_password() {
     co_return std::nullopt;
 }
 
-/// `password`: of the role, in place of the hosts'.
+/// `proof`: of the role, in place of the hosts' password.
 asio::awaitable<Connector::Attempt> Connector::try_all(core::BackendIdentity who,
-                                                       std::optional<protocol::Secret> password) {
+                                                       std::optional<RoleProof> proof) {
     std::string why_none = "no host to connect to";
     const std::uint64_t epoch = shared_.backend_epoch.load();
     std::vector<Candidate> all = co_await candidates(why_none);
     for (Candidate& candidate : all) {
         candidate.identity = who;
-        if (password) candidate.host.password = password->view();
+        candidate.proof = proof;
     }
     Attempt last = Failure{connection_error(why_none), true};
     const bool two_passes =
@@ -381,8 +410,10 @@ asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connecto
     login.settings = access_.target.settings;
     // A hidden RESET ends up here, in nobody's schema (DESIGN: labels).
     login.settings.emplace_back("search_path", "pg_catalog");
-    const std::string password = candidate.host.password;
-    if (!password.empty()) login.password = password;
+    const RoleProof proof =
+        candidate.proof ? *candidate.proof : RoleProof{protocol::Secret(candidate.host.password)};
+    if (!proof.password.empty()) login.password = proof.password;
+    login.keys = proof.keys;
     login.scram_nonce = protocol::make_scram_nonce();
     login.channel_binding = access_.target.channel_binding;
     if (stream.tls() != nullptr) login.end_point = stream.tls()->channel().end_point;
@@ -395,7 +426,7 @@ asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connecto
             const bool sent = co_await stream.write(bytes);
             action = sent ? startup.on_bytes({}) : startup.on_closed();
         } else if (const auto* derive = std::get_if<core::BackendStartup::DeriveKeys>(&action)) {
-            const auto keys = co_await keys_for(password, derive->salt, derive->iterations);
+            const auto keys = co_await keys_for(proof.password, derive->salt, derive->iterations);
             if (!keys)
                 co_return Failure{connection_error("SCRAM keys could not be derived"), false};
             action = startup.on_keys(*keys);
@@ -416,17 +447,20 @@ asio::awaitable<std::variant<core::BackendStartup, Connector::Failure>> Connecto
 
 /// Derived once per salt: a login never pays for PBKDF2 again while the server's verifier stays.
 /// A hostile server may ask for a third of a second's work: none of it on the control thread.
-asio::awaitable<std::optional<protocol::ScramKeys>> Connector::keys_for(std::string password,
+asio::awaitable<std::optional<protocol::ScramKeys>> Connector::keys_for(protocol::Secret password,
                                                                         std::string salt,
                                                                         std::uint32_t iterations) {
-    const auto key = std::make_pair(password + '\0' + salt, iterations);
-    if (const auto found = keys_.find(key); found != keys_.end()) co_return found->second;
+    const protocol::ScramKey key = protocol::hmac_sha_256(salt, password.view());
+    if (const auto found = keys_.find(key); found != keys_.end()) {
+        const protocol::ScramKeys* known = found->second.keys_for(salt, iterations);
+        if (known != nullptr) co_return *known;
+    }
     co_await hop_to(helper_);
-    const auto derived = protocol::derive_keys(password, salt, iterations);
+    const auto derived = protocol::derive_keys(password.view(), salt, iterations);
     co_await hop_to(io_);
     if (!derived) co_return derived;
     if (keys_.size() >= cached_keys_max) keys_.clear();
-    keys_.emplace(key, *derived);
+    keys_.insert_or_assign(key, protocol::ScramSecret(*derived, salt, iterations));
     co_return derived;
 }
 

@@ -87,6 +87,11 @@ std::optional<protocol::ScramVerifier> Credentials::find(std::string_view user,
     return found->second.verifier;
 }
 
+protocol::Secret Credentials::password_of(std::string_view user) const {
+    const auto found = entries_.find(user);
+    return found == entries_.end() ? protocol::Secret() : found->second.password;
+}
+
 void Credentials::derive(std::string_view user) {
     const auto found = entries_.find(user);
     if (found == entries_.end() || !found->second.md5_hash.empty()) return;

@@ -65,6 +65,8 @@ class Credentials {
     /// nullopt: not derived yet.
     std::optional<protocol::ScramVerifier> find(std::string_view user,
                                                 const MockSecret& mock) const;
+    /// Empty: there is only what was made of it, or no such user.
+    protocol::Secret password_of(std::string_view user) const;
     /// Slow (2 ms). For a user that `find` has nothing for; at most once a user does the work.
     void derive(std::string_view user);
     /// Slow, whether the user exists or not: whether this is the user's password.

@@ -130,6 +130,9 @@ std::string to_text(const IsolationReport& report) {
     for (const std::string& pattern : report.patterns)
         text +=
             "note  " + pattern + " is a pattern: --service NAME adds a service that it matches\n";
+    for (const std::string& name : report.of_clients)
+        text += "note  " + name +
+                " has its clients' own roles: what they may do is not proved pair by pair\n";
     text += findings_text(report, Severity::hole) + findings_text(report, Severity::note);
     const bool proved = std::any_of(report.services.begin(), report.services.end(),
                                     [](const auto& service) { return service.has_role(); });
@@ -158,6 +161,7 @@ std::string to_json(const IsolationReport& report) {
         {"login", report.login},
         {"services", std::move(services)},
         {"patterns", json::array(report.patterns.begin(), report.patterns.end())},
+        {"client_roles", json::array(report.of_clients.begin(), report.of_clients.end())},
         {"matrix", std::move(matrix)},
         {"findings", std::move(findings)}};
     return json::serialize(all) + '\n';

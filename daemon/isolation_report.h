@@ -23,7 +23,8 @@ std::string_view to_string(Separation separation);
 
 struct IsolationReport {
     std::vector<IsolatedService> services;
-    std::vector<std::string> patterns;  ///< whose services nobody named
+    std::vector<std::string> patterns;    ///< whose services nobody named
+    std::vector<std::string> of_clients;  ///< services whose role is each client's own
     std::string login;
     std::vector<Finding> findings;
 

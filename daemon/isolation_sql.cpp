@@ -272,6 +272,9 @@ std::string isolation_sql(const IsolationPlan& plan) {
     for (const std::string& pattern : plan.patterns)
         sql += "-- " + plain(pattern) +
                " is a pattern: --service NAME prints this for one service that it matches.\n";
+    for (const std::string& name : plan.of_clients)
+        sql += "-- " + plain(name) +
+               " has its clients' own roles: what each of them may do is yours to grant.\n";
     for (const IsolatedService& service : plan.services) {
         if (!service.has_role()) {
             sql += "-- " + plain(service.name) +

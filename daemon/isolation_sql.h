@@ -37,6 +37,7 @@ struct IsolationPlan {
     std::vector<IsolatedService> neighbours{};  ///< about which nothing is said here
     std::vector<OtherLogin> others{};           ///< auth.query's, for example
     std::vector<std::string> patterns{};        ///< whose services nobody has listed
+    std::vector<std::string> of_clients{};      ///< services whose role is each client's own
 };
 
 std::string_view to_string(core::Isolation level);

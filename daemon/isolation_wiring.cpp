@@ -31,7 +31,9 @@ IsolationPlan isolation_plan(const config::Settings& settings, std::size_t place
     IsolationPlan plan{target.user, database_of(target)};
     for (const config::Service& service : settings.services) {
         if (config::find_backend(settings, service.backend) != place) continue;
-        if (config::is_pattern(service.name)) {
+        if (config::has_client_role(service)) {
+            plan.of_clients.push_back(service.name);
+        } else if (config::is_pattern(service.name)) {
             plan.patterns.push_back(service.name);
         } else {
             plan.services.push_back(isolated_service(service, target));

@@ -12,6 +12,8 @@
 #include <array>
 #include <cstddef>
 #include <functional>
+#include <map>
+#include <string_view>
 #include <utility>
 
 namespace schemux::daemon {
@@ -250,30 +252,43 @@ void Metrics::collect_services(std::vector<MetricFamily>& out) const {
 void Metrics::collect_tenants(std::vector<MetricFamily>& out) const {
     const std::shared_ptr<const Policy> policy = process_.policy.get();
     if (policy->top_tenants == 0 || !policy->tenants) return;
-    auto tenants = policy->tenants->known();
-    const std::size_t most = std::min<std::size_t>(policy->top_tenants, tenants.size());
-    // What they had may grow while they are compared.
-    std::vector<std::pair<core::Nanoseconds, const core::Service*>> had;
-    had.reserve(tenants.size());
-    for (const auto& tenant : tenants)
-        had.emplace_back(tenant->share->had(), tenant.get());
+    const auto tenants = policy->tenants->known();
+    const std::vector<std::string> names = services_.names();
+    struct Part {
+        core::Nanoseconds had{};
+        std::uint32_t uses = 0;
+    };
+    // What they had may grow while they are compared. Users of one that have a service each are
+    // one tenant, and none where the service itself is listed.
+    std::map<std::pair<std::size_t, std::string_view>, Part> parts;
+    for (const auto& tenant : tenants) {
+        if (names.at(tenant->index) == tenant->name) continue;
+        Part& part = parts[{tenant->index, tenant->name}];
+        part.had += tenant->share->had();
+        part.uses += tenant->share->uses();
+    }
+    const std::size_t most = std::min<std::size_t>(policy->top_tenants, parts.size());
+    std::vector<decltype(parts)::const_pointer> had;
+    had.reserve(parts.size());
+    for (const auto& part : parts)
+        had.push_back(&part);
     const auto end = had.begin() + static_cast<std::ptrdiff_t>(most);
-    std::partial_sort(had.begin(), end, had.end(),
-                      [](const auto& left, const auto& right) { return left.first > right.first; });
+    std::partial_sort(had.begin(), end, had.end(), [](const auto* left, const auto* right) {
+        return left->second.had > right->second.had;
+    });
     MetricFamily held =
         family("schemux_tenant_backends_held",
                "Backends that clients of the tenant hold or were promised.", MetricType::Gauge);
     MetricFamily seconds = family(
         "schemux_tenant_backend_seconds_total",
         "Time that its clients held backends, since it was asked for first.", MetricType::Counter);
-    const std::vector<std::string> names = services_.names();
     // Clients made the names up: what is no text would have all metrics refused.
     for (auto one = had.begin(); one != end; ++one) {
-        const core::Service& tenant = *one->second;
-        const Labels labels{label("service", names.at(tenant.index)),
-                            label("tenant", well_formed_utf8(tenant.name))};
-        add_value(held, labels, static_cast<double>(tenant.share->uses()));
-        add_value(seconds, labels, std::chrono::duration<double>(one->first).count());
+        const auto& [tenant, part] = **one;
+        const Labels labels{label("service", names.at(tenant.first)),
+                            label("tenant", well_formed_utf8(tenant.second))};
+        add_value(held, labels, static_cast<double>(part.uses));
+        add_value(seconds, labels, std::chrono::duration<double>(part.had).count());
     }
     out.push_back(std::move(held));
     out.push_back(std::move(seconds));

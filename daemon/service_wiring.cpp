@@ -147,7 +147,8 @@ core::SharePolicy share_policy(const config::ServicePool& from) {
 core::BackendIdentity identity_of(const config::Service& service) {
     core::BackendIdentity identity;
     identity.database = service.database;
-    if (config::isolation_of(service) == config::Isolation::strict) identity.role = service.role;
+    if (config::isolation_of(service) != config::Isolation::strict) return identity;
+    if (!config::has_client_role(service)) identity.role = service.role;
     return identity;
 }
 
@@ -171,7 +172,11 @@ core::Service make_service(const config::Settings& settings, const config::Servi
     const std::uint32_t connections =
         config::connections_of(settings, *config::all_backends(settings)[service.cluster]);
     service.isolation = level_of(from);
-    if (service.isolation == core::Isolation::guarded) service.role = from.role;
+    if (config::has_client_role(from)) {
+        service.role_of = core::RoleOf::clients;
+    } else if (service.isolation == core::Isolation::guarded) {
+        service.role = from.role;
+    }
     service.settings.assign(from.settings.begin(), from.settings.end());
     service.fixed_settings = from.fixed_settings;
     service.name = from.name;
@@ -234,6 +239,8 @@ std::optional<config::Service> fill(const Mould& mould, const std::string& name)
             put(schema);
     }
     if (!config::is_valid_match(service)) return {};
+    // Of what a client may name, nothing is a word of the configuration.
+    if (config::has_client_role(service) != config::has_client_role(mould.service)) return {};
     return service;
 }
 
@@ -248,7 +255,18 @@ std::vector<Mould> moulds_of(const config::Settings& settings) {
     return moulds;
 }
 
-/// Makes the services of the roster and of patterns, for as long as one configuration is in force.
+/// The services of the configuration whose role is their clients' own, by name.
+std::map<std::string, config::Service, std::less<>> of_clients(const config::Settings& settings) {
+    std::map<std::string, config::Service, std::less<>> found;
+    for (const config::Service& service : settings.services) {
+        if (config::has_client_role(service) && !config::is_pattern(service.name))
+            found.emplace(service.name, service);
+    }
+    return found;
+}
+
+/// Makes the services of the roster, of patterns and of the users whose own role they have, for as
+/// long as one configuration is in force.
 class TenantMaker {
   public:
     TenantMaker(const config::Settings& settings, ServiceIndex& index, const Clusters& clusters,
@@ -257,51 +275,75 @@ class TenantMaker {
           index_(index),
           clusters_(clusters),
           roster_(std::move(roster)),
+          of_clients_(of_clients(settings)),
           moulds_(moulds_of(settings)) {
         // The copy is for the pool's and the limits' sake.
         settings_.services.clear();
         settings_.auth = {};
     }
 
-    bool has_any() const { return roster_ || !moulds_.empty(); }
+    bool has_any() const { return roster_ || !of_clients_.empty() || !moulds_.empty(); }
 
-    /// The one that is listed, or of the first pattern that fits.
-    std::shared_ptr<const core::Service> make(const std::string& name) const {
-        if (const auto list = roster_ ? roster_->get() : nullptr) {
-            const auto listed = list->find(name);
-            if (listed != list->end()) return make(listed->second, std::string(roster_name));
+    /// `key` as Tenants has it. The one that is listed, or of the first pattern that fits.
+    std::shared_ptr<const core::Service> make(const std::string& key) const {
+        const std::size_t mark = key.find(Tenants::user_mark);
+        const auto source = find(key.substr(0, mark));
+        if (!source) return nullptr;
+        core::Service service = make_service(settings_, source->service);
+        // Anybody can think of a name that fits: without its schema it is nobody's.
+        if (source->names_schema && service.schema_care == core::SchemaCare::none)
+            service.schema_care = core::SchemaCare::check;
+        core::BackendIdentity identity = identity_of(source->service);
+        if (mark == key.npos) {
+            if (!identity.role.empty())
+                clusters_[service.cluster]->shared().role_secrets->add(identity.role,
+                                                                       secret_of(source->service));
+            return complete(std::move(service), identity, *source);
         }
-        for (const Mould& mould : moulds_) {
-            const auto filled = fill(mould, name);
-            if (!filled) continue;
-            core::Service service = make_service(settings_, *filled);
-            // Anybody can think of a name that fits: without its schema it is nobody's.
-            const bool named = mould.pattern.mentions(mould.service.schema);
-            if (named && service.schema_care == core::SchemaCare::none)
-                service.schema_care = core::SchemaCare::check;
-            return complete(std::move(service), *filled, mould.service.name);
-        }
-        return nullptr;
+        const std::string user = key.substr(mark + 1);
+        const bool may_be = service.role_of == core::RoleOf::clients && !user.empty() &&
+                            config::check_role_name(user).empty();
+        if (!may_be) return nullptr;
+        service.role_of = core::RoleOf::client;
+        (service.isolation == core::Isolation::guarded ? service.role : identity.role) = user;
+        if (of_clients_.contains(service.name)) service.pins = index_.pins_of(service.name);
+        return complete(std::move(service), identity, *source);
     }
 
   private:
-    std::shared_ptr<const core::Service> make(const config::Service& from,
-                                              const std::string& group) const {
-        return complete(make_service(settings_, from), from, group);
+    /// What a service is made of.
+    struct Source {
+        config::Service service;
+        std::string group;          ///< under whose name it is counted
+        bool names_schema = false;  ///< the schema is in the name that a client says
+    };
+
+    std::optional<Source> find(const std::string& name) const {
+        if (const auto own = of_clients_.find(name); own != of_clients_.end())
+            return Source{own->second, name};
+        if (const auto list = roster_ ? roster_->get() : nullptr) {
+            const auto listed = list->find(name);
+            if (listed != list->end()) return Source{listed->second, std::string(roster_name)};
+        }
+        for (const Mould& mould : moulds_) {
+            auto filled = fill(mould, name);
+            if (!filled) continue;
+            return Source{std::move(*filled), mould.service.name,
+                          mould.pattern.mentions(mould.service.schema)};
+        }
+        return {};
     }
-    /// `group`: under whose name it is counted.
+
     std::shared_ptr<const core::Service> complete(core::Service service,
-                                                  const config::Service& from,
-                                                  const std::string& group) const {
+                                                  const core::BackendIdentity& identity,
+                                                  const Source& source) const {
         SharedState& shared = clusters_[service.cluster]->shared();
-        const core::BackendIdentity identity = identity_of(from);
-        if (!identity.role.empty()) shared.role_secrets->add(identity.role, secret_of(from));
         service.sub_pool = shared.pool.sub_pool(identity);
-        const auto counted = index_.known_share_of(group);
-        service.share =
-            shared.pool.lend_share(service.sub_pool, share_policy(from.pool), counted.get());
+        const auto counted = index_.known_share_of(source.group);
+        service.share = shared.pool.lend_share(service.sub_pool, share_policy(source.service.pool),
+                                               counted.get());
         service.pool_pins = shared.pins;
-        service.index = index_.index_of(group);
+        service.index = index_.index_of(source.group);
         return std::make_shared<const core::Service>(std::move(service));
     }
 
@@ -309,6 +351,7 @@ class TenantMaker {
     ServiceIndex& index_;
     const Clusters& clusters_;
     const std::shared_ptr<const ServiceRoster> roster_;
+    const std::map<std::string, config::Service, std::less<>> of_clients_;
     const std::vector<Mould> moulds_;
 };
 

@@ -10,6 +10,7 @@
 #include "core/service.h"
 #include "core/shared_pool.h"
 #include "daemon/client_counts.h"
+#include "daemon/client_secrets.h"
 #include "daemon/credentials.h"
 #include "daemon/role_secrets.h"
 #include "daemon/schema_keeper.h"
@@ -35,10 +36,13 @@
 
 namespace schemux::daemon {
 
+struct SharedState;
+
 /// What a reload may change; published as a whole.
 struct Policy {
     core::ServiceCatalog services;
-    std::shared_ptr<Tenants> tenants{};  ///< services of patterns; null: there are none
+    std::shared_ptr<Tenants> tenants{};    ///< services of patterns; null: there are none
+    std::vector<SharedState*> clusters{};  ///< by their places; they outlive it
     core::ClientAuthentication authentication = core::ClientAuthentication::trust;
     std::shared_ptr<const core::LoginRuleList> rules{};  ///< in front of it; null: none
     /// None: any name, where nothing is to be proved.
@@ -222,6 +226,7 @@ struct SharedState {
     WelcomeCache welcomes;
     LastFailure last_failure;
     const std::shared_ptr<RoleSecrets> role_secrets = std::make_shared<RoleSecrets>();
+    const std::shared_ptr<ClientSecrets> client_secrets = std::make_shared<ClientSecrets>();
     /// Clients that keep a backend of it.
     const std::shared_ptr<core::PinBudget> pins = std::make_shared<core::PinBudget>();
     /// Counts what makes all backends unfit that there are: another dsn, another primary, a pause.

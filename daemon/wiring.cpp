@@ -12,6 +12,8 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
                                           Clusters& clusters, KnownUsers known,
                                           std::shared_ptr<const ServiceRoster> roster) {
     auto policy = std::make_shared<Policy>();
+    for (const auto& cluster : clusters)
+        policy->clusters.push_back(&cluster->shared());
     add_services(*policy, settings, index, clusters, std::move(roster));
     const bool makes_schemas =
         std::any_of(settings.services.begin(), settings.services.end(),

@@ -68,6 +68,26 @@ TEST(ServicesFile, IsCheckedBesideTheConfiguration) {
     EXPECT_NE(much[0].find("services[0].pool.guarantee"), Lines::value_type::npos) << much[0];
 }
 
+TEST(ServicesFile, PlaceOfARoleThatNeedsNoPassword) {
+    const std::string text =
+        "services:\n  - name: b\n    role: client\n    role_password: x\n    pool: { guarantee: 1 "
+        "}\n";
+    const Lines lines = lines_of(file(text).errors);
+    ASSERT_EQ(lines.size(), 2U);
+    EXPECT_EQ(lines[0].find("more.yaml:4:20: services[0].role_password: "), 0U) << lines[0];
+    EXPECT_EQ(lines[1].find("more.yaml:5:24: services[0].pool.guarantee: "), 0U) << lines[1];
+}
+
+TEST(ServiceRows, RoleMayBeTheClients) {
+    const RowServices read =
+        rows({"name", "role", "role_password"}, {{"a", "client", {}}, {"b", "client", "x"}});
+    ASSERT_TRUE(read.services);
+    EXPECT_TRUE(has_client_role(read.services->at("a")));
+    EXPECT_EQ(isolation_of(read.services->at("a")), Isolation::strict);
+    EXPECT_FALSE(read.services->contains("b"));
+    EXPECT_EQ(read.errors.size(), 1U);
+}
+
 TEST(ServiceRows, EachColumnIsAKey) {
     const RowServices read = rows(
         {"name", "schema", "isolation", "role", "pool.max", "users", "settings", "create_schema",

@@ -100,8 +100,10 @@ TEST(IsolationSql, AllowedSchemasAreOpenedUnlessSomebodyElseHasThem) {
 TEST(IsolationSql, WithoutRolesThereIsNothingToRun) {
     IsolationPlan plan = plan_of({"legacy", "", "", "app", Isolation::shared});
     plan.patterns = {"tenant_*"};
+    plan.of_clients = {"own"};
     const std::string sql = isolation_sql(plan);
     EXPECT_TRUE(has(sql, "-- tenant_* is a pattern: --service NAME"));
+    EXPECT_TRUE(has(sql, "-- own has its clients' own roles"));
     EXPECT_TRUE(has(sql, "-- legacy is shared"));
     for (std::size_t at = 0; at < sql.size(); at = sql.find('\n', at) + 1)
         EXPECT_TRUE(sql[at] == '-' || sql[at] == '\n') << sql.substr(at, 40);
@@ -118,7 +120,7 @@ TEST(IsolationSql, OthersMayStillConnect) {
 TEST(IsolationReport, AHoleIsWhereItsFindingSays) {
     IsolatedService orders{"orders", "orders", "orders_svc", "app", Isolation::strict};
     IsolatedService legacy{"legacy", "", "", "app", Isolation::shared};
-    IsolationReport report{{billing(), orders, legacy}, {}, "pool", {}};
+    IsolationReport report{{billing(), orders, legacy}, {}, {"own"}, "pool", {}};
     EXPECT_EQ(report.between(report.services[0], report.services[0]), Separation::same);
     EXPECT_EQ(report.between(report.services[0], report.services[1]), Separation::ok);
     EXPECT_EQ(report.between(report.services[0], report.services[2]), Separation::shared);
@@ -128,6 +130,8 @@ TEST(IsolationReport, AHoleIsWhereItsFindingSays) {
     EXPECT_EQ(report.between(report.services[0], report.services[1]), Separation::ok);
     EXPECT_TRUE(has(to_text(report), "orders   HOLE     -       shared\n")) << to_text(report);
     EXPECT_TRUE(has(to_json(report), "\"pairs\":[[\"orders\",\"billing\"]]"));
+    EXPECT_TRUE(has(to_text(report), "note  own has its clients' own roles"));
+    EXPECT_TRUE(has(to_json(report), "\"client_roles\":[\"own\"]"));
     report.findings[0].severity = Severity::note;
     EXPECT_EQ(report.between(report.services[1], report.services[0]), Separation::ok);
 }

@@ -171,7 +171,8 @@ class Postgres:
             "local all all trust\n"
             "host all secret_app,svc_users,svc_wrong 127.0.0.1/32 scram-sha-256\n"
             "host all md5_app 127.0.0.1/32 md5\n"
-            "host all clear_app 127.0.0.1/32 password\n"
+            "host all cr_ann,cr_bob,cr_cat,client 127.0.0.1/32 scram-sha-256\n"
+            "host all clear_app,cr_dan 127.0.0.1/32 password\n"
             "host all all 127.0.0.1/32 trust\n"
             "host replication postgres 127.0.0.1/32 trust\n")
 
