@@ -105,6 +105,7 @@ class Connector final : public ControlPlane {
     boost::asio::awaitable<Attempt> try_all(core::BackendIdentity who,
                                             std::optional<RoleProof> proof);
     boost::asio::awaitable<Attempt> try_role(core::BackendIdentity who);
+    boost::asio::awaitable<Attempt> try_listed(core::BackendIdentity who);
     boost::asio::awaitable<Attempt> try_client(core::BackendIdentity who, ClientSecret secret);
     boost::asio::awaitable<std::optional<Failure>> renew_role_password(std::string role);
     protocol::Secret password_of_role(const std::string& role) const;

@@ -31,6 +31,11 @@ protocol::ErrorFields connection_error(std::string message) {
     return protocol::make_error(protocol::sqlstate::connection_failure, std::move(message));
 }
 
+bool is_refused(const Connector::Attempt& attempt) {
+    const auto* failure = std::get_if<Connector::Failure>(&attempt);
+    return failure != nullptr && failure->error.sqlstate == protocol::sqlstate::invalid_password;
+}
+
 /// The password itself goes only where nobody can listen.
 core::AcceptedMethods safe_methods(const SocketAddress& address, bool verified) {
     core::AcceptedMethods methods;
@@ -102,10 +107,7 @@ asio::awaitable<Connector::Attempt> Connector::try_candidates(core::BackendIdent
     }
     const std::optional<protocol::Secret> used = password_;
     Attempt attempt = co_await try_all(who, as_the_hosts);
-    const auto* failure = std::get_if<Failure>(&attempt);
-    const bool refused =
-        failure != nullptr && failure->error.sqlstate == protocol::sqlstate::invalid_password;
-    if (!refused || access_.password.empty()) co_return attempt;
+    if (!is_refused(attempt) || access_.password.empty()) co_return attempt;
     const std::optional<Failure> none = co_await renew_password();
     if (none || password_ == used) co_return attempt;
     attempt = co_await try_all(who, as_the_hosts);
@@ -115,12 +117,20 @@ asio::awaitable<Connector::Attempt> Connector::try_candidates(core::BackendIdent
 /// The same for a role of its own. The password of the dsn is never sent for it.
 asio::awaitable<Connector::Attempt> Connector::try_role(core::BackendIdentity who) {
     const RoleSecret listed = shared_.role_secrets->find(who.role);
-    const bool has_file = !listed.file.empty();
-    auto of_client = shared_.client_secrets->find(who.role);
-    if (of_client && !has_file && !listed.password) {
-        Attempt attempt = co_await try_client(who, std::move(*of_client));
-        co_return attempt;
+    const bool is_listed = listed.password || !listed.file.empty();
+    const auto of_client = shared_.client_secrets->find(who.role);
+    if (is_listed || !of_client) {
+        Attempt attempt = co_await try_listed(who);
+        // It may be of a configuration of before.
+        if (!of_client || !is_refused(attempt)) co_return attempt;
     }
+    Attempt attempt = co_await try_client(who, *of_client);
+    co_return attempt;
+}
+
+/// With what the configuration has of the role.
+asio::awaitable<Connector::Attempt> Connector::try_listed(core::BackendIdentity who) {
+    const bool has_file = !shared_.role_secrets->find(who.role).file.empty();
     if (has_file && !role_passwords_.contains(who.role)) {
         const std::optional<Failure> failure = co_await renew_role_password(who.role);
         if (failure) co_return *failure;
@@ -128,10 +138,7 @@ asio::awaitable<Connector::Attempt> Connector::try_role(core::BackendIdentity wh
     const protocol::Secret used = password_of_role(who.role);
     const std::optional<RoleProof> proof = RoleProof{used};
     Attempt attempt = co_await try_all(who, proof);
-    const auto* failure = std::get_if<Failure>(&attempt);
-    const bool refused =
-        failure != nullptr && failure->error.sqlstate == protocol::sqlstate::invalid_password;
-    if (!refused || !has_file) co_return attempt;
+    if (!is_refused(attempt) || !has_file) co_return attempt;
     const std::optional<Failure> none = co_await renew_role_password(who.role);
     const std::optional<RoleProof> renewed = RoleProof{password_of_role(who.role)};
     if (none || renewed->password == used) co_return attempt;
@@ -144,18 +151,13 @@ asio::awaitable<Connector::Attempt> Connector::try_client(core::BackendIdentity 
                                                           ClientSecret secret) {
     std::optional<RoleProof> proof = RoleProof{secret.password, secret.keys};
     Attempt attempt = co_await try_all(who, proof);
-    const auto refused = [&attempt] {
-        const auto* failure = std::get_if<Failure>(&attempt);
-        return failure != nullptr &&
-               failure->error.sqlstate == protocol::sqlstate::invalid_password;
-    };
     const auto newest = shared_.client_secrets->find(who.role);
-    if (refused() && newest && newest->version != secret.version) {
+    if (is_refused(attempt) && newest && newest->version != secret.version) {
         secret = *newest;
         proof = RoleProof{secret.password, secret.keys};
         attempt = co_await try_all(who, proof);
     }
-    if (!refused()) co_return attempt;
+    if (!is_refused(attempt)) co_return attempt;
     auto& error = std::get<Failure>(attempt).error;
     if (error.hint.empty()) error.hint = hint_for(secret, who.role);
     co_return attempt;

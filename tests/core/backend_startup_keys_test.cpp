@@ -46,6 +46,27 @@ TEST(BackendStartupKeys, KeysAreUsedWithoutDerivingAny) {
     EXPECT_EQ(std::get<BackendStartup::Send>(answer).bytes, message('p', scram.client_final));
 }
 
+TEST(BackendStartupKeys, KeysAreBoundToTheChannelAsAPasswordIs) {
+    BackendLogin login = login_with_keys("pencil");
+    login.end_point = std::string(32, 'e');
+    login.channel_binding = ChannelBinding::required;
+    protocol::ScramServer server(
+        protocol::make_verifier(*protocol::derive_keys("pencil", salt, iterations), salt,
+                                iterations),
+        "servernonce", {login.end_point, true});
+    protocol::ScramClient same("clientnonce", protocol::ScramClient::Binding::end_point,
+                               login.end_point);
+    const auto first = std::get<std::string>(server.on_client_first(same.first_message()));
+    same.on_server_first(first);
+    const auto verdict = server.on_client_final(
+        same.final_message(*protocol::derive_keys("pencil", salt, iterations)));
+    ASSERT_TRUE(std::holds_alternative<protocol::ScramServer::Accepted>(verdict));
+    const std::string& last = std::get<protocol::ScramServer::Accepted>(verdict).server_final;
+    const std::string asked = sasl({protocol::scram_plus_mechanism, protocol::scram_mechanism});
+    EXPECT_TRUE(run(asked + sasl_continue(first) + sasl_final(last) + ok() + tail, login).done);
+    EXPECT_EQ(run(sasl(), login).error.sqlstate, "28000") << "nothing there to be bound to";
+}
+
 TEST(BackendStartupKeys, KeysVerifyTheServerToo) {
     const ScramScript scram;
     const std::string forged = "v=" + protocol::encode_base64(std::string(32, 'f'));

@@ -192,6 +192,21 @@ class TlsPostgres(harness.Case):
         error = self.refusal(user="tls_app", sslmode="require", channel_binding="require")
         self.assertIn("channel binding is required", error["M"])
 
+    def test_a_clients_own_proof_is_bound_to_the_channel_too(self):
+        """schemux has her verifier only: what it proves to PostgreSQL are the keys of her login."""
+        stored, = self.server.run(
+            "SELECT rolpassword FROM pg_authid WHERE rolname = 'secret_app'")[0]
+        instance = self.start_schemux({
+            "backend": {"dsn": self.dsn(sslmode="require", channel_binding="require")},
+            "auth": {"method": "scram-sha-256",
+                     "users": [{"name": "secret_app", "scram_verifier": stored}]},
+            "services": [{"name": "own", "role": "client"}]})
+        with psycopg.connect(host="127.0.0.1", port=instance.port, dbname="own",
+                             user="secret_app", password="pool secret") as client:
+            self.assertEqual(client.execute(
+                "SELECT session_user::text, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+                .fetchone(), ("secret_app", True))
+
     def test_a_certificate_of_ours_logs_in(self):
         certificate, key = self.authority.sign("cert_app", "client")
         words = {"sslmode": "require", "sslcert": certificate, "sslkey": key}

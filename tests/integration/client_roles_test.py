@@ -183,6 +183,19 @@ class Own(RoleCase):
         self.assertIn('of role "cr_dan", of which only SCRAM keys are known', said)
         self.assert_is(self.ann(), "cr_ann")
 
+    def test_commands_say_whose_the_roles_are(self):
+        checked = self.run_program(self.lab.binary, "check-config", "--config",
+                                   self.schemux.config_file)
+        self.assert_program(checked)
+        self.assertIn("isolation strict: logs in as the client's own role", checked.stdout)
+        for command in ("sql", "audit"):
+            for more in ((), ("--service", "common")):
+                done = self.run_program(self.lab.binary, "isolation", command, "--config",
+                                        self.schemux.config_file, *more)
+                self.assert_program(done)
+                self.assertIn("common has its clients' own roles", done.stdout)
+                self.assertNotIn('"client"', done.stdout)
+
     def test_all_its_users_are_counted_as_the_service(self):
         self.ann().execute("SELECT 1")
         self.bob().execute("SELECT 1")
@@ -263,6 +276,25 @@ class Secrets(RoleCase):
         schemux.write_config()
         schemux.reload()
         self.assert_is(self.ann(schemux=schemux), "cr_ann")
+
+    def test_a_password_that_the_configuration_had_is_forgotten_for_a_proof(self):
+        """It stays known for clients of before; who proves a newer one is not held up by it."""
+        schemux = self.start_schemux({
+            "auth": {"method": "scram-sha-256",
+                     "users": [{"name": "cr_cat", "password": "new word"}]},
+            "services": [{"name": "common", "role": "cr_cat", "role_password": "cats word"}]})
+        self.assert_is(self.connect("cr_cat", "new word", schemux=schemux), "cr_cat")
+        self.postgres.run("SET password_encryption = 'scram-sha-256';"
+                          "ALTER ROLE cr_cat PASSWORD 'new word'")
+        self.addCleanup(self.postgres.run, "SET password_encryption = 'scram-sha-256';"
+                                           "ALTER ROLE cr_cat PASSWORD 'cats word'")
+        schemux.config["services"] = self.services
+        schemux.write_config()
+        schemux.reload()
+        for backend in self.postgres.backends("cr_cat"):
+            self.postgres.run("SELECT pg_terminate_backend(%s)", (backend,))
+        self.wait_until(lambda: schemux.metric("schemux_backend_connections") == 0, "it to be gone")
+        self.assert_is(self.connect("cr_cat", "new word", schemux=schemux), "cr_cat")
 
     def test_the_very_verifier_of_postgresql_does(self):
         stored, = self.postgres.run(
