@@ -133,7 +133,7 @@ Login log_in(const Pieces& pieces, std::uint8_t circumstances) {
                        "the work is bounded, and there is a password");
                 const std::uint32_t iterations = std::min(wanted->iterations, 8U);
                 action = machine.on_keys(
-                    *protocol::derive_keys(*login.password, wanted->salt, iterations));
+                    *protocol::derive_keys(login.password->view(), wanted->salt, iterations));
             } else {
                 break;
             }
