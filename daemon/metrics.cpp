@@ -18,7 +18,6 @@
 
 namespace schemux::daemon {
 
-using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
