@@ -89,7 +89,7 @@ read_arguments() {
                 unit_folders=(core daemon)
                 integration_options+=(--smoke)
                 for module in auth cancel config http identities isolation_start ownership \
-                    patterns schemas service_lists clusters; do
+                    patterns schemas service_lists clusters client_roles; do
                     integration_options+=(--only "${module}_test")
                 done
                 ;;
