@@ -155,7 +155,8 @@ std::uint32_t connections_of(const Settings& settings, const Backend& backend) {
 }
 
 std::uint32_t least_connections_of(const Settings& settings, const Backend& backend) {
-    return backend.name.empty() ? settings.pool.min_connections : backend.min_connections;
+    if (backend.min_connections > 0) return backend.min_connections;
+    return std::min(settings.pool.min_connections, connections_of(settings, backend));
 }
 
 std::vector<Problem> check_backends(const Settings& settings) {

@@ -110,7 +110,8 @@ void add_pool(std::vector<Option>& rows) {
                 .range(0, max_connections)
                 .at([](const Scope& s) -> Field { return &s.backend->max_connections; }),
             row("backends[].min_connections", OptionType::integer,
-                "Connections to it that are opened at once and kept.")
+                "Connections to it that are opened at once and kept; 0: as many as "
+                "pool.min_connections says.")
                 .by_default("0")
                 .range(0, max_connections)
                 .at([](const Scope& s) -> Field { return &s.backend->min_connections; }),

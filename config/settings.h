@@ -89,7 +89,7 @@ struct Backend {
     std::string on_connect{};  ///< SQL that each new connection runs first
     // Of those that have a name; pool has them for `backend`.
     std::uint32_t max_connections = 0;  ///< 0: pool.max_connections
-    std::uint32_t min_connections = 0;
+    std::uint32_t min_connections = 0;  ///< 0: pool.min_connections
 };
 
 inline constexpr std::size_t max_backends = 64;

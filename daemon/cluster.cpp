@@ -57,7 +57,8 @@ std::uint32_t Cluster::session_count() const {
 }
 
 bool Cluster::is_away() const {
-    return !shared_.last_failure.get().empty() && shared_.pool.open() == 0;
+    // A connect that is under way counts as open, and is none yet.
+    return !shared_.last_failure.get().empty() && shared_.pool.open() <= shared_.pool.connecting();
 }
 
 }  // namespace schemux::daemon

@@ -32,12 +32,16 @@ TEST(Backends, StandBesideTheDefaultOne) {
     EXPECT_EQ(connections_of(settings, settings.backend), 20U);
     EXPECT_EQ(connections_of(settings, settings.backends[0]), 3U);
     EXPECT_EQ(least_connections_of(settings, settings.backends[0]), 1U);
+    Settings many = settings;
+    many.pool.min_connections = 20;
+    many.backends[0].min_connections = 0;
+    EXPECT_EQ(least_connections_of(many, many.backends[0]), 3U) << "its bound";
 }
 
 TEST(Backends, TheFirstIsTheDefaultOneWhereThereIsNoOther) {
     const Settings settings =
         loaded(rest +
-               "pool: { max_connections: 7 }\n"
+               "pool: { max_connections: 7, min_connections: 3 }\n"
                "backends: [ { name: main, dsn: host=one }, { name: reports, dsn: host=two } ]\n"
                "services: [ { name: app }, { name: own, backend: main } ]\n");
     EXPECT_EQ(settings.backend.name, "main");
@@ -46,6 +50,7 @@ TEST(Backends, TheFirstIsTheDefaultOneWhereThereIsNoOther) {
     EXPECT_EQ(settings.backends[0].path, "backends[1]");
     EXPECT_EQ(find_backend(settings, "main"), 0U);
     EXPECT_EQ(connections_of(settings, settings.backend), 7U);
+    EXPECT_EQ(least_connections_of(settings, settings.backend), 3U);
 }
 
 TEST(Backends, AreDescribed) {

@@ -81,6 +81,25 @@ class Returns(chaos_case.UnderChaos):
         proxy.enter(chaos_proxy.OPEN)
         self.wait_until(lambda: instance.get("/readyz")[0] == 200, "schemux to be ready")
 
+    def test_an_attempt_that_takes_a_while_is_no_connection_yet(self):
+        proxy = self.proxy()
+        instance = self.behind(proxy, acquire_timeout="500ms", connect_timeout="1s")
+        client = self.wire("users", instance)
+        self.gone(proxy, instance, chaos_proxy.BLACK_HOLE)
+        client.send(wire.query("SELECT 1"))
+        self.assertEqual(wire.sqlstates(client.read_ready()), ["53300"])
+        before = instance.metric(FAILURES)
+        self.wait_until(lambda: instance.metric(FAILURES) > before, "an attempt to fail")
+        said = set()
+
+        def asked():
+            said.add(instance.get("/readyz")[0])
+            return instance.metric(FAILURES) >= before + 3
+
+        self.wait_until(asked, "attempts to fail")
+        self.assertEqual(said, {503})
+        self.assertEqual(instance.metric("schemux_backend_up"), 0)
+
     def test_postgres_itself_is_stopped(self):
         for how in (signal.SIGINT, signal.SIGQUIT):
             proxy = self.proxy()
