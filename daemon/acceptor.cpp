@@ -223,6 +223,29 @@ asio::awaitable<void> Acceptor::accept_loop(std::shared_ptr<Listening> listening
     }
 }
 
+std::string_view name_of(LoginFailure failure) {
+    switch (failure) {
+        case LoginFailure::credentials:
+            return "credentials";
+        case LoginFailure::service:
+            return "service";
+        case LoginFailure::limit:
+            return "limit";
+        case LoginFailure::other:
+            return "other";
+    }
+    return {};
+}
+
+void Acceptor::note_refusal(const protocol::ErrorFields& error) {
+    const std::string_view sort = std::string_view(error.sqlstate).substr(0, 2);
+    LoginFailure why = LoginFailure::other;
+    if (sort == "28") why = LoginFailure::credentials;
+    if (sort == "3D" || sort == "42") why = LoginFailure::service;
+    if (sort == "53") why = LoginFailure::limit;
+    login_failures_[static_cast<std::size_t>(why)].fetch_add(1, std::memory_order_relaxed);
+}
+
 core::FrontendLogin::Refuse Acceptor::refusal(Room room) {
     core::FrontendLogin::Refuse refuse;
     refuse.error = fatal(sqlstate::too_many_connections, "sorry, too many clients already");

@@ -14,14 +14,22 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace schemux::daemon {
+
+/// Why somebody was refused who wanted to log in.
+enum class LoginFailure : std::uint8_t { credentials, service, limit, other };
+inline constexpr std::size_t login_failure_count = 4;
+std::string_view name_of(LoginFailure failure);
 
 class Acceptor {
   public:
@@ -57,6 +65,9 @@ class Acceptor {
     std::uint64_t lookups_failed() const { return lookups_failed_.load(std::memory_order_relaxed); }
     /// When the first of the listeners' certificates ends, in seconds since 1970; 0: there is none.
     std::int64_t certificates_end() const;
+    std::uint64_t login_failures(LoginFailure why) const {
+        return login_failures_[static_cast<std::size_t>(why)].load(std::memory_order_relaxed);
+    }
     std::uint32_t logging_in() const { return logging_in_.load(std::memory_order_relaxed); }
 
   private:
@@ -110,6 +121,7 @@ class Acceptor {
     Answer act(const core::FrontendLogin::Action& action, const Policy& policy, LoginStream& stream,
                std::string_view rest, Worker& worker, ClientPlaces& places,
                const std::string& from);
+    void note_refusal(const protocol::ErrorFields& error);
     static core::FrontendLogin::Refuse refusal(Room room);
     Worker& server_of(const core::Service& service, Worker& worker) const;
     Room enter(const std::string& host, ClientPlaces& places);
@@ -126,6 +138,7 @@ class Acceptor {
     std::atomic<std::uint64_t> not_encrypted_{0};
     std::atomic<std::uint32_t> logging_in_{0};
     std::atomic<std::uint32_t> beyond_{0};  ///< connections let in only to ask for a cancel
+    std::array<std::atomic<std::uint64_t>, login_failure_count> login_failures_{};
     std::atomic<std::uint32_t> lookups_waiting_{0};
     std::atomic<std::uint64_t> lookups_answered_{0};
     std::atomic<std::uint64_t> lookups_failed_{0};

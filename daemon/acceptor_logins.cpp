@@ -146,6 +146,7 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
             return {{}, LoginState::admitted};
         }
         const auto& refusal = std::get<protocol::ErrorFields>(outcome);
+        note_refusal(refusal);
         log_event(LogLevel::info, "login_refused",
                   {{"service", accepted.parameters.database},
                    {"user", accepted.parameters.user},
@@ -157,7 +158,8 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
         return {std::move(reply), LoginState::over};
     };
     const auto over = [](const auto&) -> Answer { return {{}, LoginState::over}; };
-    const auto refuse = [&from](const Login::Refuse& refused) -> Answer {
+    const auto refuse = [this, &from](const Login::Refuse& refused) -> Answer {
+        note_refusal(refused.error);
         log_refusal(refused.error, from);
         return {refused.bytes, LoginState::over};
     };

@@ -315,6 +315,16 @@ void Metrics::collect_process(std::vector<MetricFamily>& out) const {
                          MetricType::Counter, static_cast<double>(acceptor_.refused())));
     out.push_back(single("schemux_logins_in_progress", "Clients that have not logged in yet.",
                          MetricType::Gauge, acceptor_.logging_in()));
+    MetricFamily refused = family("schemux_client_login_failures_total",
+                                  "Logins that were refused: for a password and the like, for "
+                                  "the service, at a limit.",
+                                  MetricType::Counter);
+    for (std::size_t at = 0; at < login_failure_count; ++at) {
+        const auto why = static_cast<LoginFailure>(at);
+        add_value(refused, {label("reason", std::string(name_of(why)))},
+                  static_cast<double>(acceptor_.login_failures(why)));
+    }
+    out.push_back(std::move(refused));
     MetricFamily handshakes =
         family("schemux_tls_handshakes_total", "TLS handshakes with clients.", MetricType::Counter);
     add_value(handshakes, {label("result", "ok")}, static_cast<double>(acceptor_.encrypted()));

@@ -240,6 +240,19 @@ class ScramLogin(harness.Case):
         self.assertEqual(instance.log_count("reload_failed"), 1)
         psycopg.connect(instance.dsn("users", user="bob"), password="second word").close()
 
+    def test_refused_logins_are_counted_by_why(self):
+        def counted():
+            return [self.schemux.metric("schemux_client_login_failures_total", reason=reason)
+                    for reason in ("credentials", "service", "limit", "other")]
+
+        before = counted()
+        self.refusal("alice", "wrong")
+        self.refusal("nobody", "wrong")
+        for service in ("orders", "nowhere"):
+            with self.assertRaises(psycopg.OperationalError):
+                psycopg.connect(self.schemux.dsn(service, user="alice"), password=PASSWORD)
+        self.assertEqual([now - then for now, then in zip(counted(), before)], [2, 2, 0, 0])
+
     def test_refused_logins_are_in_the_log_without_the_password(self):
         self.refusal("alice", "hunter-two")
         self.wait_until(lambda: self.schemux.log_count("login_refused"))
