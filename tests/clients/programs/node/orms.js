@@ -27,8 +27,10 @@ async function withSequelize(work) {
   const sequelize = new Sequelize(address.database, address.user, '', {
     host: address.host, port: address.port, dialect: 'postgres', logging: false,
     pool: { max: 4 } });
-  const Item = sequelize.define('t_sequelize', { body: { type: DataTypes.TEXT, unique: true } },
-    { freezeTableName: true });
+  // It asks for the indexes of all tables of the name, whatever their schema: one that another
+  // service drops meanwhile would be an error of PostgreSQL's.
+  const Item = sequelize.define(`t_sequelize_${service}`,
+    { body: { type: DataTypes.TEXT, unique: true } }, { freezeTableName: true });
   try {
     await work(sequelize, Item);
   } finally {
