@@ -164,7 +164,9 @@ class Checker {
         if (service.role.empty())
             return error("isolation", "guarded and strict need a role", path_ + ".role");
         if (has_client_role(service) || (pattern_ && pattern_->mentions(service.role))) return;
-        const auto [first, is_new] = roles_.emplace(service.role, service.name);
+        const std::size_t backend = find_backend(settings_, service.backend).value_or(0);
+        const auto [first, is_new] =
+            roles_.emplace(std::to_string(backend) + ' ' + service.role, service.name);
         if (!is_new)
             warn(path_ + ".role", "service " + quoted(first->second) +
                                       " has the same role: nothing keeps the two apart");

@@ -358,7 +358,9 @@ class Validator {
 
     void check_schema(const Service& service, const std::string& path) {
         if (is_pattern(service.name) || !check_schema_name(service.schema).empty()) return;
-        const auto [first, is_new] = schema_owners_.emplace(service.schema, service.name);
+        const std::size_t backend = find_backend(settings_, service.backend).value_or(0);
+        const std::string where = std::to_string(backend) + ' ' + service.database + '\0';
+        const auto [first, is_new] = schema_owners_.emplace(where + service.schema, service.name);
         if (!is_new) warning(path, "service " + quoted(first->second) + " has the same schema");
     }
 

@@ -63,6 +63,18 @@ TEST(Backends, AreDescribed) {
     EXPECT_NE(text.find("; on backend \"reports\""), std::string::npos) << text;
 }
 
+TEST(Backends, TheSameSchemaOrRoleOnTwoOfThemIsNotTheSame) {
+    const std::string text = "backend: { dsn: host=one }\n" + rest +
+                             "backends: [ { name: two, dsn: b } ]\n"
+                             "services:\n"
+                             "  - { name: a, schema: s, role: r }\n"
+                             "  - { name: b, schema: s, role: r, backend: two }\n"
+                             "  - { name: c, schema: s, database: other }\n";
+    EXPECT_EQ(lines_of(load_text(text).warnings), Lines{});
+    EXPECT_EQ(lines_of(load_text(text + "  - { name: d, schema: s, backend: two }\n").warnings),
+              Lines{"f.yaml:8:24: services[3].schema: service 'b' has the same schema"});
+}
+
 struct Wrong {
     std::string text;
     Lines errors;
