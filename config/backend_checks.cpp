@@ -1,5 +1,6 @@
 #include "config/backend_checks.h"
 
+#include "config/problem_words.h"
 #include "config/suggest.h"
 
 #include <algorithm>
@@ -13,14 +14,6 @@
 namespace schemux::config {
 
 namespace {
-
-std::string quoted(std::string_view text) {
-    return '\'' + std::string(text) + '\'';
-}
-
-std::string indexed(std::string_view list, std::size_t i) {
-    return std::string(list) + '[' + std::to_string(i) + ']';
-}
 
 /// It stands in metrics and in the log.
 bool is_backend_name(std::string_view name) {

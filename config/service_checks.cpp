@@ -1,5 +1,6 @@
 #include "config/service_checks.h"
 
+#include "config/problem_words.h"
 #include "config/service_pattern.h"
 
 #include <algorithm>
@@ -15,10 +16,6 @@ namespace schemux::config {
 namespace {
 
 constexpr std::size_t setting_name_max = 2 * max_name_bytes + 1;
-
-std::string quoted(std::string_view text) {
-    return '\'' + std::string(text) + '\'';
-}
 
 /// A database or role as PostgreSQL takes it, which is quoted wherever it stands.
 std::string check_server_name(std::string_view name) {

@@ -5,6 +5,7 @@
 #include "config/login_rules.h"
 #include "config/option_table.h"
 #include "config/option_value.h"
+#include "config/problem_words.h"
 #include "config/service_checks.h"
 #include "config/service_pattern.h"
 #include "config/values.h"
@@ -19,14 +20,6 @@
 namespace schemux::config {
 
 namespace {
-
-std::string quoted(std::string_view text) {
-    return '\'' + std::string(text) + '\'';
-}
-
-std::string indexed(std::string_view list, std::size_t i) {
-    return std::string(list) + '[' + std::to_string(i) + ']';
-}
 
 /// [A-Za-z_][A-Za-z0-9_]{0,62}, the NAME of the template grammar.
 bool is_plain_name(std::string_view name) {
