@@ -12,6 +12,7 @@ constexpr std::uint64_t max_listeners = 64;
 constexpr std::uint64_t max_proxies = 1'000;
 constexpr std::uint64_t max_clients = 1'000'000;
 constexpr std::uint64_t max_top_tenants = 1'000;
+constexpr std::uint64_t max_admins = 1'000;
 
 Scope open_listener(const Scope& scope) {
     return {.settings = scope.settings, .listener = &scope.settings->listen.emplace_back()};
@@ -171,10 +172,36 @@ void add_process(std::vector<Option>& rows) {
         });
 }
 
+void add_admin(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
+            row("admin", OptionType::section,
+                "The admin console: databases schemux and pgbouncer; off without users.")
+                .optional("")
+                .done(),
+            row("admin.users", OptionType::text_list,
+                "Who may use it, once logged in as anybody does.")
+                .optional("[alice]")
+                .range(1, max_admins)
+                .at([](const Scope& s) -> Field { return &s.settings->admin.users; }),
+            row("admin.stats_users", OptionType::text_list,
+                "Who may look there, and change nothing.")
+                .optional("[monitor]")
+                .range(1, max_admins)
+                .at([](const Scope& s) -> Field { return &s.settings->admin.stats_users; }),
+            row("admin.compat", OptionType::choice,
+                "The version of PgBouncer whose columns SHOW has, for tools that rely on them.")
+                .by_default("1.26")
+                .choices({"1.18", "1.24", "1.26"})
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.settings->admin.compat; }),
+        });
+}
+
 void add_reserved_sections(std::vector<Option>& rows) {
     rows.insert(rows.end(),
                 {
-                    reserved("admin", "Who may use the admin console."),
                     reserved("peers", "Other schemux processes behind the same address."),
                 });
 }
@@ -191,6 +218,7 @@ std::vector<Option> make_option_rows() {
     add_service_rows(rows);
     add_workers(rows);
     add_process(rows);
+    add_admin(rows);
     add_reserved_sections(rows);
     return rows;
 }

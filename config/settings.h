@@ -39,6 +39,9 @@ enum class Isolation : std::uint8_t {
     strict,   ///< a login role of its own: PostgreSQL's permissions
 };
 
+/// Whose version of the admin console ours is column by column.
+enum class ConsoleCompat : std::uint8_t { v1_18, v1_24, v1_26 };
+
 /// What is done with what the isolation audit finds at the start and at reloads.
 enum class IsolationAudit : std::uint8_t { off, warn, require };
 
@@ -272,6 +275,13 @@ struct Log {
     LogLevel level = LogLevel::info;
 };
 
+/// Who may use the admin console; nobody: there is none.
+struct Admin {
+    std::vector<std::string> users{};
+    std::vector<std::string> stats_users{};  ///< may look, and change nothing
+    ConsoleCompat compat = ConsoleCompat::v1_26;
+};
+
 struct Limits {
     std::uint64_t max_query_bytes = 1024 * 1024;
     std::uint64_t memory = 0;  ///< bytes of the process; 0: any
@@ -296,6 +306,7 @@ struct Settings {
     std::uint32_t workers = 1;
     IoEngine io_engine = IoEngine::epoll;
     Log log{};
+    Admin admin{};
     Limits limits{};
     std::chrono::milliseconds drain_timeout = std::chrono::seconds(25);
 };

@@ -62,6 +62,8 @@ class Validator {
             problems_.push_back(std::move(problem));
         check_query_dsn();
         check_users();
+        check_users_of(settings_.admin.users, "admin.users");
+        check_users_of(settings_.admin.stats_users, "admin.stats_users");
         for (Problem& problem : check_login_rules(settings_))
             problems_.push_back(std::move(problem));
         check_services();
@@ -315,7 +317,7 @@ class Validator {
             const std::string path = indexed("services", i);
             if (!service.name.empty()) check_service_name(service, path + ".name");
             if (!service.schema.empty()) check_schema(service, path + ".schema");
-            check_service_users(service, path + ".users");
+            check_users_of(service.users, path + ".users");
             check_server_names(service, path + ".server_names");
             check_names(service.allow_schemas, path + ".allow_schemas", check_schema_name);
             if (service.search_path && !is_pattern(service.name))
@@ -368,10 +370,10 @@ class Validator {
         }
     }
 
-    void check_service_users(const Service& service, const std::string& path) {
+    void check_users_of(const std::vector<std::string>& users, const std::string& path) {
         std::set<std::string_view> seen;
-        for (std::size_t i = 0; i < service.users.size(); ++i) {
-            const std::string& user = service.users[i];
+        for (std::size_t i = 0; i < users.size(); ++i) {
+            const std::string& user = users[i];
             const std::string item = indexed(path, i);
             const std::string wrong = check_login_name(user);
             error_unless_empty(item, wrong);

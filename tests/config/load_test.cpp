@@ -143,6 +143,16 @@ drain_timeout: 0
     EXPECT_EQ(settings.drain_timeout, std::chrono::seconds(0));
 }
 
+TEST(Load, TakesWhoMaySteer) {
+    EXPECT_TRUE(load_good(base).admin.users.empty());
+    const Settings settings =
+        load_good(base + "admin: { users: [root], stats_users: [monitor, root], compat: 1.18 }\n");
+    EXPECT_EQ(settings.admin.users, std::vector<std::string>{"root"});
+    EXPECT_EQ(settings.admin.stats_users, (std::vector<std::string>{"monitor", "root"}));
+    EXPECT_EQ(settings.admin.compat, ConsoleCompat::v1_18);
+    EXPECT_EQ(load_good(base + "admin:\n").admin.compat, ConsoleCompat::v1_26);
+}
+
 TEST(Load, TakesEachIsolationAudit) {
     EXPECT_EQ(load_good(base + "isolation_audit: off\n").isolation_audit, IsolationAudit::off);
     EXPECT_EQ(load_good(base + "isolation_audit: warn\n").isolation_audit, IsolationAudit::warn);
