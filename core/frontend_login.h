@@ -134,6 +134,9 @@ class FrontendLogin {
     /// Of the startup packet, once that was read; for the log.
     const std::string& user() const { return parameters_.user; }
 
+    /// The same: what it asks for.
+    const std::string& database() const { return parameters_.database; }
+
     /// Bytes of an incomplete packet that are held now.
     std::size_t held_bytes() const { return packet_.size(); }
 

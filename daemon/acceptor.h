@@ -3,6 +3,7 @@
 // per message. It must not know what happens after login.
 #pragma once
 
+#include "core/console_session.h"
 #include "core/frontend_login.h"
 #include "daemon/login_stream.h"
 #include "daemon/shared_state.h"
@@ -31,6 +32,15 @@ enum class LoginFailure : std::uint8_t { credentials, service, limit, other };
 inline constexpr std::size_t login_failure_count = 4;
 std::string_view name_of(LoginFailure failure);
 
+/// Where a client goes that may use the admin console. Thread-safe.
+class ConsoleDoor {
+  public:
+    virtual ~ConsoleDoor() = default;
+    /// `reply`: what goes before AuthenticationOk; `first_bytes`: what the client sent since.
+    virtual void enter(Connection connection, core::ConsoleSession::Start start, std::string reply,
+                       std::string first_bytes) = 0;
+};
+
 class Acceptor {
   public:
     Acceptor(boost::asio::io_context& io, ProcessState& process, std::vector<Worker*> workers);
@@ -47,6 +57,8 @@ class Acceptor {
     /// The port of the first TCP listener: for tests, which bind port 0.
     std::uint16_t first_port() const { return first_port_; }
 
+    /// Before `start`. `door` outlives the workers' threads.
+    void set_console(ConsoleDoor* door) { console_ = door; }
     void start();
     /// Accepts no more; on the control thread.
     void stop();
@@ -82,7 +94,7 @@ class Acceptor {
     };
     /// Where there is none, it may only ask for a cancel.
     enum class Room : std::uint8_t { enough, none, none_for_address, no_memory };
-    enum class LoginState : std::uint8_t { needs_bytes, goes_on, admitted, over };
+    enum class LoginState : std::uint8_t { needs_bytes, goes_on, admitted, in_console, over };
     /// What one step of a login sends, and where the login stands then.
     struct Answer {
         std::string bytes;
@@ -121,6 +133,8 @@ class Acceptor {
     Answer act(const core::FrontendLogin::Action& action, const Policy& policy, LoginStream& stream,
                std::string_view rest, Worker& worker, ClientPlaces& places,
                const std::string& from);
+    bool open_console(const core::FrontendLogin::Accepted& accepted, const Policy& policy,
+                      LoginStream& stream, std::string_view rest);
     void note_refusal(const protocol::ErrorFields& error);
     static core::FrontendLogin::Refuse refusal(Room room);
     Worker& server_of(const core::Service& service, Worker& worker) const;
@@ -129,6 +143,7 @@ class Acceptor {
 
     boost::asio::io_context& io_;
     ProcessState& process_;
+    ConsoleDoor* console_ = nullptr;
     std::vector<Worker*> workers_;
     std::vector<std::shared_ptr<Listening>> listening_;
     std::uint16_t first_port_ = 0;

@@ -58,6 +58,13 @@ bool heard_beyond(const core::FrontendLogin::Action& action) {
            std::holds_alternative<Login::Close>(action);
 }
 
+/// What it asks for, as far as it has said so.
+const std::string& database_of(const core::FrontendLogin::Action& action,
+                               const core::FrontendLogin& login) {
+    const auto* accepted = std::get_if<core::FrontendLogin::Accepted>(&action);
+    return accepted == nullptr ? login.database() : accepted->parameters.database;
+}
+
 /// The system's name of the process at the other end of a unix socket.
 std::optional<std::string> peer_of(int fd) {
     ucred who{};
@@ -125,12 +132,27 @@ void note_failure(const core::FrontendLogin::Action& action, const Policy& polic
 
 }  // namespace
 
+/// False: it is no client of the console, or it may not use it.
+bool Acceptor::open_console(const core::FrontendLogin::Accepted& accepted, const Policy& policy,
+                            LoginStream& stream, std::string_view rest) {
+    const protocol::StartupParameters& asked = accepted.parameters;
+    if (console_ == nullptr || !asks_for_console(policy, asked.database)) return false;
+    const auto rights = console_rights(policy, asked.user);
+    if (!rights || (policy.users && !policy.users->contains(asked.user))) return false;
+    core::ConsoleSession::Start start;
+    start.profile = policy.console.profile;
+    start.rights = *rights;
+    console_->enter(stream.release(), std::move(start), accepted.reply, std::string(rest));
+    return true;
+}
+
 /// Acts on one step of a login. `rest`: what the client sent behind the packet.
 Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const Policy& policy,
                                LoginStream& stream, std::string_view rest, Worker& worker,
                                ClientPlaces& places, const std::string& from) {
     using Login = core::FrontendLogin;
     const auto accept = [&](const Login::Accepted& accepted) -> Answer {
+        if (open_console(accepted, policy, stream, rest)) return {{}, LoginState::in_console};
         auto outcome = admit(policy, process_.client_counts, accepted);
         if (auto* session = std::get_if<NewSession>(&outcome)) {
             session->first_bytes = rest;
@@ -407,7 +429,7 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
     }
     const std::string from = door.is_unix ? "[local]" : ip_text(door.address);
     Login login(rules_for(door, *policy, socket->native_handle()));
-    while (state != LoginState::over && state != LoginState::admitted) {
+    while (state == LoginState::needs_bytes || state == LoginState::goes_on) {
         const std::string first = std::exchange(behind, {});
         std::string_view rest = first;
         if (rest.empty()) {
@@ -418,7 +440,9 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
         do {
             Login::Step step = login.on_bytes(rest);
             rest.remove_prefix(step.consumed);
-            if (beyond && !heard_beyond(step.action)) {
+            // Who steers must get in when all places are taken.
+            if (beyond && !heard_beyond(step.action) &&
+                !asks_for_console(*policy, database_of(step.action, login))) {
                 refused_.fetch_add(1, std::memory_order_relaxed);
                 step.action = refusal(room);
             }

@@ -98,8 +98,26 @@ std::variant<ServicePointer, protocol::ErrorFields> service_of_user(
 
 }  // namespace
 
+bool asks_for_console(const Policy& policy, std::string_view database) {
+    return policy.console.is_on() && (database == "schemux" || database == "pgbouncer");
+}
+
+std::optional<core::ConsoleRights> console_rights(const Policy& policy, const std::string& user) {
+    if (policy.console.admins.contains(user)) return core::ConsoleRights::admin;
+    if (policy.console.stats_users.contains(user)) return core::ConsoleRights::stats;
+    return {};
+}
+
+protocol::ErrorFields refuse_console(const std::string& database) {
+    auto error = fatal(sqlstate::insufficient_privilege,
+                       "permission denied for database \"" + database + "\"");
+    error.hint = "It is schemux's admin console; admin.users and admin.stats_users may use it.";
+    return error;
+}
+
 std::variant<ServicePointer, protocol::ErrorFields> choose_service(
     const Policy& policy, const protocol::StartupParameters& asked) {
+    if (asks_for_console(policy, asked.database)) return refuse_console(asked.database);
     if (policy.users && !policy.users->contains(asked.user)) {
         return fatal(sqlstate::invalid_authorization_specification,
                      "role \"" + asked.user + "\" does not exist");

@@ -3,6 +3,7 @@
 // itself, nor connections.
 #pragma once
 
+#include "core/console_session.h"
 #include "core/frontend_login.h"
 #include "daemon/client_counts.h"
 #include "daemon/shared_state.h"
@@ -12,9 +13,17 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 
 namespace schemux::daemon {
+
+/// Whether the client asks for the admin console, where there is one.
+bool asks_for_console(const Policy& policy, std::string_view database);
+/// What its user may do there; none: nothing.
+std::optional<core::ConsoleRights> console_rights(const Policy& policy, const std::string& user);
+/// Who may do nothing there is told so.
+protocol::ErrorFields refuse_console(const std::string& database);
 
 using ServicePointer = std::shared_ptr<const core::Service>;
 

@@ -53,6 +53,12 @@ Server::Server(Loaded loaded, std::function<std::optional<Loaded>()> reload)
     memory_guard_ = std::make_unique<MemoryGuard>(io_, process_, workers);
     metrics_ = std::make_unique<Metrics>(process_, *acceptor_, clusters_, services_, reload_state_,
                                          isolation_);
+    shows_ = std::make_unique<ConsoleShows>(io_, *acceptor_, clusters_, services_);
+    console_ = std::make_unique<ConsoleHost>(
+        io_, [this](core::ConsoleCommand command, core::ConsoleColumns columns) {
+            return run_console(std::move(command), std::move(columns));
+        });
+    acceptor_->set_console(console_.get());
     metrics_->ask_for_answer([this] { return services_answer(); });
 }
 
@@ -104,6 +110,7 @@ std::optional<std::string> Server::start() {
     for (const auto& cluster : clusters_)
         cluster->start();
     acceptor_->start();
+    shows_->start();
     watch_services();
     files_.start();
     ask_for_services(settings_);
@@ -224,6 +231,16 @@ void Server::on_stop(unsigned times) {
     check_drained();
 }
 
+/// Nobody new comes in; whoever is there is served until it goes.
+void Server::stop_behind_clients() {
+    stops_ = std::max(stops_, 1U);
+    log_event(LogLevel::info, "draining", "stopping when the last client has gone", {});
+    notifier_.stopping();
+    acceptor_->stop();
+    drain_deadline_ = std::chrono::steady_clock::time_point::max();
+    check_drained();
+}
+
 void Server::check_drained() {
     std::uint32_t sessions = acceptor_->logging_in();
     for (const auto& cluster : clusters_)
@@ -247,6 +264,8 @@ void Server::check_drained() {
 void Server::finish() {
     acceptor_->stop();
     memory_guard_->stop();
+    shows_->stop();
+    console_->stop();
     files_.stop();
     const std::shared_ptr<const Policy> policy = process_.policy.get();
     if (policy->lookup) policy->lookup->stop();
@@ -274,7 +293,11 @@ void Server::apply_pool() {
         clusters_[place]->set_bounds(
             {config::connections_of(settings_, *all[place]), paused() ? 0 : least});
     }
-    share_out(clusters_, settings_, services_, paused());
+    if (paused_services_.empty()) return share_out(clusters_, settings_, services_, paused());
+    config::Settings held = settings_;
+    for (config::Service& service : held.services)
+        service.pool.paused = service.pool.paused || paused_services_.contains(service.name);
+    share_out(clusters_, held, services_, paused());
 }
 
 void Server::on_pause(bool pause) {

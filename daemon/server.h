@@ -5,6 +5,8 @@
 #include "config/settings.h"
 #include "daemon/acceptor.h"
 #include "daemon/cluster.h"
+#include "daemon/console_host.h"
+#include "daemon/console_shows.h"
 #include "daemon/file_watch.h"
 #include "daemon/http_server.h"
 #include "daemon/isolation_watch.h"
@@ -23,6 +25,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,6 +63,22 @@ class Server {
     void watch_isolation();
     void on_pause(bool pause);
     bool paused() const;
+    // server_console.cpp
+    boost::asio::awaitable<core::ConsoleOutcome> run_console(core::ConsoleCommand command,
+                                                             core::ConsoleColumns columns);
+    boost::asio::awaitable<core::ConsoleOutcome> console_pause(std::string service);
+    boost::asio::awaitable<core::ConsoleOutcome> console_reload();
+    core::ConsoleOutcome console_resume(const std::string& service);
+    core::ConsoleOutcome console_reconnect(const std::string& service);
+    core::ConsoleOutcome console_shutdown(core::ShutdownMode mode);
+    ConsoleView console_view() const;
+    std::optional<protocol::ErrorFields> check_target(const std::string& name) const;
+    /// Null: it has none of its own.
+    std::shared_ptr<const core::Share> share_of(const std::string& name) const;
+    bool is_held(const std::string& service) const;
+    bool holds_backends(const std::string& service) const;
+    void stop_behind_clients();
+
     void apply_pool();
     void check_drained();
     void finish();
@@ -91,6 +110,8 @@ class Server {
     std::vector<TlsPolicy> tls_;             ///< of each listener, until they are there
     std::vector<std::string> listening_at_;  ///< the acceptor's listeners, in their order
     std::unique_ptr<Acceptor> acceptor_;
+    std::unique_ptr<ConsoleShows> shows_;
+    std::unique_ptr<ConsoleHost> console_;
     FileWatch files_;
     std::unique_ptr<HttpServer> http_;
     std::unique_ptr<SignalHandler> signals_;
@@ -103,8 +124,9 @@ class Server {
     std::chrono::steady_clock::time_point drain_deadline_{};
     std::unique_ptr<MemoryGuard> memory_guard_;
     std::uint64_t services_queries_ = 0;
-    std::unique_ptr<ServicesQuery> services_query_;  ///< ends first: it posts to what is above
-    bool paused_ = false;                            ///< by SIGUSR1
+    std::unique_ptr<ServicesQuery> services_query_;       ///< ends first: it posts to what is above
+    bool paused_ = false;                                 ///< by SIGUSR1, or PAUSE
+    std::set<std::string, std::less<>> paused_services_;  ///< by PAUSE
     unsigned stops_ = 0;
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/backend_statements.h"
+#include "core/console_columns.h"
 #include "core/frontend_login.h"
 #include "core/label.h"
 #include "core/limits.h"
@@ -38,6 +39,16 @@ namespace schemux::daemon {
 
 struct SharedState;
 
+/// Who may use the admin console.
+struct ConsolePolicy {
+    std::set<std::string, std::less<>> admins;
+    std::set<std::string, std::less<>> stats_users;  ///< may look
+    core::ConsoleProfile profile = core::ConsoleProfile::v1_26;
+
+    /// False: there is none, and its names are like any other.
+    bool is_on() const { return !admins.empty() || !stats_users.empty(); }
+};
+
 /// What a reload may change; published as a whole.
 struct Policy {
     core::ServiceCatalog services;
@@ -52,6 +63,7 @@ struct Policy {
     /// By the clusters' places; none: nobody's schema is asked about.
     std::vector<std::shared_ptr<SchemaKeeper>> schemas{};
     ServerNames server_names;
+    ConsolePolicy console;
     std::uint32_t top_tenants = 0;  ///< of tenants, those that metrics tell of
     std::chrono::milliseconds login_timeout{10'000};
     std::chrono::milliseconds idle_timeout{600'000};       ///< 0: never

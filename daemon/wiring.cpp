@@ -8,6 +8,28 @@
 
 namespace schemux::daemon {
 
+namespace {
+
+ConsolePolicy make_console_policy(const config::Admin& admin) {
+    ConsolePolicy policy;
+    policy.admins.insert(admin.users.begin(), admin.users.end());
+    policy.stats_users.insert(admin.stats_users.begin(), admin.stats_users.end());
+    switch (admin.compat) {
+        case config::ConsoleCompat::v1_18:
+            policy.profile = core::ConsoleProfile::v1_18;
+            break;
+        case config::ConsoleCompat::v1_24:
+            policy.profile = core::ConsoleProfile::v1_24;
+            break;
+        case config::ConsoleCompat::v1_26:
+            policy.profile = core::ConsoleProfile::v1_26;
+            break;
+    }
+    return policy;
+}
+
+}  // namespace
+
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
                                           Clusters& clusters, KnownUsers known,
                                           std::shared_ptr<const ServiceRoster> roster) {
@@ -34,6 +56,7 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     for (const config::User& user : settings.auth.users) {
         if (user.max_clients > 0) policy->max_clients_of_user[user.name] = user.max_clients;
     }
+    policy->console = make_console_policy(settings.admin);
     policy->top_tenants = settings.http ? settings.http->top_tenants : 0;
     policy->max_clients_per_user = settings.limits.max_clients_per_user;
     policy->max_clients_per_address = settings.limits.max_clients_per_address;

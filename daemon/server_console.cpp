@@ -1,0 +1,206 @@
+// The server's part of the admin console: what its commands do. How they come in: console_host.cpp;
+// what they show: console_shows.cpp.
+#include "daemon/console_wiring.h"
+#include "daemon/log.h"
+#include "daemon/server.h"
+#include "protocol/sqlstate.h"
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace schemux::daemon {
+
+namespace asio = boost::asio;
+namespace sqlstate = protocol::sqlstate;
+using core::ConsoleVerb;
+
+namespace {
+
+/// Between two looks whether what a command waits for has come.
+constexpr auto console_look = std::chrono::milliseconds(20);
+constexpr std::string_view not_in_state = "55000";  // object_not_in_prerequisite_state
+constexpr std::string_view config_file_error = "F0000";
+
+protocol::ErrorFields refuse(std::string_view code, std::string message, std::string hint) {
+    auto error = protocol::make_error(code, std::move(message));
+    error.hint = std::move(hint);
+    return error;
+}
+
+protocol::ErrorFields notice(std::string message) {
+    return protocol::make_error("00000", std::move(message), protocol::Severity::notice);
+}
+
+}  // namespace
+
+/// What services are, and which of them the console holds back.
+ConsoleView Server::console_view() const {
+    ConsoleView view = make_console_view(settings_, backends_, users_.names);
+    view.paused = paused();
+    view.consoles = console_->sessions();
+    for (ConsoleService& service : view.services)
+        service.paused = service.paused || paused_ || paused_services_.contains(service.name);
+    return view;
+}
+
+/// Nothing: there is one that can be steered by itself. Tenants have no part of the configuration.
+std::optional<protocol::ErrorFields> Server::check_target(const std::string& name) const {
+    const auto found =
+        std::find_if(settings_.services.begin(), settings_.services.end(),
+                     [&name](const config::Service& service) { return service.name == name; });
+    if (found == settings_.services.end())
+        return refuse(sqlstate::invalid_catalog_name, "no such database: " + name,
+                      "SHOW SERVICES tells which there are.");
+    if (share_of(name) == nullptr)
+        return refuse(sqlstate::feature_not_supported,
+                      "services of a pattern cannot be held back by themselves",
+                      "PAUSE without a name holds back all.");
+    return {};
+}
+
+std::shared_ptr<const core::Share> Server::share_of(const std::string& name) const {
+    return process_.policy.get()->services.find(name) ? services_.find_share(name) : nullptr;
+}
+
+asio::awaitable<core::ConsoleOutcome> Server::run_console(core::ConsoleCommand command,
+                                                          core::ConsoleColumns columns) {
+    if (command.verb == ConsoleVerb::show) {
+        core::ConsoleResult result;
+        result.table = shows_->table(command.show, std::move(columns), console_view());
+        co_return result;
+    }
+    if (!command.target.empty()) {
+        if (auto error = check_target(command.target)) co_return std::move(*error);
+    }
+    log_event(LogLevel::warning, "console_command",
+              {{"command", command.tag}, {"service", command.target}});
+    switch (command.verb) {
+        case ConsoleVerb::pause:
+            co_return co_await console_pause(command.target);
+        case ConsoleVerb::resume:
+            co_return console_resume(command.target);
+        case ConsoleVerb::reconnect:
+            co_return console_reconnect(command.target);
+        case ConsoleVerb::reload:
+            co_return co_await console_reload();
+        case ConsoleVerb::shutdown:
+            co_return console_shutdown(command.shutdown);
+        case ConsoleVerb::nothing:
+        case ConsoleVerb::show:
+        case ConsoleVerb::show_setting:
+        case ConsoleVerb::set_setting:
+        case ConsoleVerb::begin:
+        case ConsoleVerb::end:
+            break;
+    }
+    co_return core::ConsoleResult{};
+}
+
+/// Answered when the last transaction has ended, or when it was resumed meanwhile.
+asio::awaitable<core::ConsoleOutcome> Server::console_pause(std::string service) {
+    const bool is_new = service.empty() ? !paused_ : paused_services_.insert(service).second;
+    if (!is_new) co_return refuse(not_in_state, "already paused", "RESUME lets its clients go on.");
+    if (service.empty()) {
+        on_pause(true);
+    } else {
+        apply_pool();
+    }
+    asio::steady_timer timer(io_);
+    while (is_held(service) && holds_backends(service)) {
+        timer.expires_after(console_look);
+        boost::system::error_code ignored;
+        co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    co_return core::ConsoleResult{};
+}
+
+/// Whether the console's PAUSE of it is still in force.
+bool Server::is_held(const std::string& service) const {
+    return service.empty() ? paused_ : paused_services_.contains(service);
+}
+
+/// Any connection that there is, or any that clients of the service have.
+bool Server::holds_backends(const std::string& service) const {
+    if (!service.empty()) {
+        const auto share = share_of(service);
+        return share && share->uses() > 0;
+    }
+    return std::any_of(clusters_.begin(), clusters_.end(),
+                       [](const auto& cluster) { return cluster->shared().pool.open() > 0; });
+}
+
+core::ConsoleOutcome Server::console_resume(const std::string& service) {
+    const bool was_held = is_held(service);
+    core::ConsoleResult result;
+    if (service.empty()) {
+        const bool any = was_held || !paused_services_.empty();
+        paused_services_.clear();
+        if (!any)
+            return refuse(not_in_state, "nothing is paused",
+                          "SHOW STATE tells, and SHOW SERVICES.");
+        if (was_held) on_pause(false);
+        apply_pool();
+        for (const auto& cluster : clusters_)
+            cluster->look_again();
+        if (settings_.pool.paused)
+            result.notice = notice("the configuration says pool.paused: nobody is served yet");
+        return result;
+    }
+    if (!was_held)
+        return refuse(not_in_state, "database " + service + " is not paused",
+                      "SHOW SERVICES tells which are.");
+    paused_services_.erase(service);
+    apply_pool();
+    for (const auto& cluster : clusters_)
+        cluster->look_again();
+    if (paused()) result.notice = notice("all services are paused still");
+    return result;
+}
+
+/// Services share backends: those of its cluster are closed as they come free.
+core::ConsoleOutcome Server::console_reconnect(const std::string& service) {
+    const auto known = process_.policy.get()->services.find(service);
+    for (std::size_t place = 0; place < clusters_.size(); ++place) {
+        if (known && known->cluster != place) continue;
+        clusters_[place]->connector().renew();
+        clusters_[place]->look_again();
+    }
+    return core::ConsoleResult{};
+}
+
+asio::awaitable<core::ConsoleOutcome> Server::console_reload() {
+    on_reload();
+    const std::uint64_t number = reloads_;
+    asio::steady_timer timer(io_);
+    // The proof of isolation, where it is required, takes its time.
+    while (unproved_ && number == reloads_) {
+        timer.expires_after(console_look);
+        boost::system::error_code ignored;
+        co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    }
+    if (reload_state_.successful) co_return core::ConsoleResult{};
+    co_return refuse(config_file_error, "the configuration was not taken: the old one stays in use",
+                     "The log says why; so does schemux check-config.");
+}
+
+/// Behind the answer.
+core::ConsoleOutcome Server::console_shutdown(core::ShutdownMode mode) {
+    switch (mode) {
+        case core::ShutdownMode::immediate:
+            asio::post(io_, [this] { on_stop(stops_ + 2); });
+            break;
+        case core::ShutdownMode::wait_for_servers:
+            asio::post(io_, [this] { on_stop(stops_ + 1); });
+            break;
+        case core::ShutdownMode::wait_for_clients:
+            asio::post(io_, [this] { stop_behind_clients(); });
+            break;
+    }
+    return core::ConsoleResult{};
+}
+
+}  // namespace schemux::daemon
