@@ -1,6 +1,7 @@
 #include "daemon/log.h"
 
 #include "daemon/log_text.h"
+#include "daemon/recent_events.h"
 
 #include <unistd.h>
 
@@ -8,6 +9,7 @@
 #include <spdlog/async.h>
 #include <spdlog/sinks/base_sink.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cassert>
@@ -36,6 +38,11 @@ Writer& writer() {
     return instance;
 }
 
+// What is not written may still be one of the recent events.
+LogLevel least_noticed() {
+    return std::min(LogLevel::info, writer().level.load(std::memory_order_relaxed));
+}
+
 void write_to_stderr(std::string_view line) {
     // One fwrite under stderr's own lock, so that lines of several threads do not mix.
     std::string whole(line);
@@ -62,10 +69,13 @@ class LineSink : public spdlog::sinks::base_sink<std::mutex> {
 void emit(LogLevel level, std::string_view event, std::string_view message, LogFields fields,
           std::uint64_t suppressed) {
     Writer& out = writer();
-    if (level == LogLevel::off || level < out.level.load(std::memory_order_relaxed)) return;
-    const std::string line =
-        format_log_line(out.format, out.journal_priority, std::chrono::system_clock::now(), level,
-                        event, message, fields, suppressed);
+    if (level == LogLevel::off || level < least_noticed()) return;
+    const auto now = std::chrono::system_clock::now();
+    if (level >= LogLevel::info)
+        recent_events().add(now, level, event, message, fields, suppressed);
+    if (level < out.level.load(std::memory_order_relaxed)) return;
+    const std::string line = format_log_line(out.format, out.journal_priority, now, level, event,
+                                             message, fields, suppressed);
     if (out.logger == nullptr) {
         write_to_stderr(line);
         return;
@@ -275,7 +285,7 @@ std::optional<std::uint64_t> LogLimiter::admit(Clock::time_point now) {
 
 void log_event_limited(LogLimiter& limiter, LogLevel level, std::string_view event,
                        LogFields fields) {
-    if (level < log_level()) return;
+    if (level < least_noticed()) return;
     const auto suppressed = limiter.admit(LogLimiter::Clock::now());
     if (suppressed) emit(level, event, {}, fields, *suppressed);
 }
