@@ -8,6 +8,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_static_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http/empty_body.hpp>
@@ -17,6 +18,7 @@
 #include <boost/beast/http/write.hpp>
 
 #include <exception>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
@@ -36,6 +38,11 @@ using Parser = http::request_parser<http::empty_body>;
 constexpr std::size_t read_buffer_bytes = 16 * 1024;
 constexpr int max_drain_reads = 16;
 constexpr std::chrono::milliseconds accept_retry{100};
+// Of a stream: a reader that stalls is to be noticed soon, not when megabytes are buffered.
+constexpr int stream_send_buffer_bytes = 64 * 1024;
+// For browsers: when to come again, in milliseconds.
+constexpr std::string_view stream_greeting = "retry: 2000\n\n";
+constexpr std::string_view stream_heartbeat = ": still here\n\n";
 
 bool is_readable_method(http::verb method) {
     return method == http::verb::get || method == http::verb::head;
@@ -46,6 +53,8 @@ Response make_response(unsigned status, unsigned version, bool keep_alive, HttpR
     response.set(http::field::content_type, reply.content_type);
     response.set(http::field::cache_control, "no-store");
     response.set("X-Content-Type-Options", "nosniff");
+    for (const auto& [name, value] : reply.headers)
+        response.set(name, value);
     response.keep_alive(keep_alive);
     response.body() = std::move(reply.body);
     response.prepare_payload();
@@ -60,6 +69,10 @@ Response error_response(http::status status, unsigned version, bool keep_alive) 
         response.set(http::field::allow, "GET, HEAD");
     }
     return response;
+}
+
+std::string_view view(const beast::string_view& text) {
+    return {text.data(), text.size()};
 }
 
 // What a request that cannot be read is answered with; nullopt: with nothing.
@@ -93,30 +106,45 @@ struct HttpServer::State {
     tcp::acceptor acceptor;
     asio::steady_timer slot_freed;
     std::unordered_set<beast::tcp_stream*> connections;
+    std::unordered_map<beast::tcp_stream*, EventWatch*> streams;
     bool stopped = false;
 
-    Response answer(const http::request<http::empty_body>& request) const;
+    using Request = http::request<http::empty_body>;
+    HttpReply reply_to(const Request& request) const;
+    Response answer(const Request& request, std::shared_ptr<EventTopic>& topic) const;
     static asio::awaitable<void> accept_loop(std::shared_ptr<State> self);
     static asio::awaitable<void> serve(std::shared_ptr<State> self, tcp::socket socket);
-    asio::awaitable<void> serve_requests(beast::tcp_stream& stream) const;
+    asio::awaitable<void> serve_requests(beast::tcp_stream& stream);
+    asio::awaitable<void> serve_events(beast::tcp_stream& stream, EventWatch& watch) const;
+    asio::awaitable<void> serve_topic(beast::tcp_stream& stream, std::shared_ptr<EventTopic> topic,
+                                      Response response);
 };
 
-Response HttpServer::State::answer(const http::request<http::empty_body>& request) const {
-    const bool keep_alive = request.keep_alive();
-    if (!is_readable_method(request.method())) {
-        return error_response(http::status::method_not_allowed, request.version(), keep_alive);
-    }
-    const std::string_view target(request.target().data(), request.target().size());
+HttpReply HttpServer::State::reply_to(const Request& request) const {
+    const std::string_view target = view(request.target());
     const auto found = handlers.find(target.substr(0, target.find('?')));
-    if (found == handlers.end()) {
-        HttpReply reply;
-        reply.body = "not found; there are:\n";
-        for (const auto& [path, handler] : handlers)
-            reply.body += path + "\n";
-        return make_response(404, request.version(), keep_alive, std::move(reply));
-    }
+    if (found != handlers.end()) return found->second({target, view(request[http::field::host])});
+    HttpReply reply;
+    reply.status = 404;
+    reply.body = "not found; there are:\n";
+    for (const auto& [path, handler] : handlers)
+        reply.body += path + "\n";
+    return reply;
+}
+
+/// `topic`: what is to follow it, if anything.
+Response HttpServer::State::answer(const Request& request,
+                                   std::shared_ptr<EventTopic>& topic) const {
+    const bool keep_alive = request.keep_alive();
+    if (!is_readable_method(request.method()))
+        return error_response(http::status::method_not_allowed, request.version(), keep_alive);
     try {
-        HttpReply reply = found->second(target);
+        HttpReply reply = reply_to(request);
+        topic = std::move(reply.topic);
+        if (topic && (streams.size() >= limits.streams || topic->is_closed())) {
+            topic.reset();
+            return error_response(http::status::service_unavailable, request.version(), keep_alive);
+        }
         const unsigned status = reply.status;
         return make_response(status, request.version(), keep_alive, std::move(reply));
     } catch (const std::exception&) {
@@ -124,7 +152,49 @@ Response HttpServer::State::answer(const http::request<http::empty_body>& reques
     }
 }
 
-asio::awaitable<void> HttpServer::State::serve_requests(beast::tcp_stream& stream) const {
+/// Until the topic is closed, the server stops, or the other side is gone or does not read.
+asio::awaitable<void> HttpServer::State::serve_events(beast::tcp_stream& stream,
+                                                      EventWatch& watch) const {
+    error_code error;
+    EventTopic::Message message;
+    std::string_view text = stream_greeting;
+    while (!stopped && !watch.is_over()) {
+        stream.expires_after(limits.deadline);
+        const auto bytes = asio::buffer(text.data(), text.size());
+        co_await asio::async_write(stream, bytes, asio::redirect_error(asio::use_awaitable, error));
+        if (error) co_return;
+        message = watch.take();
+        text = stream_heartbeat;
+        if (!message && !stopped && !watch.is_over()) {
+            watch.timer().expires_after(limits.heartbeat);
+            co_await watch.timer().async_wait(asio::redirect_error(asio::use_awaitable, error));
+            message = watch.take();
+        }
+        if (message) text = *message;
+    }
+}
+
+/// The connection is a stream from now on, and counts as one.
+asio::awaitable<void> HttpServer::State::serve_topic(beast::tcp_stream& stream,
+                                                     std::shared_ptr<EventTopic> topic,
+                                                     Response response) {
+    EventWatch watch(context, std::move(topic));
+    connections.erase(&stream);
+    streams.emplace(&stream, &watch);
+    slot_freed.cancel();
+    error_code error;
+    stream.socket().set_option(asio::socket_base::send_buffer_size(stream_send_buffer_bytes),
+                               error);
+    response.keep_alive(false);
+    response.erase(http::field::content_length);  // it ends with the connection
+    http::response_serializer<http::string_body> serializer(response);
+    co_await http::async_write_header(stream, serializer,
+                                      asio::redirect_error(asio::use_awaitable, error));
+    if (!error) co_await serve_events(stream, watch);
+    streams.erase(&stream);
+}
+
+asio::awaitable<void> HttpServer::State::serve_requests(beast::tcp_stream& stream) {
     beast::flat_static_buffer<read_buffer_bytes> buffer;
     error_code error;
     for (bool keep_alive = true; keep_alive && !stopped;) {
@@ -135,12 +205,17 @@ asio::awaitable<void> HttpServer::State::serve_requests(beast::tcp_stream& strea
         co_await http::async_read(stream, buffer, parser,
                                   asio::redirect_error(asio::use_awaitable, error));
         Response response;
+        std::shared_ptr<EventTopic> topic;
         if (error) {
             const auto status = status_of_bad_request(error, parser);
             if (!status) co_return;
             response = error_response(*status, 11, false);
         } else {
-            response = answer(parser.get());
+            response = answer(parser.get(), topic);
+        }
+        if (topic && parser.get().method() == http::verb::get) {
+            co_await serve_topic(stream, std::move(topic), std::move(response));
+            co_return;
         }
         keep_alive = response.keep_alive();
         if (!error && parser.get().method() == http::verb::head) {
@@ -226,6 +301,10 @@ std::uint16_t HttpServer::local_port() const {
     return error ? std::uint16_t{0} : endpoint.port();
 }
 
+void HttpServer::set_handlers(HttpHandlers handlers) {
+    state_->handlers = std::move(handlers);
+}
+
 void HttpServer::stop() {
     state_->stopped = true;
     error_code ignored;
@@ -233,6 +312,10 @@ void HttpServer::stop() {
     state_->slot_freed.cancel();
     for (beast::tcp_stream* stream : state_->connections)
         stream->cancel();
+    for (const auto& [stream, watch] : state_->streams) {
+        stream->cancel();
+        watch->wake();
+    }
 }
 
 }  // namespace schemux::daemon

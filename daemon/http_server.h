@@ -1,7 +1,11 @@
 // The small HTTP server for /metrics, /livez, /readyz and the status page: GET and HEAD only, every
 // size, time and count bounded. Runs on the control thread's io_context, away from the data plane.
+// Who watches a topic (server-sent events) keeps a connection for long; those have a bound of their
+// own, so that watchers cannot keep a probe or a scrape out.
 // Knows nothing of what the pages say.
 #pragma once
+
+#include "daemon/event_topic.h"
 
 #include <chrono>
 #include <cstddef>
@@ -12,6 +16,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace boost::asio {
 class io_context;
@@ -19,21 +25,30 @@ class io_context;
 
 namespace schemux::daemon {
 
+struct HttpRequest {
+    std::string_view target;  ///< whole, query included
+    std::string_view host;    ///< empty: the request did not say
+};
+
 struct HttpReply {
     unsigned status = 200;
     std::string content_type = "text/plain; charset=utf-8";
-    std::string body;
+    std::string body{};
+    std::vector<std::pair<std::string, std::string>> headers{};
+    /// Instead of a body: what is published there, as text/event-stream, until it is closed.
+    std::shared_ptr<EventTopic> topic{};
 };
 
-/// Called on the io_context's thread with the whole request target, query included. An exception
-/// becomes status 500.
-using HttpHandler = std::function<HttpReply(std::string_view target)>;
+/// Called on the io_context's thread. An exception becomes status 500.
+using HttpHandler = std::function<HttpReply(const HttpRequest& request)>;
 using HttpHandlers = std::map<std::string, HttpHandler, std::less<>>;  ///< by path, without query
 
 struct HttpLimits {
     std::size_t connections = 64;  ///< more wait in the kernel's queue
     std::uint32_t header_bytes = 8 * 1024;
-    std::chrono::milliseconds deadline{5000};  ///< for one request, its answer, and idleness
+    std::chrono::milliseconds deadline{5000};     ///< for one request, its answer, and idleness
+    std::size_t streams = 16;                     ///< that watch a topic; more get status 503
+    std::chrono::milliseconds heartbeat{15'000};  ///< of a stream with nothing to say
 };
 
 class HttpServer {
@@ -50,6 +65,8 @@ class HttpServer {
     /// The port bound by listen(), 0 before.
     std::uint16_t local_port() const;
 
+    /// What is under way goes on as it began. On the io_context's thread, or before it runs.
+    void set_handlers(HttpHandlers handlers);
     /// Closes the listener and all connections. On the io_context's thread, or when it is stopped.
     void stop();
 

@@ -178,11 +178,11 @@ void Server::renew_tls(const config::Settings& fresh, std::vector<TlsPolicy>&& t
 std::optional<std::string> Server::serve_http() {
     if (!settings_.http) return {};
     HttpHandlers handlers;
-    handlers["/metrics"] = [this](std::string_view) {
+    handlers["/metrics"] = [this](const HttpRequest&) {
         return HttpReply{200, "text/plain; version=0.0.4; charset=utf-8", metrics_->text()};
     };
-    handlers["/livez"] = [](std::string_view) { return HttpReply{200, "text/plain", "ok\n"}; };
-    handlers["/readyz"] = [this](std::string_view) { return ready(); };
+    handlers["/livez"] = [](const HttpRequest&) { return HttpReply{200, "text/plain", "ok\n"}; };
+    handlers["/readyz"] = [this](const HttpRequest&) { return ready(); };
     http_ = std::make_unique<HttpServer>(io_, std::move(handlers));
     return http_->listen(settings_.http->address, settings_.http->port);
 }

@@ -77,16 +77,17 @@ class HttpServerTest : public testing::Test {
   protected:
     void start(HttpLimits limits = {}) {
         HttpHandlers handlers;
-        handlers["/metrics"] = [](std::string_view) {
+        handlers["/metrics"] = [](const HttpRequest&) {
             return HttpReply{200, "text/plain; version=0.0.4", "a_metric 1\n"};
         };
-        handlers["/readyz"] = [this](std::string_view target) {
-            return HttpReply{ready_ ? 200U : 503U, "text/plain", std::string(target) + "\nmore\n"};
+        handlers["/readyz"] = [this](const HttpRequest& request) {
+            return HttpReply{ready_ ? 200U : 503U, "text/plain",
+                             std::string(request.target) + "\nmore\n"};
         };
-        handlers["/broken"] = [](std::string_view) -> HttpReply {
+        handlers["/broken"] = [](const HttpRequest&) -> HttpReply {
             throw std::runtime_error("secret detail");
         };
-        handlers["/large"] = [](std::string_view) {
+        handlers["/large"] = [](const HttpRequest&) {
             return HttpReply{200, "text/plain", std::string(1'000'000, 'x') + "END"};
         };
         server_.emplace(context_, std::move(handlers), limits);
