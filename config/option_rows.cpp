@@ -13,6 +13,7 @@ constexpr std::uint64_t max_proxies = 1'000;
 constexpr std::uint64_t max_clients = 1'000'000;
 constexpr std::uint64_t max_top_tenants = 1'000;
 constexpr std::uint64_t max_admins = 1'000;
+constexpr std::uint64_t max_host_names = 100;
 
 Scope open_listener(const Scope& scope) {
     return {.settings = scope.settings, .listener = &scope.settings->listen.emplace_back()};
@@ -56,6 +57,9 @@ void add_endpoints(std::vector<Option>& rows) {
                         .at([](const Scope& s) -> Field { return &s.listener->proxies; }),
                 });
     add_listener_tls_rows(rows);
+}
+
+void add_http(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
@@ -80,6 +84,16 @@ void add_endpoints(std::vector<Option>& rows) {
                 .by_default("0")
                 .range(0, max_top_tenants)
                 .at([](const Scope& s) -> Field { return &s.settings->http->top_tenants; }),
+            row("http.status_page", OptionType::boolean,
+                "The page for people at /, and its JSON below /api/v1. false: neither is there.")
+                .by_default("true")
+                .at([](const Scope& s) -> Field { return &s.settings->http->status_page; }),
+            row("http.host_names", OptionType::text_list,
+                "Names that browsers may call the status page by, besides numeric addresses and "
+                "localhost; under any other name it is refused.")
+                .optional("[schemux.example]")
+                .range(1, max_host_names)
+                .at([](const Scope& s) -> Field { return &s.settings->http->host_names; }),
         });
 }
 
@@ -211,6 +225,7 @@ void add_reserved_sections(std::vector<Option>& rows) {
 std::vector<Option> make_option_rows() {
     std::vector<Option> rows;
     add_endpoints(rows);
+    add_http(rows);
     add_backend_rows(rows);
     add_pool_rows(rows);
     add_backends_rows(rows);

@@ -77,6 +77,8 @@ struct Http {
     std::string address = "127.0.0.1";
     std::uint16_t port = 9632;
     std::uint32_t top_tenants = 0;  ///< that metrics tell of by name
+    bool status_page = true;
+    std::vector<std::string> host_names{};  ///< by which the status page may be called
 };
 
 /// A cluster of PostgreSQL.

@@ -218,6 +218,19 @@ class Validator {
         if (address && !address->is_loopback())
             warning("http.address", "anybody who reaches " + settings_.http->address +
                                         " can read the metrics and status page");
+        check_host_names(settings_.http->host_names);
+    }
+
+    void check_host_names(const std::vector<std::string>& names) {
+        const auto fits = [](char c) {
+            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                   c == '.' || c == '-' || c == '_';
+        };
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            if (names[i].empty() || !std::all_of(names[i].begin(), names[i].end(), fits))
+                error(indexed("http.host_names", i),
+                      quoted(names[i]) + " is no host name; it stands without a port");
+        }
     }
 
     /// Below it a network that loses a packet would do.

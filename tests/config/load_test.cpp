@@ -72,6 +72,15 @@ void expect_every_key_of_services(const std::vector<Service>& services) {
     EXPECT_EQ(services[1].search_path, Lines{});
 }
 
+TEST(Load, StatusPage) {
+    Settings settings = load_good(base + "http:\n");
+    EXPECT_TRUE(settings.http.value_or(Http{}).status_page);
+    settings = load_good(base + "http: { status_page: false, host_names: [pool.example] }\n");
+    ASSERT_TRUE(settings.http.has_value());
+    EXPECT_FALSE(settings.http->status_page);
+    EXPECT_EQ(settings.http->host_names, std::vector<std::string>{"pool.example"});
+}
+
 TEST(Load, SetsEveryKey) {
     const Settings settings = load_good(R"(
 listen:

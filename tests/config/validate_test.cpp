@@ -168,6 +168,13 @@ const std::vector<Rule> listener_rules{
          s.http = Http{"metrics", 1};
      },
      {"http.address: 'metrics' is not a numeric IP address; names are not resolved"}},
+    {"HostNames",
+     [](Settings& s) {
+         s.http.emplace();
+         s.http->host_names = {"pool.example", "localhost:9632", ""};
+     },
+     {"http.host_names[1]: 'localhost:9632' is no host name; it stands without a port",
+      "http.host_names[2]: '' is no host name; it stands without a port"}},
 };
 INSTANTIATE_TEST_SUITE_P(Listeners, Rules, testing::ValuesIn(listener_rules), name_of_rule);
 
