@@ -143,8 +143,9 @@ void print_lines_to_try(const DevOptions& options) {
                     unsigned{options.port}, service);
     }
     std::printf(
-        "\nMetrics: http://127.0.0.1:%u/metrics    Ctrl-C ends it and removes everything.\n\n",
-        unsigned{options.http_port});
+        "\nStatus:  http://127.0.0.1:%u/\n"
+        "Metrics: http://127.0.0.1:%u/metrics    Ctrl-C ends it and removes everything.\n\n",
+        unsigned{options.http_port}, unsigned{options.http_port});
     std::fflush(stdout);
 }
 

@@ -175,28 +175,6 @@ void Server::renew_tls(const config::Settings& fresh, std::vector<TlsPolicy>&& t
     }
 }
 
-std::optional<std::string> Server::serve_http() {
-    if (!settings_.http) return {};
-    HttpHandlers handlers;
-    handlers["/metrics"] = [this](const HttpRequest&) {
-        return HttpReply{200, "text/plain; version=0.0.4; charset=utf-8", metrics_->text()};
-    };
-    handlers["/livez"] = [](const HttpRequest&) { return HttpReply{200, "text/plain", "ok\n"}; };
-    handlers["/readyz"] = [this](const HttpRequest&) { return ready(); };
-    http_ = std::make_unique<HttpServer>(io_, std::move(handlers));
-    return http_->listen(settings_.http->address, settings_.http->port);
-}
-
-HttpReply Server::ready() const {
-    if (stops_ > 0) return {503, "text/plain", "draining\n"};
-    const bool unreachable = std::all_of(clusters_.begin(), clusters_.end(),
-                                         [](const auto& cluster) { return cluster->is_away(); });
-    if (unreachable) return {503, "text/plain", "PostgreSQL cannot be reached\n"};
-    if (roster_ && !roster_->get())
-        return {503, "text/plain", "services_query was not answered yet\n"};
-    return {200, "text/plain", "ok\n"};
-}
-
 void Server::run() {
     log_event(LogLevel::info, "started", "schemux is serving",
               {{"version", version},
@@ -274,6 +252,7 @@ void Server::finish() {
     for (const auto& cluster : clusters_)
         cluster->connector().stop();
     isolation_.stop();
+    if (status_) status_->stop();
     if (http_) http_->stop();
     if (signals_) signals_->cancel();
     for (const auto& cluster : clusters_)
@@ -321,6 +300,7 @@ void Server::take_settings(config::Settings fresh) {
     settings_ = std::move(fresh);
     apply_pool();
     memory_guard_->set_limit(settings_.limits.memory);
+    renew_http();
     for (const auto& cluster : clusters_)
         cluster->look_again();
 }

@@ -16,6 +16,7 @@
 #include "daemon/notify.h"
 #include "daemon/services_query.h"
 #include "daemon/signals.h"
+#include "daemon/status_feed.h"
 #include "daemon/wiring.h"
 
 #include <boost/asio/io_context.hpp>
@@ -84,6 +85,8 @@ class Server {
     void finish();
     std::optional<std::string> listen();
     std::optional<std::string> serve_http();
+    HttpHandlers http_handlers();
+    void renew_http();
     void renew_tls(const config::Settings& fresh, std::vector<TlsPolicy>&& tls);
     void watch_certificates(std::size_t index, const config::ListenerTls& tls);
     void renew_certificate(std::size_t index, const config::ListenerTls& tls);
@@ -114,6 +117,7 @@ class Server {
     std::unique_ptr<ConsoleHost> console_;
     FileWatch files_;
     std::unique_ptr<HttpServer> http_;
+    std::unique_ptr<StatusFeed> status_;  ///< null: there is no status page
     std::unique_ptr<SignalHandler> signals_;
     IsolationWatch isolation_;
     std::unique_ptr<Metrics> metrics_;

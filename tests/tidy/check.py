@@ -47,7 +47,7 @@ HIDDEN = {
 # In the daemon only these know the configuration; the others get core's policy structs.
 CONFIG_USERS = {
     "wiring", "login_wiring", "service_wiring", "isolation_wiring", "console_wiring", "main",
-    "commands", "server", "server_reload", "server_console", "dev", "loading",
+    "commands", "server", "server_console", "server_http", "server_reload", "dev", "loading",
 }
 # What a folder's library links.
 LINKS = {
