@@ -40,6 +40,9 @@ test_packages=(
     python3-sqlalchemy python3-django python3-yaml libpostgresql-jdbc-java
 )
 
+# For the status page: 60 MB, without a desktop's part of Chromium.
+browser_packages=(chromium-headless-shell)
+
 # For the drivers of tests/clients: 450 MB, about a minute and a half.
 client_packages=(
     python3-pg8000 python3-alembic python3-pyodbc odbc-postgresql
@@ -121,6 +124,7 @@ install_what_is_missing() {
         return
     fi
     local packages=("${build_packages[@]}" "${test_packages[@]}")
+    if [[ $preset != tsan && $smoke == no ]]; then packages+=("${browser_packages[@]}"); fi
     if [[ $preset == dev && $smoke == no ]]; then packages+=("${client_packages[@]}"); fi
     command -v javac >/dev/null || packages+=(default-jdk-headless)
     command -v node >/dev/null || packages+=(nodejs)

@@ -47,11 +47,12 @@ MODULES = ["startup_test", "auth_test", "rules_test", "auth_query_test",
            "red_team_test", "edges_test", "cve_test", "cve_session_test", "cve_pool_test",
            "cve_tls_test", "cve_server_test", "front_door_test", "refusals_test",
            "jdbc_test", "node_test", "drivers_login_test", "examples_test", "adoption_test",
-           "monitoring_test"]
+           "monitoring_test", "status_page_test"]
 NOT_IN_SMOKE = {"jdbc_test", "node_test", "drivers_login_test", "examples_test", "adoption_test",
                 "failure_test", "psycopg2_test",
                 "pools_test", "password_test", "memory_test", "outage_test", "names_test",
-                "shared_listener_test", "listener_losses_test", "red_team_test", "monitoring_test"}
+                "shared_listener_test", "listener_losses_test", "red_team_test", "monitoring_test",
+                "status_page_test"}
 # A test that takes longer hangs: harness.Watchdog ends its schemux.
 TEST_SECONDS_MAX = 200
 
