@@ -85,6 +85,7 @@ TEST(RecentEvents, AreThoseOfTheLogWhateverItsLevel) {
 TEST(RecentEvents, ManyThreadsMayAddAndRead) {
     RecentEvents events;
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int n = 0; n < 4; ++n)
         threads.emplace_back([&events, n] {
             for (int round = 0; round < 500; ++round) {
