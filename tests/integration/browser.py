@@ -72,7 +72,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def close(self):
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)  # with the processes of its own
         self.process.wait()
         os.close(self._write)
         os.close(self._read)
