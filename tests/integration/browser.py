@@ -5,7 +5,6 @@ It must not know what is on the page.
 """
 
 import base64
-import contextlib
 import fcntl
 import json
 import os
@@ -19,8 +18,9 @@ import server
 
 PROGRAMS = ("chromium-headless-shell", "chromium")
 SECONDS = 60
-# The descriptors of --remote-debugging-pipe: what it reads, what it writes.
-ITS_INPUT, ITS_OUTPUT = 3, 4
+# --remote-debugging-pipe reads descriptor 3 and writes descriptor 4. A shell puts them there, in
+# a process where these numbers are nobody else's: before the exec, they may be the starter's own.
+PUT_IN_PLACE = 'read=$1 write=$2; shift 2; exec "$@" 3<&"$read" 4>&"$write"'
 
 
 class BrowserError(Exception):
@@ -44,23 +44,18 @@ class Browser:
         self._last, self._pending, self._answers = 0, b"", {}
         to_it, self._write = _pipe()
         self._read, from_it = _pipe()
-        prepare = server.child_setup(signal.SIGKILL)
-
-        def set_up():
-            prepare()
-            os.dup2(to_it, ITS_INPUT)
-            os.dup2(from_it, ITS_OUTPUT)
-
         self.log = folder / "chromium.log"
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [find_program(), "--headless=new", "--no-sandbox", "--disable-gpu",
+                ["bash", "-c", PUT_IN_PLACE, "bash", str(to_it), str(from_it),
+                 find_program(), "--headless=new", "--no-sandbox", "--disable-gpu",
                  "--disable-dev-shm-usage", "--disable-extensions", "--no-first-run",
                  "--disable-background-networking", "--hide-scrollbars",
                  "--remote-debugging-pipe", f"--user-data-dir={folder / 'profile'}",
                  "about:blank"],
                 env={**os.environ, "HOME": str(folder)}, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, preexec_fn=set_up, pass_fds=(ITS_INPUT, ITS_OUTPUT))
+                stdout=log, stderr=log, preexec_fn=server.child_setup(signal.SIGKILL),
+                pass_fds=(to_it, from_it))
         os.close(to_it)
         os.close(from_it)
         self._session = None
@@ -152,6 +147,5 @@ def _pipe():
     ends = os.pipe()
     high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in ends]
     for end in ends:
-        with contextlib.suppress(OSError):
-            os.close(end)
+        os.close(end)
     return high
