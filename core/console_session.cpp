@@ -126,7 +126,8 @@ ConsoleSession::Step ConsoleSession::on_message(char type, std::string_view body
             return NeedBytes{};
         case FrontendMessage::sync:
             reading_ = Reading::ready;
-            portals_.clear();
+            // As PostgreSQL's: they end with their transaction.
+            if (status_ == TransactionStatus::idle) portals_.clear();
             ready();
             return NeedBytes{};
         case FrontendMessage::copy_data:

@@ -49,6 +49,7 @@ class ConsoleSession {
         std::string version{};  ///< of schemux
         std::uint32_t pid = 0;  ///< of the cancel key
         std::string secret{};
+        std::string user{};  ///< for the log
     };
 
     explicit ConsoleSession(Start start) : start_(std::move(start)) {}
@@ -61,6 +62,7 @@ class ConsoleSession {
     void on_outcome(const ConsoleOutcome& outcome);
     /// What is to be sent now.
     std::string take_output() { return std::exchange(output_, {}); }
+    const std::string& user() const { return start_.user; }
     /// The columns of a command that gives rows.
     ConsoleColumns columns_of(const ConsoleCommand& command) const;
 

@@ -142,6 +142,7 @@ bool Acceptor::open_console(const core::FrontendLogin::Accepted& accepted, const
     core::ConsoleSession::Start start;
     start.profile = policy.console.profile;
     start.rights = *rights;
+    start.user = asked.user;
     console_->enter(stream.release(), std::move(start), accepted.reply, std::string(rest));
     return true;
 }

@@ -11,6 +11,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
 
 #include <utility>
 #include <variant>
@@ -22,6 +23,21 @@ namespace asio = boost::asio;
 namespace {
 
 using Protocol = asio::generic::stream_protocol;
+
+/// Closes the stream unless it goes before.
+class Patience {
+  public:
+    Patience(asio::io_context& io, const std::shared_ptr<LoginStream>& stream)
+        : timer_(io, ConsoleHost::patience) {
+        timer_.async_wait([weak = std::weak_ptr(stream)](const boost::system::error_code& error) {
+            const auto alive = weak.lock();
+            if (!error && alive) alive->close();
+        });
+    }
+
+  private:
+    asio::steady_timer timer_;
+};
 
 int family_of(int fd) {
     int family = AF_INET;
@@ -56,15 +72,14 @@ asio::awaitable<void> ConsoleHost::serve(Visit visit) {
     };
     const bool full = sessions_->fetch_add(1, std::memory_order_relaxed) >= sessions_max;
     const Counted counted{sessions_};
-    LoginStream& stream = *visit.stream;
     std::string first = std::move(visit.reply);
     if (full) {
         protocol::append_authentication_ok(first);
         protocol::append_error(first, protocol::make_error(protocol::sqlstate::too_many_connections,
                                                            "too many sessions of the admin console",
                                                            protocol::Severity::fatal));
-        const bool sent = co_await stream.write(first);
-        if (sent) co_await stream.say_goodbye();
+        const bool sent = co_await write(visit.stream, std::move(first));
+        if (sent) co_await say_goodbye(visit.stream);
         co_return;
     }
     visit.start.version = version;
@@ -76,21 +91,39 @@ asio::awaitable<void> ConsoleHost::serve(Visit visit) {
     session.welcome();
     session.on_bytes(visit.first_bytes);
     first += session.take_output();
-    const bool sent = co_await stream.write(first);
-    if (sent) co_await converse(stream, session);
+    const bool sent = co_await write(visit.stream, std::move(first));
+    if (sent) co_await converse(visit.stream, session);
+}
+
+/// Ends the connection when it is not done in time.
+asio::awaitable<bool> ConsoleHost::write(const std::shared_ptr<LoginStream>& stream,
+                                         std::string bytes) {
+    const Patience patient(io_, stream);
+    co_return co_await stream->write(bytes);
+}
+
+asio::awaitable<void> ConsoleHost::say_goodbye(const std::shared_ptr<LoginStream>& stream) {
+    const Patience patient(io_, stream);
+    co_await stream->say_goodbye();
 }
 
 /// Until either side has had enough.
-asio::awaitable<void> ConsoleHost::converse(LoginStream& stream, core::ConsoleSession& session) {
+asio::awaitable<void> ConsoleHost::converse(const std::shared_ptr<LoginStream>& stream,
+                                            core::ConsoleSession& session) {
     using Console = core::ConsoleSession;
     while (true) {
         const Console::Step step = session.next();
-        const std::string output = session.take_output();
+        std::string output = session.take_output();
         if (!output.empty()) {
-            const bool sent = co_await stream.write(output);
+            const bool sent = co_await write(stream, std::move(output));
             if (!sent) co_return;
         }
         if (const auto* run = std::get_if<Console::Run>(&step)) {
+            if (run->command.verb != core::ConsoleVerb::show)
+                log_event(LogLevel::warning, "console_command",
+                          {{"user", session.user()},
+                           {"command", run->command.tag},
+                           {"service", run->command.target}});
             core::ConsoleColumns columns = session.columns_of(run->command);
             const core::ConsoleOutcome outcome =
                 co_await execute_(run->command, std::move(columns));
@@ -98,10 +131,10 @@ asio::awaitable<void> ConsoleHost::converse(LoginStream& stream, core::ConsoleSe
             continue;
         }
         if (std::holds_alternative<Console::Close>(step)) {
-            co_await stream.say_goodbye();
+            co_await say_goodbye(stream);
             co_return;
         }
-        const auto bytes = co_await stream.read();
+        const auto bytes = co_await stream->read();
         if (!bytes) co_return;
         session.on_bytes(*bytes);
     }

@@ -11,6 +11,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -27,6 +28,8 @@ class ConsoleHost final : public ConsoleDoor {
 
     /// More are refused.
     static constexpr std::uint32_t sessions_max = 32;
+    /// For the other side to take an answer, or to hang up.
+    static constexpr std::chrono::seconds patience{30};
 
     ConsoleHost(boost::asio::io_context& io, Execute execute)
         : io_(io), execute_(std::move(execute)) {}
@@ -45,7 +48,11 @@ class ConsoleHost final : public ConsoleDoor {
         std::string first_bytes;
     };
     boost::asio::awaitable<void> serve(Visit visit);
-    boost::asio::awaitable<void> converse(LoginStream& stream, core::ConsoleSession& session);
+    boost::asio::awaitable<void> converse(const std::shared_ptr<LoginStream>& stream,
+                                          core::ConsoleSession& session);
+    boost::asio::awaitable<bool> write(const std::shared_ptr<LoginStream>& stream,
+                                       std::string bytes);
+    boost::asio::awaitable<void> say_goodbye(const std::shared_ptr<LoginStream>& stream);
 
     boost::asio::io_context& io_;
     Execute execute_;

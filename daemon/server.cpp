@@ -200,6 +200,11 @@ void Server::on_stop(unsigned times) {
         finish();
         return;
     }
+    drain();
+}
+
+void Server::drain() {
+    stops_ = std::max(stops_, 1U);
     log_event(LogLevel::info, "draining", "stopping when the running transactions have ended", {});
     notifier_.stopping();
     acceptor_->stop();
@@ -211,7 +216,8 @@ void Server::on_stop(unsigned times) {
 
 /// Nobody new comes in; whoever is there is served until it goes.
 void Server::stop_behind_clients() {
-    stops_ = std::max(stops_, 1U);
+    if (stops_ > 0) return;  // nobody is to wait for longer than was said before
+    stops_ = 1;
     log_event(LogLevel::info, "draining", "stopping when the last client has gone", {});
     notifier_.stopping();
     acceptor_->stop();

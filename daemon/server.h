@@ -74,10 +74,12 @@ class Server {
     core::ConsoleOutcome console_shutdown(core::ShutdownMode mode);
     ConsoleView console_view() const;
     std::optional<protocol::ErrorFields> check_target(const std::string& name) const;
+    std::optional<protocol::ErrorFields> check_holdable(const std::string& name) const;
     /// Null: it has none of its own.
     std::shared_ptr<const core::Share> share_of(const std::string& name) const;
     bool is_held(const std::string& service) const;
     bool holds_backends(const std::string& service) const;
+    void drain();
     void stop_behind_clients();
 
     void apply_pool();

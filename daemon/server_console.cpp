@@ -1,7 +1,6 @@
 // The server's part of the admin console: what its commands do. How they come in: console_host.cpp;
 // what they show: console_shows.cpp.
 #include "daemon/console_wiring.h"
-#include "daemon/log.h"
 #include "daemon/server.h"
 #include "protocol/sqlstate.h"
 
@@ -47,7 +46,7 @@ ConsoleView Server::console_view() const {
     return view;
 }
 
-/// Nothing: there is one that can be steered by itself. Tenants have no part of the configuration.
+/// Nothing: the configuration has it.
 std::optional<protocol::ErrorFields> Server::check_target(const std::string& name) const {
     const auto found =
         std::find_if(settings_.services.begin(), settings_.services.end(),
@@ -55,15 +54,22 @@ std::optional<protocol::ErrorFields> Server::check_target(const std::string& nam
     if (found == settings_.services.end())
         return refuse(sqlstate::invalid_catalog_name, "no such database: " + name,
                       "SHOW SERVICES tells which there are.");
-    if (share_of(name) == nullptr)
-        return refuse(sqlstate::feature_not_supported,
-                      "services of a pattern cannot be held back by themselves",
-                      "PAUSE without a name holds back all.");
     return {};
 }
 
+/// Tenants have shares of their own, which come and go: to hold back what they were made of would
+/// hold back nobody.
+std::optional<protocol::ErrorFields> Server::check_holdable(const std::string& name) const {
+    if (name.empty() || share_of(name) != nullptr) return {};
+    return refuse(sqlstate::feature_not_supported,
+                  "\"" + name + "\" cannot be held back by itself: its clients are tenants",
+                  "PAUSE without a name holds back all.");
+}
+
 std::shared_ptr<const core::Share> Server::share_of(const std::string& name) const {
-    return process_.policy.get()->services.find(name) ? services_.find_share(name) : nullptr;
+    const auto service = process_.policy.get()->services.find(name);
+    if (!service || service->role_of == core::RoleOf::clients) return nullptr;
+    return services_.find_share(name);
 }
 
 asio::awaitable<core::ConsoleOutcome> Server::run_console(core::ConsoleCommand command,
@@ -76,8 +82,6 @@ asio::awaitable<core::ConsoleOutcome> Server::run_console(core::ConsoleCommand c
     if (!command.target.empty()) {
         if (auto error = check_target(command.target)) co_return std::move(*error);
     }
-    log_event(LogLevel::warning, "console_command",
-              {{"command", command.tag}, {"service", command.target}});
     switch (command.verb) {
         case ConsoleVerb::pause:
             co_return co_await console_pause(command.target);
@@ -102,6 +106,7 @@ asio::awaitable<core::ConsoleOutcome> Server::run_console(core::ConsoleCommand c
 
 /// Answered when the last transaction has ended, or when it was resumed meanwhile.
 asio::awaitable<core::ConsoleOutcome> Server::console_pause(std::string service) {
+    if (auto error = check_holdable(service)) co_return std::move(*error);
     const bool is_new = service.empty() ? !paused_ : paused_services_.insert(service).second;
     if (!is_new) co_return refuse(not_in_state, "already paused", "RESUME lets its clients go on.");
     if (service.empty()) {
@@ -194,7 +199,7 @@ core::ConsoleOutcome Server::console_shutdown(core::ShutdownMode mode) {
             asio::post(io_, [this] { on_stop(stops_ + 2); });
             break;
         case core::ShutdownMode::wait_for_servers:
-            asio::post(io_, [this] { on_stop(stops_ + 1); });
+            asio::post(io_, [this] { drain(); });
             break;
         case core::ShutdownMode::wait_for_clients:
             asio::post(io_, [this] { stop_behind_clients(); });

@@ -175,6 +175,14 @@ TEST(ConsoleSession, AnswersTheExtendedProtocol) {
               "1tT3EZ");
 }
 
+TEST(ConsoleSession, KeepsAPortalUntilItsTransactionEnds) {
+    const std::string more = message('E', "\0\0\0\0\0"s) + message('S', "");
+    EXPECT_EQ(talk(extended("SHOW LISTS", 1) + more).types, "12TDsZEZ");
+    EXPECT_EQ(talk(query("BEGIN") + extended("SHOW LISTS", 1) + more).types, "CZ12TDsZDCZ");
+    EXPECT_EQ(talk(query("BEGIN") + extended("SHOW LISTS", 1) + extended("COMMIT") + more).types,
+              "CZ12TDsZ12nCZEZ");
+}
+
 TEST(ConsoleSession, SaysTheSameHoweverItIsCut) {
     const std::string script = query("SHOW LISTS") + extended("SHOW LISTS") + query("BEGIN") +
                                query("COMMIT") + extended("PAUSE nope") + query("RESUME");

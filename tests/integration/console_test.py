@@ -2,8 +2,8 @@
 and what the commands do to clients."""
 
 import pathlib
+import signal
 import threading
-import time
 import unittest
 
 import psycopg
@@ -146,6 +146,21 @@ class Rights(Console):
             with self.assertRaisesRegex(psycopg.OperationalError, "permission denied"):
                 psycopg.connect(self.instance.dsn(dbname, user="alice"))
 
+    def test_they_log_in_as_everybody_does(self):
+        self.instance.config["auth"] = {
+            "method": "scram-sha-256",
+            "users": [{"name": name, "password": f"of {name}"}
+                      for name in ("root", "monitor", "alice")]}
+        self.instance.write_config()
+        self.instance.reload()
+        for user, password, why in (("root", "of monitor", "password authentication failed"),
+                                    ("nobody", "of root", "password authentication failed"),
+                                    ("alice", "of alice", "permission denied")):
+            with self.assertRaisesRegex(psycopg.OperationalError, why):
+                psycopg.connect(self.instance.dsn("schemux", user=user, password=password))
+        with psycopg.connect(self.instance.dsn("schemux", user="root", password="of root")) as one:
+            self.assertTrue(one.execute("SHOW POOLS").fetchall())
+
     def test_stats_users_may_look(self):
         with self.console(user="monitor") as connection:
             self.assertTrue(connection.execute("SHOW POOLS").fetchall())
@@ -233,6 +248,44 @@ class Verbs(Console):
         with self.assertRaises(psycopg.errors.InvalidCatalogName):
             console.execute("PAUSE nobody")
 
+    def test_what_is_made_of_tenants_is_not_paused_alone(self):
+        self.instance.config["services"] += [
+            {"name": "t_*", "schema": "users"},
+            {"name": "own", "schema": "users", "role": "client", "isolation": "strict"}]
+        self.instance.write_config()
+        self.instance.reload()
+        console = self.console()
+        for service in ("t_*", "own"):
+            with self.assertRaises(psycopg.errors.FeatureNotSupported):
+                console.execute(f'PAUSE "{service}"')
+            self.assertEqual(self.row("DATABASES", name=service)["paused"], 0)
+            console.execute(f'RECONNECT "{service}"')
+
+    def test_the_log_says_who_gave_a_command(self):
+        self.console().execute("RECONNECT users")
+        told = [line for line in self.instance.log_lines() if line["event"] == "console_command"]
+        self.assertEqual([(line["user"], line["command"], line["service"]) for line in told],
+                         [("root", "RECONNECT", "users")])
+
+    def test_a_stop_ends_a_pause_that_waits(self):
+        console = self.console()
+        busy = self.psycopg("users", schemux=self.instance, autocommit=False)
+        self.addCleanup(busy.close)
+        busy.execute("SELECT 1")
+        ended = self.in_thread(lambda: self.fails(console, "PAUSE"))
+        self.wait_until(lambda: self.row("STATE", key="paused")["value"] == "yes")
+        for _ in range(2):
+            self.instance.signal(signal.SIGTERM)
+        self.assertEqual(self.instance.process.wait(timeout=60), 0)
+        self.wait_until(lambda: ended == [True])
+
+    def fails(self, console, command):
+        try:
+            console.execute(command)
+        except psycopg.OperationalError:
+            return True
+        return False
+
     def test_reconnect_replaces_backends(self):
         with self.psycopg("users", schemux=self.instance) as client:
             def pid():
@@ -269,6 +322,18 @@ class Verbs(Console):
             client.execute("SELECT 2")
             client.commit()
         self.assertEqual(self.instance.process.wait(timeout=60), 0)
+
+    def test_who_waits_for_clients_may_stop_behind_transactions(self):
+        console = self.console()
+        with self.psycopg("users", schemux=self.instance, autocommit=False) as client:
+            client.execute("SELECT 1")
+            console.execute("SHUTDOWN WAIT_FOR_CLIENTS")
+            self.wait_until(self.refuses)
+            console.execute("SHUTDOWN WAIT_FOR_SERVERS")
+            self.wait_until(lambda: self.instance.log_count("draining") == 2)
+            client.execute("SELECT 2")
+            client.commit()
+            self.assertEqual(self.instance.process.wait(timeout=60), 0)
 
     def test_shutdown_at_once(self):
         client = self.psycopg("users", schemux=self.instance, autocommit=False)
