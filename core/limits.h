@@ -140,4 +140,17 @@ inline constexpr std::size_t pooled_statements_max = 1'024;
 inline constexpr std::size_t cached_texts_max = 256;
 inline constexpr std::size_t cached_text_bytes_max = 8'192;
 
+/// The text of a fingerprint (fingerprint.h), and the longest text that is read for one.
+inline constexpr std::size_t fingerprint_bytes_max = 512;
+inline constexpr std::size_t fingerprinted_bytes_max = 65'536;
+/// Fingerprints that one worker counts by, over all services; 800 bytes each with a long text.
+inline constexpr std::size_t counted_statements_max = 20'000;
+/// So many of them are looked at for the one that makes room.
+inline constexpr std::size_t statements_looked_at = 8;
+/// Slow queries of one read that are told of, and the bytes of their texts that are kept for it.
+inline constexpr std::size_t slow_calls_told_max = 8;
+inline constexpr std::size_t slow_text_bytes_max = 1'024;
+/// Named portals of one client whose statements are known to the statistics.
+inline constexpr std::size_t counted_portals_max = 64;
+
 }  // namespace schemux::core::limits

@@ -1,4 +1,4 @@
-// SQL text: the lexer, the template rewriter, the classification of effects.
+// SQL text: the lexer, the template rewriter, the classification of effects, fingerprints.
 // Input: two bytes of options, then the text. What must hold is said at each check.
 #include "core/channel_speller.h"
 #include "core/name_references.h"
@@ -7,6 +7,7 @@
 #include "core/template_syntax.h"
 #include "protocol/sql_lexer.h"
 #include "tests/fuzz/input.h"
+#include "tests/fuzz/sql_fingerprint.h"
 #include "tests/fuzz/sql_tokens.h"
 
 #include <array>
@@ -447,6 +448,8 @@ void check(Input input) {
     check_channels(text.view(), context);
     check_effects(text.view(), true);
     check_effects(text.view(), false);
+    check_fingerprint(text.view(), true);
+    check_fingerprint(text.view(), false);
 }
 
 }  // namespace
