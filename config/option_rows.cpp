@@ -14,6 +14,7 @@ constexpr std::uint64_t max_clients = 1'000'000;
 constexpr std::uint64_t max_top_tenants = 1'000;
 constexpr std::uint64_t max_admins = 1'000;
 constexpr std::uint64_t max_host_names = 100;
+constexpr std::uint64_t max_counted_statements = 10'000;
 
 Scope open_listener(const Scope& scope) {
     return {.settings = scope.settings, .listener = &scope.settings->listen.emplace_back()};
@@ -115,7 +116,8 @@ void add_workers(std::vector<Option>& rows) {
         });
 }
 
-void add_process(std::vector<Option>& rows) {
+/// What it tells of what it does.
+void add_log(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
@@ -130,6 +132,38 @@ void add_process(std::vector<Option>& rows) {
                 .by_default("info")
                 .choices({"debug", "info", "warning", "error"})
                 .at([](const Scope& s) -> Field { return &s.settings->log.level; }),
+            row("log.slow_query", OptionType::duration,
+                "A query that takes this long on its backend is an event, slow_query; 0 is never.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .at([](const Scope& s) -> Field { return &s.settings->log.slow_query; }),
+            row("log.slow_query_text", OptionType::choice,
+                "Which text it has: the fingerprint, with ? for constants; the client's or the "
+                "rewritten one, which may have secrets as literals; or none. Values of parameters "
+                "are in none of them.")
+                .by_default("fingerprint")
+                .choices({"fingerprint", "client", "rewritten", "none"})
+                .at([](const Scope& s) -> Field { return &s.settings->log.slow_query_text; }),
+            row("log.long_lease", OptionType::duration,
+                "A frontend that has its backend for this long is an event, lease_held, once for "
+                "each lease; 0 is never.")
+                .by_default("1m")
+                .range(0, 720 * hour)
+                .at([](const Scope& s) -> Field { return &s.settings->log.long_lease; }),
+            row("statistics", OptionType::section, "What is counted of statements.").done(),
+            row("statistics.statements", OptionType::integer,
+                "Statements of each service, told apart by their fingerprints, whose calls and "
+                "time each worker counts, those that take the most; 0: none.")
+                .by_default("200")
+                .range(0, max_counted_statements)
+                .at([](const Scope& s) -> Field { return &s.settings->statistics.statements; }),
+        });
+}
+
+void add_process(std::vector<Option>& rows) {
+    rows.insert(
+        rows.end(),
+        {
             row("limits", OptionType::section, "Bounds on what frontends may take.").done(),
             row("limits.max_query_bytes", OptionType::size,
                 "Longest query text that is held whole to expand templates in it.")
@@ -232,6 +266,7 @@ std::vector<Option> make_option_rows() {
     add_auth_rows(rows);
     add_service_rows(rows);
     add_workers(rows);
+    add_log(rows);
     add_process(rows);
     add_admin(rows);
     add_reserved_sections(rows);

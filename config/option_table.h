@@ -62,7 +62,8 @@ using Field =
                  std::chrono::milliseconds*, IoEngine*, PoolMode*, ServiceMode*, AuthMethod*,
                  RuleType*, ClientCertificate*, TlsMode*, TlsVersion*, TlsNegotiation*,
                  LiteralScope*, ChannelScope*, FeaturePolicy*, OverPinBudget*, StateCare*,
-                 Placeholder*, LogFormat*, LogLevel*, IsolationAudit*, ConsoleCompat*>;
+                 Placeholder*, LogFormat*, LogLevel*, SlowQueryText*, IsolationAudit*,
+                 ConsoleCompat*>;
 
 struct Option {
     std::string_view path;  ///< `pool.max_connections`, `services[].schema`

@@ -345,6 +345,12 @@ void add_pin_bounds(std::vector<Option>& rows) {
                 .range(0, 720 * hour)
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.service->pin_timeout; }),
+            row("services[].slow_query", OptionType::duration,
+                "A query of the service that takes this long is in the log; 0: log.slow_query.")
+                .by_default("0")
+                .range(0, 24 * hour)
+                .on_reload(Reload::new_connections)
+                .at([](const Scope& s) -> Field { return &s.service->slow_query; }),
         });
 }
 

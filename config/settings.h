@@ -47,6 +47,7 @@ enum class IsolationAudit : std::uint8_t { off, warn, require };
 
 enum class LogFormat : std::uint8_t { automatic, json, text };
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
+enum class SlowQueryText : std::uint8_t { fingerprint, client, rewritten, none };
 
 /// TLS for the frontends of one listener. `allow` and `prefer` leave it to the frontend.
 struct ListenerTls {
@@ -242,6 +243,7 @@ struct Service {
     std::uint32_t pin_budget = 0;  ///< 0: half of the pool
     OverPinBudget over_pin_budget = OverPinBudget::wait;
     std::chrono::milliseconds pin_timeout{0};  ///< 0: never
+    std::chrono::milliseconds slow_query{0};   ///< 0: log.slow_query
     bool create_schema = false;
 
     friend bool operator==(const Service&, const Service&) = default;
@@ -275,6 +277,14 @@ inline Isolation isolation_of(const Service& service) {
 struct Log {
     LogFormat format = LogFormat::automatic;
     LogLevel level = LogLevel::info;
+    std::chrono::milliseconds slow_query{0};  ///< 0: never
+    SlowQueryText slow_query_text = SlowQueryText::fingerprint;
+    std::chrono::milliseconds long_lease = std::chrono::minutes(1);  ///< 0: never
+};
+
+/// What is counted of statements.
+struct Statistics {
+    std::uint32_t statements = 200;  ///< of each service, on each worker; 0: none
 };
 
 /// Who may use the admin console; nobody: there is none.
@@ -309,6 +319,7 @@ struct Settings {
     IoEngine io_engine = IoEngine::epoll;
     Log log{};
     Admin admin{};
+    Statistics statistics{};
     Limits limits{};
     std::chrono::milliseconds drain_timeout = std::chrono::seconds(25);
 };

@@ -53,6 +53,7 @@ struct ExpectedReply {
     std::uint64_t number = 0;                      ///< from 1 on, in the order of requests
     StatementRef statement;                        ///< whose text errors speak of
     std::unique_ptr<protocol::ErrorFields> error;  ///< with replace_error
+    FingerprintRef fingerprint;                    ///< of what it runs, where that is counted
 
     /// True for what a ReadyForQuery answers.
     bool ends_with_ready() const {

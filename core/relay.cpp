@@ -62,6 +62,7 @@ Relay::Relay(WorkerContext& worker, std::shared_ptr<const Service> service,
     : worker_(worker),
       service_(std::move(service)),
       counters_(counters),
+      counted_(worker.statistics, service_->name),
       startup_(std::move(label)),
       label_(startup_),
       identity_(std::move(identity)) {}
@@ -127,6 +128,8 @@ Step Relay::on_granted(Backend& backend) {
     assert(phase_ == RelayPhase::waiting && backend.replies.empty() &&
            backend.transaction == TransactionStatus::idle);
     end_waiting();
+    calls_.wait = worker_.now - waiting_since_;
+    calls_.lease_told = false;
     counters_.leases_active.add();
     backend_ = &backend;
     backend.saw_set = false;
@@ -361,6 +364,7 @@ bool Relay::amid_answer() const {
 
 Step Relay::on_backend_lost() {
     if (amid_answer()) said_fatal_ = true;
+    end_call_lost(sqlstate::connection_failure);
     drop_backend();
     const bool silent = phase_ == RelayPhase::lingering;
     phase_ = RelayPhase::idle;

@@ -16,18 +16,16 @@
 #pragma once
 
 #include "core/backend.h"
-#include "core/buffer_pool.h"
+#include "core/calls.h"
 #include "core/counters.h"
 #include "core/message_walker.h"
-#include "core/output.h"
-#include "core/prepared_statements.h"
 #include "core/relay_step.h"
 #include "core/service.h"
 #include "core/session_channels.h"
 #include "core/session_features.h"
 #include "core/session_settings.h"
 #include "core/setting_references.h"
-#include "core/text_cache.h"
+#include "core/worker_context.h"
 #include "protocol/error_response.h"
 #include "protocol/message_type.h"
 
@@ -41,32 +39,6 @@
 #include <vector>
 
 namespace schemux::core {
-
-/// What all relays of a worker share. The outputs are flushed after every call.
-struct WorkerContext {
-    Output to_frontend;
-    Output to_backend;
-    BufferPool buffers;
-    StatementPool statements;
-    Carry frontend_carry;
-    Carry backend_carry;
-    TextCache texts;
-    const StatementNamer* namer = nullptr;
-    std::string_view version{};  ///< of schemux, for SHOW schemux.version
-    /// Somebody is about to change a database: whose backends may stay where they are.
-    const SubPool* changes_databases = nullptr;
-    std::uint64_t last_version = 0;  ///< of a statement; the worker's number in the upper bits
-    TimePoint now{};
-    bool memory_short = false;  ///< the process nears its bound: nothing large is kept
-
-    /// After the outputs were flushed: nothing refers to the last batch any more.
-    void settle() {
-        to_frontend.clear();
-        to_backend.clear();
-        frontend_carry.settle(buffers);
-        backend_carry.settle(buffers);
-    }
-};
 
 /// limits.memory is near.
 protocol::ErrorFields out_of_memory(protocol::Severity severity = protocol::Severity::error);
@@ -152,6 +124,11 @@ class Relay {
     Step on_notification(std::string_view message, std::size_t unread);
     /// The listener may have missed some.
     void on_missed();
+    /// Those that the caller was not told of yet.
+    bool has_slow_calls() const { return !calls_.slow.empty(); }
+    std::vector<SlowCall> take_slow_calls();
+    /// To be asked now and then: it has had its backend for long, and nobody was told yet.
+    std::optional<LongLease> long_lease();
     /// After a poison step: what the backend sent, as a fixed text.
     std::string_view desync() const { return desync_; }
     /// What the client has sent that is not dealt with yet.
@@ -188,6 +165,7 @@ class Relay {
     std::variant<const TextCache::Reading*, protocol::ErrorFields> read(std::string_view text);
     void note_databases(const StatementEffects& effects);
     StatementEffects effects_of(std::string_view text) const;
+    bool is_readable(std::string_view text) const;
     bool strings_certain() const;
     TemplateContext template_context() const;
 
@@ -267,8 +245,6 @@ class Relay {
     Take on_stray_ready(const MessageInHand& message, protocol::TransactionStatus status);
     Take on_command_complete(const MessageInHand& message);
     Take on_copy_in(const MessageInHand& message);
-    Take on_parameter_status(const MessageInHand& message);
-    void note_told(std::string_view name, std::string_view value);
     bool answering_us() const;
     bool asking() const;
     Take on_told(const MessageInHand& message);
@@ -309,6 +285,8 @@ class Relay {
     bool only_asking() const;
     Take on_setting(const MessageInHand& message);
     void on_settings_told(bool failed);
+    Take on_parameter_status(const MessageInHand& message);
+    void note_told(std::string_view name, std::string_view value);
     void lose_session(const protocol::ErrorFields& error, CloseReason reason);
     StatementRef identified_now(const StatementRef& statement);
 
@@ -366,6 +344,24 @@ class Relay {
     std::size_t longest_text() const;
     protocol::ErrorFields too_long(std::size_t bytes) const;
 
+    // relay_statistics.cpp
+    bool watches_calls() const;
+    std::chrono::milliseconds slow_from() const;
+    void find_fingerprint(const TextCache::Reading& reading, std::string_view text);
+    bool keeps_text(const TextCache::Reading& reading) const;
+    void note_text(Statement& statement, const TextCache::Reading& reading,
+                   std::string_view text) const;
+    void begin_call(const FingerprintRef& fingerprint);
+    void begin_execute(const StatementRef& statement, std::string_view portal);
+    void note_counted_portal(std::string_view portal, const StatementRef& statement);
+    void note_rows(const ExpectedReply& head, std::string_view tag);
+    void note_call_error(const ExpectedReply& head, std::string_view code, bool last_word);
+    void end_call(const FingerprintRef& fingerprint, const StatementRef& statement);
+    void end_call_lost(std::string_view code);
+    void note_slow(const FingerprintRef& fingerprint, const StatementRef& statement,
+                   const StatementFigures& figures);
+    std::string slow_text(const FingerprintRef& fingerprint, const StatementRef& statement) const;
+
     // relay_diagnostics.cpp
     void emit_error(const protocol::ErrorFields& error);
     void emit_diagnostic(const MessageInHand& message);
@@ -394,6 +390,8 @@ class Relay {
     WorkerContext& worker_;
     std::shared_ptr<const Service> service_;
     ServiceCounters& counters_;
+    CountedClient counted_;
+    Calls calls_;
     Label startup_;  ///< what RESET gives the client
     Label label_;    ///< what its session has now
     std::uint64_t label_version_ = 1;

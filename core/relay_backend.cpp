@@ -179,6 +179,9 @@ Take Relay::pass(const MessageInHand& message, Answer answer) {
 Take Relay::on_plain_answer(const MessageInHand& message) {
     const Due answered = due(static_cast<BackendMessage>(message.header.type));
     if (answered.head == nullptr) return poison("an answer out of turn");
+    // Nothing was to be run, or the rows that were asked for are told.
+    if (answered.head->request == Request::execute)
+        end_call(answered.head->fingerprint, answered.head->statement);
     return pass(message, take(answered));
 }
 
@@ -223,7 +226,10 @@ Take Relay::on_error(const MessageInHand& message) {
         return poison("an error that nobody caused");
     }
     ExpectedReply* head = backend_->replies.empty() ? nullptr : &backend_->replies.front();
-    if (head != nullptr) head->stage = AnswerStage::failed;
+    if (head != nullptr) {
+        head->stage = AnswerStage::failed;
+        note_call_error(*head, error->sqlstate, is_last_word);
+    }
     if (head != nullptr && head->answer == Answer::replace_error && !is_last_word) {
         emit_error(*head->error);
         count_error(head->error->sqlstate);
@@ -337,6 +343,7 @@ Take Relay::on_ready(const MessageInHand& message) {
     const Request request = answered.head->request;
     const bool failed = answered.head->stage == AnswerStage::failed;
     last_ready_ = answered.head->number;
+    if (request == Request::query) end_call(answered.head->fingerprint, answered.head->statement);
     const Answer answer = take(answered);
     // A Query of ours, settle_strays() say: what came late came before its answer.
     if (request == Request::query && !is_told(answer)) stray_readies_ = 0;
@@ -350,7 +357,10 @@ Take Relay::on_ready(const MessageInHand& message) {
     }
     const bool portals_gone =
         *status == protocol::TransactionStatus::idle && backend_->replies.empty();
-    if (portals_gone) naming_portals_.clear();
+    if (portals_gone) {
+        naming_portals_.clear();
+        calls_.portals.clear();
+    }
     if (answer == Answer::ask) on_settings_told(failed);
     if (answer == Answer::probe) on_features_told(failed);
     const bool restored = answer == Answer::restore;
@@ -405,6 +415,9 @@ Take Relay::on_command_complete(const MessageInHand& message) {
     }
     if (runs_code && !settings_foreseen_) suspect_settings({});
     loose_syncs_ = 0;
+    note_rows(*answered.head, *tag);
+    if (answered.head->request == Request::execute)
+        end_call(answered.head->fingerprint, answered.head->statement);
     return pass(message, take(answered));
 }
 
@@ -454,40 +467,6 @@ void Relay::end_copy_unheard() {
             protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::sync));
         }
     });
-}
-
-Take Relay::on_parameter_status(const MessageInHand& message) {
-    const auto status = protocol::read_parameter_status(message.body());
-    const auto known = [&status](const auto& other) { return other.first == status->name; };
-    const bool withheld = label_lost_ || restoring_ > 0;
-    if (status && withheld && std::none_of(withheld_.begin(), withheld_.end(), known)) {
-        withheld_.emplace_back(status->name, backend_->parameter(status->name));
-    }
-    if (!status || !backend_->note_parameter(status->name, status->value)) {
-        return poison("a broken ParameterStatus, or too many");
-    }
-    settle_head();  // PostgreSQL tells it with the ReadyForQuery, behind the answers that we make
-    adopt_parameter(status->name, status->value);
-    if (!settings_foreseen_) {
-        // A setting changed that the text did not show (a trigger's set_config, say).
-        backend_->taint.full_reset = true;
-        suspect_settings({});
-    }
-    if (!leaves_meaning_alone(status->name)) backend_->saw_set = true;
-    parameters_moved_ = true;
-    if (withheld) return Take::consumed;
-    note_told(status->name, status->value);
-    return pass(message, Answer::forward);
-}
-
-void Relay::note_told(std::string_view name, std::string_view value) {
-    const auto told = std::find_if(told_parameters_.begin(), told_parameters_.end(),
-                                   [name](const auto& known) { return known.first == name; });
-    if (told != told_parameters_.end()) {
-        told->second = value;
-    } else if (told_parameters_.size() < limits::told_parameters_max) {
-        told_parameters_.emplace_back(name, value);
-    }
 }
 
 void Relay::count_error(std::string_view code) {

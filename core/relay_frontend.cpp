@@ -298,11 +298,12 @@ Take Relay::on_query(const MessageInHand& message) {
     const bool changed = reading.rewritten;
     StatementEffects effects = reading.effects;
     StatementRef statement;
-    if (changed || effects.names_statements) {
+    if (changed || effects.names_statements || keeps_text(reading)) {
         statement = worker_.statements.make();
         statement->text = changed ? std::string_view{reading.text} : *text;
         statement->positions = reading.positions;
         statement->effects = effects;
+        note_text(*statement, reading, *text);
     }
     if (effects.names_statements) {
         if (!read_names(*statement)) return stall();
@@ -315,7 +316,9 @@ Take Relay::on_query(const MessageInHand& message) {
     if (must_hear_before(effects)) return stall();
     load_channels(effects);
     if (changed) counters_.rewrites.add();
-    return send_query(message, statement, effects, statement ? statement->text : *text);
+    const Take taken = send_query(message, statement, effects, statement ? statement->text : *text);
+    begin_call(reading.fingerprint);
+    return taken;
 }
 
 /// `statement`: of a text that is not the client's own any more; or null.
@@ -368,12 +371,14 @@ Take Relay::on_oversized(const MessageInHand& message) {
 Take Relay::on_execute(const MessageInHand& message) {
     if (phase_ == RelayPhase::idle) return acquire();
     const std::string_view body = message.body();
-    const StatementRef statement = statement_of_portal(body.substr(0, body.find('\0')));
+    const std::string_view portal = body.substr(0, body.find('\0'));
+    const StatementRef statement = statement_of_portal(portal);
     if (statement && !take_away_closed(*statement)) return stall();
     batch_open_ = batch_executes_ = true;
     counters_.queries_extended.add();
     if (backend_->replies.empty()) query_began_ = worker_.now;
     backend_->replies.push(Request::execute, Answer::forward).statement = statement;
+    begin_execute(statement, portal);
     if (statement) log_names(statement, When::command);
     worker_.to_backend.forward(message.bytes);
     return Take::consumed;

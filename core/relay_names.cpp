@@ -108,6 +108,8 @@ StatementRef Relay::copy_of(const Statement& statement) {
     fresh->effects = statement.effects;
     fresh->shape = statement.shape;
     fresh->read_under = statement.read_under;
+    fresh->fingerprint = statement.fingerprint;
+    fresh->client_text = statement.client_text;
     fresh->unspelled = statement.unspelled;
     fresh->names = statement.names;
     fresh->spelled_positions = statement.spelled_positions;

@@ -245,4 +245,38 @@ StatementRef Relay::identified_now(const StatementRef& statement) {
     return fresh;
 }
 
+Take Relay::on_parameter_status(const MessageInHand& message) {
+    const auto status = protocol::read_parameter_status(message.body());
+    const auto known = [&status](const auto& other) { return other.first == status->name; };
+    const bool withheld = label_lost_ || restoring_ > 0;
+    if (status && withheld && std::none_of(withheld_.begin(), withheld_.end(), known)) {
+        withheld_.emplace_back(status->name, backend_->parameter(status->name));
+    }
+    if (!status || !backend_->note_parameter(status->name, status->value)) {
+        return poison("a broken ParameterStatus, or too many");
+    }
+    settle_head();  // PostgreSQL tells it with the ReadyForQuery, behind the answers that we make
+    adopt_parameter(status->name, status->value);
+    if (!settings_foreseen_) {
+        // A setting changed that the text did not show (a trigger's set_config, say).
+        backend_->taint.full_reset = true;
+        suspect_settings({});
+    }
+    if (!leaves_meaning_alone(status->name)) backend_->saw_set = true;
+    parameters_moved_ = true;
+    if (withheld) return Take::consumed;
+    note_told(status->name, status->value);
+    return pass(message, Answer::forward);
+}
+
+void Relay::note_told(std::string_view name, std::string_view value) {
+    const auto told = std::find_if(told_parameters_.begin(), told_parameters_.end(),
+                                   [name](const auto& known) { return known.first == name; });
+    if (told != told_parameters_.end()) {
+        told->second = value;
+    } else if (told_parameters_.size() < limits::told_parameters_max) {
+        told_parameters_.emplace_back(name, value);
+    }
+}
+
 }  // namespace schemux::core

@@ -58,6 +58,7 @@ Take Relay::on_parse(const MessageInHand& message) {
     statement->types = parse->types;
     statement->positions = reading.positions;
     statement->effects = reading.effects;
+    note_text(*statement, reading, parse->text);
     if (waits_for_pin(statement->effects)) return stall();
     load_channels(statement->effects);
     statement->version = ++worker_.last_version;
@@ -357,6 +358,7 @@ Take Relay::on_bind(const MessageInHand& message) {
     note_effects(statement->effects, statement->text,
                  message.complete() ? message.body() : std::string_view{});
     note_portal(prefix->portal, statement);
+    note_counted_portal(prefix->portal, statement);
     ExpectedReply& reply = backend_->replies.push(Request::bind, Answer::forward);
     reply.statement = statement;
     if (statement->id == unnamed_statement) {

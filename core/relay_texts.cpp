@@ -43,6 +43,7 @@ std::variant<const TextCache::Reading*, ErrorFields> Relay::read(std::string_vie
                     forbid_fixed_settings(*service_, text, known->effects, standard_strings_))
                 return std::move(*error);
             note_databases(known->effects);
+            find_fingerprint(*known, text);
             return known;
         }
     }
@@ -51,6 +52,7 @@ std::variant<const TextCache::Reading*, ErrorFields> Relay::read(std::string_vie
         if (append_own_setting(reading.text, *own, *service_, worker_.version)) {
             reading.rewritten = true;
             reading.effects = effects_of(reading.text);
+            find_fingerprint(reading, text);
             worker_.texts.keep();
             return &reading;
         }
@@ -67,6 +69,7 @@ std::variant<const TextCache::Reading*, ErrorFields> Relay::read(std::string_vie
     if (auto error = forbid_fixed_settings(*service_, text, reading.effects, standard_strings_))
         return std::move(*error);
     note_databases(reading.effects);
+    find_fingerprint(reading, text);
     worker_.texts.keep();
     return &reading;
 }
@@ -76,10 +79,13 @@ void Relay::note_databases(const StatementEffects& effects) {
     if (effects.databases) worker_.changes_databases = service_->share->sub_pool();
 }
 
+/// Whether it is certain where its literals begin and end.
+bool Relay::is_readable(std::string_view text) const {
+    return encoding_ != EncodingClass::unsafe && (!reading_open() || reads_alike(text));
+}
+
 StatementEffects Relay::effects_of(std::string_view text) const {
-    const bool readable =
-        encoding_ != EncodingClass::unsafe && (!reading_open() || reads_alike(text));
-    if (readable) return classify_effects(text, standard_strings_);
+    if (is_readable(text)) return classify_effects(text, standard_strings_);
     // Bytes that look like ASCII may be parts of characters: nothing is certain.
     StatementEffects unknown;
     unknown.add(Effect::opaque);

@@ -102,6 +102,7 @@ struct Service {
     std::vector<std::string> fixed_settings;  ///< of these, which its client may not say
     TimeLimits time_limits;
     std::size_t max_query_bytes = 1 << 20;
+    std::chrono::milliseconds slow_query{0};  ///< is told of from then on; 0: as of all services
     StateCare state = StateCare::fast;
     bool close_placeholders = false;  ///< close backends that know an application's setting
     SessionFeatures session_features;

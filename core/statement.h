@@ -4,6 +4,7 @@
 // It must not know about backends: which of them has a copy is BackendStatements' business.
 #pragma once
 
+#include "core/fingerprint.h"
 #include "core/limits.h"
 #include "core/literal_settings.h"
 #include "core/name_references.h"
@@ -51,6 +52,9 @@ struct Statement {
     StatementShape shape;  ///< what the client was told of it; may stay unknown
     std::shared_ptr<const LiteralSettings> read_under;  ///< when it was prepared first; of some
 
+    FingerprintRef fingerprint;  ///< of the client's text; null: nobody wants to know
+    std::string client_text;     ///< its beginning, where the log is to have that
+
     // Of a text that speaks of prepared statements (relay_names.cpp).
     std::string unspelled;           ///< the text with the client's names
     std::vector<SpelledName> names;  ///< in the order of the text
@@ -59,7 +63,7 @@ struct Statement {
     /// What it takes here, about.
     std::size_t bytes() const {
         return sizeof(Statement) + name.size() + text.size() + types.size() + unspelled.size() +
-               names.size() * sizeof(SpelledName);
+               client_text.size() + names.size() * sizeof(SpelledName);
     }
     /// What a copy takes of a backend's memory, about.
     std::size_t server_bytes() const {
@@ -83,6 +87,8 @@ struct Statement {
         effects = {};
         shape.clear();
         read_under.reset();
+        fingerprint = {};
+        client_text.clear();
         unspelled.clear();
         names.clear();
         spelled_positions = {};

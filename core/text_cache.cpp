@@ -46,6 +46,8 @@ TextCache::Reading& TextCache::place_for(std::string_view text, const TemplateCo
     place.reading.positions.clear();
     place.reading.effects = {};
     place.reading.rewritten = false;
+    place.reading.fingerprint = {};
+    place.reading.traced = false;
     return place.reading;
 }
 

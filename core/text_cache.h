@@ -5,6 +5,7 @@
 // make a hit. It must not know whose text it is.
 #pragma once
 
+#include "core/fingerprint.h"
 #include "core/position_map.h"
 #include "core/statement_effects.h"
 #include "core/template_rewriter.h"
@@ -22,6 +23,9 @@ class TextCache {
         PositionMap positions;
         StatementEffects effects{};
         bool rewritten = false;
+        // Found when somebody first asks for it.
+        mutable FingerprintRef fingerprint;  ///< of the client's text
+        mutable bool traced = false;         ///< FingerprintReader::traced()
     };
 
     /// Null, or what `keep` was given under an equal text and context. It lives until `place_for`.

@@ -209,6 +209,7 @@ core::Service make_service(const config::Settings& settings, const config::Servi
                                                                     : settings.pool.acquire_timeout;
     service.time_limits = time_limits(settings.pool, from.pool);
     service.max_query_bytes = settings.limits.max_query_bytes;
+    service.slow_query = from.slow_query;
     return service;
 }
 

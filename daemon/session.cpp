@@ -2,6 +2,7 @@
 
 #include "daemon/backend_connection.h"
 #include "daemon/log.h"
+#include "daemon/statement_log.h"
 #include "daemon/worker.h"
 #include "protocol/message_header.h"
 
@@ -63,6 +64,7 @@ void Session::on_end(int /*error*/) {
 void Session::on_backend_bytes(std::string_view bytes) {
     const Step step = relay_->on_backend_bytes(bytes);
     tell_pins();
+    if (relay_->has_slow_calls()) log_slow_calls(*relay_);
     perform(step);
 }
 
@@ -95,7 +97,9 @@ void Session::on_acquire_failed(protocol::ErrorFields error) {
 
 void Session::on_backend_lost() {
     backend_ = nullptr;
-    perform(relay_->on_backend_lost());
+    const Step step = relay_->on_backend_lost();
+    if (relay_->has_slow_calls()) log_slow_calls(*relay_);
+    perform(step);
 }
 
 bool Session::on_cancel() {

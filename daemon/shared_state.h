@@ -10,6 +10,7 @@
 #include "core/prepared_statements.h"
 #include "core/service.h"
 #include "core/shared_pool.h"
+#include "core/statement_stats.h"
 #include "daemon/client_counts.h"
 #include "daemon/client_secrets.h"
 #include "daemon/credentials.h"
@@ -78,6 +79,7 @@ struct Policy {
     std::uint32_t max_clients_per_address = 0;                              ///< 0: any number
     std::map<std::string, std::uint32_t, std::less<>> max_clients_of_user;  ///< where it differs
     core::BackendStatements::Bounds statements_per_backend;
+    core::StatementPolicy statements{};
     bool rotate_backends = false;  ///< for tests: no session has a backend twice in a row
 };
 

@@ -28,6 +28,29 @@ ConsolePolicy make_console_policy(const config::Admin& admin) {
     return policy;
 }
 
+core::SlowText slow_text(config::SlowQueryText text) {
+    switch (text) {
+        case config::SlowQueryText::fingerprint:
+            return core::SlowText::fingerprint;
+        case config::SlowQueryText::client:
+            return core::SlowText::client;
+        case config::SlowQueryText::rewritten:
+            return core::SlowText::rewritten;
+        case config::SlowQueryText::none:
+            return core::SlowText::none;
+    }
+    return core::SlowText::none;
+}
+
+core::StatementPolicy statement_policy(const config::Settings& settings) {
+    core::StatementPolicy policy;
+    policy.statements = settings.statistics.statements;
+    policy.slow_query = settings.log.slow_query;
+    policy.slow_text = slow_text(settings.log.slow_query_text);
+    policy.long_lease = settings.log.long_lease;
+    return policy;
+}
+
 }  // namespace
 
 std::shared_ptr<const Policy> make_policy(const config::Settings& settings, ServiceIndex& index,
@@ -76,6 +99,7 @@ std::shared_ptr<const Policy> make_policy(const config::Settings& settings, Serv
     policy->statements_per_backend = {settings.pool.statements_per_backend,
                                       settings.pool.statement_memory_per_backend};
     policy->rotate_backends = settings.pool.rotate_backends;
+    policy->statements = statement_policy(settings);
     return policy;
 }
 

@@ -1,6 +1,7 @@
 #include "daemon/worker.h"
 
 #include "daemon/log.h"
+#include "daemon/statement_log.h"
 #include "protocol/sqlstate.h"
 
 #include <unistd.h>
@@ -37,6 +38,7 @@ Worker::Worker(std::uint32_t number, SharedState& shared, ControlPlane& control,
       policy_(shared.process.policy.get()) {
     context_.namer = &shared.namer;
     context_.version = SCHEMUX_VERSION;
+    context_.statistics.configure(policy_->statements);
     context_.last_version = std::uint64_t{number} << version_bits;
     context_.now = std::chrono::steady_clock::now();
 }
@@ -268,10 +270,12 @@ void Worker::tick() {
     charge_uses();
     if (++ticks_ % ticks_per_second == 0) {
         policy_ = shared_.process.policy.get();
+        context_.statistics.configure(policy_->statements);
         engine_->reap();
         recycle_idle();
         look_at_lingering();
         look_at_unread();
+        look_at_leases();
     }
     // A ticket that arrived while a backend was on its way elsewhere finds it here at the latest.
     dispatch_idle();
@@ -347,6 +351,14 @@ void Worker::look_at_unread() {
     for (const core::SessionId id : stalled) {
         if (Session* reader = session(id)) reader->end_stalled();
     }
+}
+
+/// Who has a backend for long is told of.
+void Worker::look_at_leases() {
+    backends_.for_each([this](BackendConnection& backend) {
+        Session* holder = backend.has_session ? session(backend.session) : nullptr;
+        if (holder != nullptr) log_long_lease(holder->relay());
+    });
 }
 
 /// Long leases are charged while they last: nobody who waits has to wait for their end to be served

@@ -136,6 +136,8 @@ class Worker {
     StreamEngine& engine() { return *engine_; }
     Streams& streams_for(const Connection& connection);
     core::WorkerContext& context() { return context_; }
+    /// What the statements of its clients have cost.
+    const core::StatementStats& statements() const { return context_.statistics; }
     WelcomeCache& welcomes() { return shared_.welcomes; }
     const core::SubPool& sub_pool_of(const core::Service& service) const {
         return *shared_.pool.of(*service.share);
@@ -175,6 +177,7 @@ class Worker {
     void watch_pin(Session& session);
     void look_at_pins();
     void look_at_unread();
+    void look_at_leases();
     void shed();
     core::ServiceCounters& counters_for(std::size_t service_index);
     void run(std::function<void()> work);

@@ -1,6 +1,6 @@
 // What the relay itself costs, without sockets: nanoseconds and allocations for each transaction
 // and message in memory, for the kinds of traffic that clients make. No pass or fail: a ruler.
-//   relay_bench [MILLISECONDS_PER_CASE [PART_OF_THE_CASES_NAME]]
+//   relay_bench [MILLISECONDS_PER_CASE [PART_OF_THE_CASES_NAME [COUNTED_STATEMENTS]]]
 // It plays both peers with canned bytes and must not know what the relay does with them.
 
 #include "core/relay.h"
@@ -157,8 +157,9 @@ struct Cost {
 /// One client, one backend, and the worker between them: performs the steps as the daemon does.
 class Bench {
   public:
-    Bench() {
+    explicit Bench(std::size_t counted_statements) {
         context_.namer = &namer_;
+        context_.statistics.configure({.statements = counted_statements});
         Service service;
         service.name = "app";
         service.schema = "app";
@@ -292,8 +293,20 @@ std::string long_text(std::size_t bytes) {
     return text + " FROM pgbench_accounts";
 }
 
+/// More texts than are remembered, which differ in their literals, as where nothing is prepared.
+std::vector<Exchange> different_texts() {
+    std::vector<Exchange> exchanges;
+    for (int number = 0; number < 1'000; ++number) {
+        const std::string key = std::to_string(number * 7919);
+        exchanges.push_back(simple("UPDATE pgbench_accounts SET abalance = abalance + -" + key +
+                                   ", note = 'n" + key + "' WHERE aid = " + key + ";"));
+    }
+    return exchanges;
+}
+
 std::vector<Case> cases() {
     return {
+        {"1000 simple, all different", {}, different_texts()},
         {"simple SELECT 1", {}, {simple("SELECT 1;")}},
         {"simple select by key", {}, {simple(plain_text)}},
         {"simple, 4 KB of text", {}, {simple(long_text(4096))}},
@@ -310,10 +323,10 @@ std::vector<Case> cases() {
 }
 
 /// The least of several rounds: what disturbs a measurement only ever adds to it.
-Cost measure(const Case& subject, std::chrono::milliseconds budget) {
+Cost measure(const Case& subject, std::chrono::milliseconds budget, std::size_t statements) {
     constexpr int rounds = 15;
     constexpr int calibration_runs = 200;
-    Bench bench;
+    Bench bench(statements);
     bench.run(subject.prologue);
     const auto timed = [&](int runs) {
         const auto begin = Clock::now();
@@ -343,12 +356,13 @@ int main(int count, char** arguments) {
     const int milliseconds = count > 1 ? std::atoi(arguments[1]) : 150;
     std::printf("%-30s %9s %9s %9s %10s\n", "case", "ns/tx", "messages", "ns/msg", "allocs/tx");
     const std::string_view wanted = count > 2 ? arguments[2] : "";
+    const std::size_t statements = count > 3 ? std::strtoul(arguments[3], nullptr, 10) : 0;
     for (const Case& subject : cases()) {
         if (subject.name.find(wanted) == std::string::npos) continue;
         int messages = 0;
         for (const Exchange& exchange : subject.transaction)
             messages += exchange.from_client.messages + exchange.from_server.messages;
-        const Cost cost = measure(subject, std::chrono::milliseconds(milliseconds));
+        const Cost cost = measure(subject, std::chrono::milliseconds(milliseconds), statements);
         std::printf("%-30s %9.0f %9d %9.1f %10.2f\n", subject.name.c_str(), cost.nanoseconds,
                     messages, cost.nanoseconds / messages, cost.allocations);
     }
