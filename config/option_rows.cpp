@@ -241,7 +241,7 @@ void add_admin(std::vector<Option>& rows) {
             row("admin.compat", OptionType::choice,
                 "The version of PgBouncer whose columns SHOW has, for tools that rely on them.")
                 .by_default("1.26")
-                .choices({"1.18", "1.24", "1.26"})
+                .choices({"legacy", "1.18", "1.24", "1.26"})
                 .on_reload(Reload::new_connections)
                 .at([](const Scope& s) -> Field { return &s.settings->admin.compat; }),
         });

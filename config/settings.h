@@ -40,7 +40,7 @@ enum class Isolation : std::uint8_t {
 };
 
 /// Whose version of the admin console ours is column by column.
-enum class ConsoleCompat : std::uint8_t { v1_18, v1_24, v1_26 };
+enum class ConsoleCompat : std::uint8_t { legacy, v1_18, v1_24, v1_26 };
 
 /// What is done with what the isolation audit finds at the start and at reloads.
 enum class IsolationAudit : std::uint8_t { off, warn, require };

@@ -8,7 +8,7 @@ namespace schemux::core {
 namespace {
 
 /// In which versions a column is there.
-enum class In : std::uint8_t { all, since_1_24, since_1_26, until_1_18 };
+enum class In : std::uint8_t { all, since_1_24, since_1_26, until_1_18, legacy };
 
 struct Row {
     std::string_view name;
@@ -76,6 +76,36 @@ constexpr std::array pools{
     Row{"load_balance_hosts", text, since_1_24},
 };
 
+constexpr std::array clients{
+    Row{"type", text},
+    Row{"user", text},
+    Row{"database", text},
+    Row{"replication", text, since_1_24},
+    Row{"state", text},
+    Row{"addr", text},
+    Row{"port", int4},
+    Row{"local_addr", text},
+    Row{"local_port", int4},
+    Row{"connect_time", text},
+    Row{"request_time", text},
+    Row{"wait", int4},
+    Row{"wait_us", int4},
+    Row{"close_needed", int4},
+    Row{"ptr", text},
+    Row{"link", text},
+    Row{"remote_pid", int4},
+    Row{"tls", text},
+    Row{"application_name", text},
+    Row{"prepared_statements", int4, since_1_24},
+    Row{"id", int4, since_1_24},
+};
+
+constexpr std::array socket_rest{
+    Row{"recv_pos", int4},   Row{"pkt_pos", int4},     Row{"pkt_remain", int4},
+    Row{"send_pos", int4},   Row{"send_remain", int4}, Row{"pkt_avail", int4},
+    Row{"send_avail", int4},
+};
+
 constexpr std::array lists{
     Row{"list", text},
     Row{"items", int4},
@@ -97,6 +127,7 @@ constexpr std::array stats{
     Row{"total_server_assignment_count", numeric, since_1_24},
     Row{"total_xact_count", numeric},
     Row{"total_query_count", numeric},
+    Row{"total_requests", numeric, In::legacy},
     Row{"total_received", numeric},
     Row{"total_sent", numeric},
     Row{"total_xact_time", numeric},
@@ -157,6 +188,11 @@ constexpr std::array totals{
     Row{"value", numeric},
 };
 
+constexpr std::array mem{
+    Row{"name", text}, Row{"size", int4},     Row{"used", int4},
+    Row{"free", int4}, Row{"memtotal", int4},
+};
+
 constexpr std::array peers{
     Row{"peer_id", int4, since_1_24},
     Row{"host", text, since_1_24},
@@ -195,7 +231,7 @@ constexpr std::array services{
     Row{"waiting", int8},         Row{"leases", int8},  Row{"transactions", int8},
     Row{"queries", int8},         Row{"errors", int8},  Row{"rewrites", int8},
     Row{"template_errors", int8}, Row{"pinned", int8},  Row{"wait_time_us", int8},
-    Row{"backend_time_us", int8}, Row{"paused", int4},
+    Row{"backend_time_us", int8}, Row{"paused", int4},  Row{"disabled", int4},
 };
 
 constexpr std::array backends{
@@ -221,6 +257,35 @@ constexpr std::array isolation{
     Row{"role", text},
 };
 
+constexpr std::array templates{
+    Row{"service", text},  Row{"schema", text}, Row{"placeholders", text},
+    Row{"rewrites", int8}, Row{"errors", int8},
+};
+
+constexpr std::array statements{
+    Row{"service", text},     Row{"fingerprint", text}, Row{"calls", int8},
+    Row{"errors", int8},      Row{"rows", int8},        Row{"total_time_us", int8},
+    Row{"avg_time_us", int8}, Row{"max_time_us", int8}, Row{"wait_time_us", int8},
+    Row{"statement", text},
+};
+
+constexpr std::array labels{
+    Row{"settings", text},
+    Row{"clients", int8},
+    Row{"backends", int8},
+};
+
+constexpr std::array leases{
+    Row{"backend_pid", int4}, Row{"service", text},   Row{"user", text},
+    Row{"addr", text},        Row{"client_id", int4}, Row{"application_name", text},
+    Row{"began", text},       Row{"ended", text},     Row{"held_us", int8},
+};
+
+constexpr std::array events{
+    Row{"number", int8}, Row{"time", text},    Row{"level", text},
+    Row{"event", text},  Row{"message", text}, Row{"fields", text},
+};
+
 bool is_in(In in, ConsoleProfile profile) {
     switch (in) {
         case In::all:
@@ -230,7 +295,9 @@ bool is_in(In in, ConsoleProfile profile) {
         case In::since_1_26:
             return profile >= ConsoleProfile::v1_26;
         case In::until_1_18:
-            return profile == ConsoleProfile::v1_18;
+            return profile <= ConsoleProfile::v1_18;
+        case In::legacy:
+            return profile == ConsoleProfile::legacy;
     }
     return false;
 }
@@ -254,6 +321,11 @@ std::span<const Row> rows_of(ConsoleShow show) {
             return databases;
         case ConsoleShow::pools:
             return pools;
+        case ConsoleShow::clients:
+        case ConsoleShow::servers:
+        case ConsoleShow::sockets:
+        case ConsoleShow::active_sockets:
+            return clients;
         case ConsoleShow::lists:
             return lists;
         case ConsoleShow::users:
@@ -266,6 +338,8 @@ std::span<const Row> rows_of(ConsoleShow show) {
             return stats_averages;
         case ConsoleShow::totals:
             return totals;
+        case ConsoleShow::mem:
+            return mem;
         case ConsoleShow::peers:
             return peers;
         case ConsoleShow::peer_pools:
@@ -286,6 +360,16 @@ std::span<const Row> rows_of(ConsoleShow show) {
             return pins;
         case ConsoleShow::isolation:
             return isolation;
+        case ConsoleShow::templates:
+            return templates;
+        case ConsoleShow::statements:
+            return statements;
+        case ConsoleShow::labels:
+            return labels;
+        case ConsoleShow::leases:
+            return leases;
+        case ConsoleShow::events:
+            return events;
     }
     return {};
 }
@@ -299,6 +383,7 @@ bool came_with_1_24(ConsoleShow show) {
 
 std::string_view version_of(ConsoleProfile profile) {
     switch (profile) {
+        case ConsoleProfile::legacy:
         case ConsoleProfile::v1_18:
             return "1.18.0";
         case ConsoleProfile::v1_24:
@@ -310,9 +395,11 @@ std::string_view version_of(ConsoleProfile profile) {
 }
 
 std::optional<ConsoleColumns> console_columns(ConsoleShow show, ConsoleProfile profile) {
-    if (profile == ConsoleProfile::v1_18 && came_with_1_24(show)) return {};
+    if (profile <= ConsoleProfile::v1_18 && came_with_1_24(show)) return {};
     ConsoleColumns columns;
     add(columns, rows_of(show), profile);
+    if (show == ConsoleShow::sockets || show == ConsoleShow::active_sockets)
+        add(columns, socket_rest, profile);
     return columns;
 }
 

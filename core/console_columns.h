@@ -12,8 +12,9 @@
 
 namespace schemux::core {
 
-/// Versions of PgBouncer's console that it can be; `admin.compat`.
-enum class ConsoleProfile : std::uint8_t { v1_18, v1_24, v1_26 };
+/// Versions of PgBouncer's console that it can be; `admin.compat`. `legacy`: 1.18's, and what the
+/// exporter of Debian 12 still asks for (prometheus-pgbouncer-exporter 1.7).
+enum class ConsoleProfile : std::uint8_t { legacy, v1_18, v1_24, v1_26 };
 
 /// The release that is declared, as in SHOW VERSION.
 std::string_view version_of(ConsoleProfile profile);

@@ -26,12 +26,17 @@ constexpr std::array show_names{
     ShowName{"config", ConsoleShow::config},
     ShowName{"databases", ConsoleShow::databases},
     ShowName{"pools", ConsoleShow::pools},
+    ShowName{"clients", ConsoleShow::clients},
+    ShowName{"servers", ConsoleShow::servers},
+    ShowName{"sockets", ConsoleShow::sockets},
+    ShowName{"active_sockets", ConsoleShow::active_sockets},
     ShowName{"lists", ConsoleShow::lists},
     ShowName{"users", ConsoleShow::users},
     ShowName{"stats", ConsoleShow::stats},
     ShowName{"stats_totals", ConsoleShow::stats_totals},
     ShowName{"stats_averages", ConsoleShow::stats_averages},
     ShowName{"totals", ConsoleShow::totals},
+    ShowName{"mem", ConsoleShow::mem},
     ShowName{"peers", ConsoleShow::peers},
     ShowName{"peer_pools", ConsoleShow::peer_pools},
     ShowName{"dns_hosts", ConsoleShow::dns_hosts},
@@ -41,6 +46,11 @@ constexpr std::array show_names{
     ShowName{"queue", ConsoleShow::queue},
     ShowName{"pins", ConsoleShow::pins},
     ShowName{"isolation", ConsoleShow::isolation},
+    ShowName{"templates", ConsoleShow::templates},
+    ShowName{"statements", ConsoleShow::statements},
+    ShowName{"labels", ConsoleShow::labels},
+    ShowName{"leases", ConsoleShow::leases},
+    ShowName{"events", ConsoleShow::events},
 };
 
 /// Settings that drivers show or set when they begin a session; nothing here depends on them.
@@ -67,13 +77,17 @@ constexpr std::array<std::string_view, 17> session_settings{
 struct Verb {
     std::string_view word;
     ConsoleVerb verb;
-    enum class Target : std::uint8_t { none, may } target;
+    enum class Target : std::uint8_t { none, may, must } target;
 };
 
 constexpr std::array verbs{
     Verb{"pause", ConsoleVerb::pause, Verb::Target::may},
     Verb{"resume", ConsoleVerb::resume, Verb::Target::may},
     Verb{"reconnect", ConsoleVerb::reconnect, Verb::Target::may},
+    Verb{"disable", ConsoleVerb::disable, Verb::Target::must},
+    Verb{"enable", ConsoleVerb::enable, Verb::Target::must},
+    Verb{"kill", ConsoleVerb::kill, Verb::Target::may},
+    Verb{"wait_close", ConsoleVerb::wait_close, Verb::Target::may},
     Verb{"reload", ConsoleVerb::reload, Verb::Target::none},
     Verb{"begin", ConsoleVerb::begin, Verb::Target::none},
     Verb{"commit", ConsoleVerb::end, Verb::Target::none},
@@ -124,6 +138,12 @@ class Words {
         return rest_.empty() && !broken_;
     }
     bool broken() const { return broken_; }
+    /// '…', in which '' stands for one quote. Nothing: there is none, or no end of it.
+    std::optional<std::string> literal() {
+        skip();
+        if (rest_.empty() || rest_.front() != '\'') return {};
+        return quoted();
+    }
 
   private:
     /// Blanks and comments, as libraries put them in front.
@@ -143,11 +163,12 @@ class Words {
         }
     }
     std::optional<std::string> quoted() {
+        const char quote = rest_.front();
         std::string word;
         for (std::size_t at = 1; at < rest_.size(); ++at) {
-            if (rest_[at] != '"') {
+            if (rest_[at] != quote) {
                 word += rest_[at];
-            } else if (at + 1 < rest_.size() && rest_[at + 1] == '"') {
+            } else if (at + 1 < rest_.size() && rest_[at + 1] == quote) {
                 word += rest_[at++];
             } else {
                 rest_.remove_prefix(at + 1);
@@ -180,6 +201,20 @@ protocol::ErrorFields fault(std::string message, std::string hint) {
 
 using Read = std::variant<ConsoleCommand, protocol::ErrorFields>;
 
+protocol::ErrorFields not_supported(std::string message, std::string hint) {
+    auto error = protocol::make_error(sqlstate::feature_not_supported, std::move(message));
+    error.hint = std::move(hint);
+    return error;
+}
+
+std::optional<std::uint32_t> number_of(std::string_view word) {
+    std::uint32_t number = 0;
+    const char* const end = word.data() + word.size();
+    const auto [stopped, error] = std::from_chars(word.data(), end, number);
+    if (error != std::errc() || stopped != end || word.empty()) return {};
+    return number;
+}
+
 Read read_show(std::string_view text, Words& words) {
     ConsoleCommand command;
     command.verb = ConsoleVerb::show;
@@ -190,6 +225,16 @@ Read read_show(std::string_view text, Words& words) {
         command.verb = ConsoleVerb::show_setting;
         command.target = name == "time" ? "timezone" : "transaction_isolation";
         return command;
+    }
+    if (name == "fds")
+        return not_supported("descriptors are not handed out",
+                             "SHOW SOCKETS tells what connections there are.");
+    if (name == "leases" && !words.at_end()) {
+        const auto pid = number_of(words.next().value_or(""));
+        if (!pid)
+            return fault("SHOW LEASES wants the process id of a backend, or nothing",
+                         "SHOW SERVERS tells those that there are.");
+        command.number = *pid;
     }
     if (!words.at_end()) return invalid(text);
     const auto found = std::find_if(show_names.begin(), show_names.end(),
@@ -232,10 +277,39 @@ Read read_shutdown(std::string_view text, Words& words) {
     return command;
 }
 
+Read read_kill_client(Words& words) {
+    ConsoleCommand command;
+    command.verb = ConsoleVerb::kill_client;
+    command.tag = "KILL_CLIENT";
+    const auto id = number_of(words.next().value_or(""));
+    if (!id) return fault("KILL_CLIENT wants the id of a client", "SHOW CLIENTS tells them.");
+    command.number = *id;
+    return command;
+}
+
+/// EXPLAIN REWRITE service 'SELECT …'
+Read read_explain(std::string_view text, Words& words) {
+    ConsoleCommand command;
+    command.verb = ConsoleVerb::explain_rewrite;
+    command.tag = "EXPLAIN";
+    if (lower(words.next().value_or("")) != "rewrite") return invalid(text);
+    command.target = words.next().value_or("");
+    auto sql = words.literal();
+    if (command.target.empty() || !sql || words.broken())
+        return fault("EXPLAIN REWRITE wants a service and a text",
+                     "EXPLAIN REWRITE orders 'SELECT * FROM {{tables.items}}'; a quote in it is "
+                     "written twice.");
+    command.text = std::move(*sql);
+    return command;
+}
+
 Read read_verb(std::string_view text, const Verb& verb, Words& words) {
     ConsoleCommand command;
     command.verb = verb.verb;
     command.tag = upper(verb.word);
+    if (verb.target == Verb::Target::must && words.at_end())
+        return fault(command.tag + " wants the name of a service",
+                     "SHOW SERVICES tells which there are.");
     if (verb.target == Verb::Target::none || words.at_end()) return command;
     command.target = words.next().value_or("");
     if (command.target.empty()) return invalid(text);
@@ -257,6 +331,13 @@ std::variant<ConsoleCommand, protocol::ErrorFields> read_console_command(std::st
         return read_set(words);
     } else if (first == "shutdown") {
         read = read_shutdown(text, words);
+    } else if (first == "suspend") {
+        return not_supported("SUSPEND hands descriptors to another process, which is not done here",
+                             "PAUSE waits for transactions to end and holds clients back.");
+    } else if (first == "kill_client") {
+        read = read_kill_client(words);
+    } else if (first == "explain") {
+        read = read_explain(text, words);
     } else {
         const auto verb = std::find_if(verbs.begin(), verbs.end(),
                                        [&first](const Verb& one) { return one.word == first; });
@@ -283,16 +364,23 @@ std::string_view name_of(ConsoleShow show) {
 }
 
 std::string console_help() {
-    return "\n\tSHOW HELP|CONFIG|DATABASES|POOLS|USERS|VERSION"
+    return "\n\tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION"
            "\n\tSHOW PEERS|PEER_POOLS"
-           "\n\tSHOW LISTS|STATE"
+           "\n\tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE"
            "\n\tSHOW DNS_HOSTS|DNS_ZONES"
            "\n\tSHOW STATS|STATS_TOTALS|STATS_AVERAGES|TOTALS"
-           "\n\tSHOW SERVICES|BACKENDS|QUEUE|PINS|ISOLATION"
+           "\n\tSHOW SERVICES|BACKENDS|QUEUE|PINS|ISOLATION|TEMPLATES"
+           "\n\tSHOW STATEMENTS|LABELS|EVENTS|LEASES [<server pid>]"
+           "\n\tEXPLAIN REWRITE <db> '<sql>'"
            "\n\tRELOAD"
            "\n\tPAUSE [<db>]"
            "\n\tRESUME [<db>]"
            "\n\tRECONNECT [<db>]"
+           "\n\tDISABLE <db>"
+           "\n\tENABLE <db>"
+           "\n\tKILL [<db>]"
+           "\n\tKILL_CLIENT <client id>"
+           "\n\tWAIT_CLOSE [<db>]"
            "\n\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]";
 }
 

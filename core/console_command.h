@@ -22,8 +22,14 @@ enum class ConsoleVerb : std::uint8_t {
     pause,
     resume,
     reconnect,
+    disable,
+    enable,
+    kill,
+    kill_client,  ///< `number` says which
+    wait_close,
     reload,
     shutdown,
+    explain_rewrite,  ///< of `text`, for a client of the service `target`
 };
 
 enum class ConsoleShow : std::uint8_t {
@@ -33,12 +39,17 @@ enum class ConsoleShow : std::uint8_t {
     config,
     databases,
     pools,
+    clients,
+    servers,
+    sockets,
+    active_sockets,
     lists,
     users,
     stats,
     stats_totals,
     stats_averages,
     totals,
+    mem,
     peers,
     peer_pools,
     dns_hosts,
@@ -49,6 +60,11 @@ enum class ConsoleShow : std::uint8_t {
     queue,
     pins,
     isolation,
+    templates,
+    statements,
+    labels,
+    leases,  ///< `number`: of one backend's pid; 0: of all
+    events,
 };
 
 enum class ShutdownMode : std::uint8_t { immediate, wait_for_servers, wait_for_clients };
@@ -58,7 +74,9 @@ struct ConsoleCommand {
     ConsoleShow show = ConsoleShow::help;
     ShutdownMode shutdown = ShutdownMode::immediate;
     std::string target{};  ///< a service, or a setting; empty: all
-    std::string tag{};     ///< CommandComplete's
+    std::string text{};    ///< SQL
+    std::uint32_t number = 0;
+    std::string tag{};  ///< CommandComplete's
 
     friend bool operator==(const ConsoleCommand&, const ConsoleCommand&) = default;
 };

@@ -48,6 +48,7 @@ protocol::ErrorFields violation(std::string message) {
 
 bool gives_rows(const ConsoleCommand& command) {
     if (command.verb == ConsoleVerb::show_setting) return true;
+    if (command.verb == ConsoleVerb::explain_rewrite) return true;
     return command.verb == ConsoleVerb::show && command.show != ConsoleShow::help;
 }
 
@@ -173,10 +174,16 @@ bool ConsoleSession::is_allowed(const ConsoleCommand& command) const {
         case ConsoleVerb::set_setting:
         case ConsoleVerb::begin:
         case ConsoleVerb::end:
+        case ConsoleVerb::explain_rewrite:
             return true;
         case ConsoleVerb::pause:
         case ConsoleVerb::resume:
         case ConsoleVerb::reconnect:
+        case ConsoleVerb::disable:
+        case ConsoleVerb::enable:
+        case ConsoleVerb::kill:
+        case ConsoleVerb::kill_client:
+        case ConsoleVerb::wait_close:
         case ConsoleVerb::reload:
         case ConsoleVerb::shutdown:
             break;
@@ -188,6 +195,7 @@ ConsoleColumns ConsoleSession::columns_of(const ConsoleCommand& command) const {
     if (command.verb == ConsoleVerb::show_setting)
         return {{session_setting(command.target), ColumnType::text}};
     if (!gives_rows(command)) return {};
+    if (command.verb == ConsoleVerb::explain_rewrite) return {{"rewritten", ColumnType::text}};
     return console_columns(command.show, start_.profile).value_or(ConsoleColumns{});
 }
 
@@ -216,8 +224,14 @@ std::optional<ConsoleOutcome> ConsoleSession::answer_here(const ConsoleCommand& 
         case ConsoleVerb::pause:
         case ConsoleVerb::resume:
         case ConsoleVerb::reconnect:
+        case ConsoleVerb::disable:
+        case ConsoleVerb::enable:
+        case ConsoleVerb::kill:
+        case ConsoleVerb::kill_client:
+        case ConsoleVerb::wait_close:
         case ConsoleVerb::reload:
         case ConsoleVerb::shutdown:
+        case ConsoleVerb::explain_rewrite:
             return {};
     }
     if (command.show == ConsoleShow::help) {

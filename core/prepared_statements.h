@@ -36,8 +36,9 @@ class ClientStatements {
     Found find(std::string_view name) const;
     /// What the name meant before all that is under way; or null.
     const StatementRef* certain(std::string_view name) const;
-    /// No more named ones are to be defined.
+    std::size_t named() const { return named_.size(); }
     std::size_t named_bytes() const { return named_bytes_; }
+    /// No more named ones are to be defined.
     bool full() const {
         return named_.size() >= limits::client_statements_max ||
                named_bytes_ >= limits::client_statement_bytes_max;

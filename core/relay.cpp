@@ -53,6 +53,8 @@ std::string_view name_of(CloseReason reason) {
             return "idle_in_transaction_timeout";
         case CloseReason::client_idle:
             return "client_idle_timeout";
+        case CloseReason::killed:
+            return "killed";
     }
     return "none";
 }

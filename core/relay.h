@@ -105,6 +105,8 @@ class Relay {
     /// It waits in vain for that.
     protocol::ErrorFields pin_refusal() const;
     TimePoint waiting_since() const { return waiting_since_; }
+    TimePoint heard_at() const { return heard_at_; }
+    std::size_t named_statements() const { return statements_.named(); }
     /// Nobody is served now, on purpose: its time to wait begins again at `from`.
     void wait_on(TimePoint from) { patient_since_ = from; }
     /// By when something must have happened; it moves with every call.
@@ -114,6 +116,8 @@ class Relay {
     /// About what is kept for the client, and can be had back by ending it.
     std::size_t kept_bytes() const;
     Step end_out_of_memory();
+    /// An operator wants it to go.
+    Step end_killed();
     const std::vector<std::string>& channels() const { return channels_.names(); }
     /// When the shared listener is to be told of them: the number that `on_subscribed` gets.
     std::optional<std::uint64_t> take_channels_moved();

@@ -164,4 +164,14 @@ Step Relay::end_late(const ErrorFields& error, CloseReason reason) {
     return {Next::close, reason};
 }
 
+Step Relay::end_killed() {
+    const ErrorFields error =
+        make_error(sqlstate::admin_shutdown, "terminating connection due to administrator command",
+                   Severity::fatal);
+    if (!amid_answer()) emit_error(error);
+    count_error(error.sqlstate);
+    said_fatal_ = true;
+    return {Next::close, CloseReason::killed};
+}
+
 }  // namespace schemux::core

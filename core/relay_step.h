@@ -27,6 +27,7 @@ enum class CloseReason : std::uint8_t {
     idle_in_transaction,  ///< it left a transaction open for too long
     out_of_memory,        ///< the process was, and it took the most
     client_idle,          ///< it wanted nothing for too long
+    killed,               ///< an operator ended it
 };
 
 std::string_view name_of(CloseReason reason);

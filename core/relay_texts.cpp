@@ -12,13 +12,7 @@ namespace schemux::core {
 using protocol::ErrorFields;
 
 TemplateContext Relay::template_context() const {
-    TemplateContext context;
-    context.schema = service_->schema;
-    context.allowed_schemas = service_->allow_schemas;
-    context.braces = service_->braces;
-    context.angles = service_->angles;
-    context.literals = service_->literals;
-    context.channel_prefix = service_->channel_prefix;
+    TemplateContext context = template_context_of(*service_);
     context.encoding = encoding_;
     context.standard_conforming_strings = !strings_certain()  ? ConformingStrings::unknown
                                           : standard_strings_ ? ConformingStrings::on

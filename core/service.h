@@ -127,6 +127,18 @@ struct Service {
     }
 };
 
+/// What templates mean to its clients, as far as the session does not matter.
+inline TemplateContext template_context_of(const Service& service) {
+    TemplateContext context;
+    context.schema = service.schema;
+    context.allowed_schemas = service.allow_schemas;
+    context.braces = service.braces;
+    context.angles = service.angles;
+    context.literals = service.literals;
+    context.channel_prefix = service.channel_prefix;
+    return context;
+}
+
 /// All services by name; replaced as a whole when the configuration is read again.
 class ServiceCatalog {
   public:

@@ -154,7 +154,7 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
     using Login = core::FrontendLogin;
     const auto accept = [&](const Login::Accepted& accepted) -> Answer {
         if (open_console(accepted, policy, stream, rest)) return {{}, LoginState::in_console};
-        auto outcome = admit(policy, process_.client_counts, accepted);
+        auto outcome = admit(policy, process_, accepted);
         if (auto* session = std::get_if<NewSession>(&outcome)) {
             session->first_bytes = rest;
             std::move(places.begin(), places.end(), std::back_inserter(session->places));

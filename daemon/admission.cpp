@@ -76,6 +76,14 @@ core::Settings settings_of(const core::Service& service, const core::Settings& a
     return settings;
 }
 
+/// As PostgreSQL says it of a database that allows no connections.
+protocol::ErrorFields refuse_disabled(const std::string& database) {
+    auto error = fatal(sqlstate::object_not_in_prerequisite_state,
+                       "database \"" + database + "\" is not currently accepting connections");
+    error.hint = "It was disabled in schemux's admin console; ENABLE undoes that.";
+    return error;
+}
+
 protocol::ErrorFields no_such_database(const std::string& name, std::string hint) {
     auto error = fatal(sqlstate::invalid_catalog_name, "database \"" + name + "\" does not exist");
     error.hint = std::move(hint);
@@ -197,13 +205,15 @@ std::optional<protocol::ErrorFields> refuse_for_schema(const WantedSchema& wante
 }
 
 std::variant<NewSession, protocol::ErrorFields> admit(
-    const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted) {
+    const Policy& policy, ProcessState& process, const core::FrontendLogin::Accepted& accepted) {
     const protocol::StartupParameters& asked = accepted.parameters;
     auto chosen = choose_service(policy, asked);
     if (auto* error = std::get_if<protocol::ErrorFields>(&chosen)) return std::move(*error);
     NewSession session;
     session.service = std::get<ServicePointer>(std::move(chosen));
-    if (auto full = take_places(policy, counts, asked.user, session)) return std::move(*full);
+    if (process.disabled.contains(session.service->name)) return refuse_disabled(asked.database);
+    if (auto full = take_places(policy, process.client_counts, asked.user, session))
+        return std::move(*full);
     if (auto error = check_role(*session.service, asked.settings)) return std::move(*error);
     session.label = core::Label::of(settings_of(*session.service, asked.settings));
     session.reply = accepted.reply;

@@ -46,6 +46,6 @@ std::optional<protocol::ErrorFields> refuse_for_schema(const WantedSchema& wante
 
 /// A session without its connection, or why not.
 std::variant<NewSession, protocol::ErrorFields> admit(
-    const Policy& policy, ClientCounts& counts, const core::FrontendLogin::Accepted& accepted);
+    const Policy& policy, ProcessState& process, const core::FrontendLogin::Accepted& accepted);
 
 }  // namespace schemux::daemon

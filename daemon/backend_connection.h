@@ -72,6 +72,8 @@ class BackendConnection final : public StreamHandler {
     core::Share* last_share = nullptr;  ///< whose service had it last
     core::TimePoint measured_at{};      ///< when its memory was asked for
     core::ServicesSeen services;        ///< whose tables it may have in its caches
+    std::uint32_t client_id = 0;        ///< who has it, or had it last
+    core::TimePoint leased_at{};        ///< when that began
     std::string last_service;           ///< the name of the one that had it before its upkeep
 
   private:

@@ -37,6 +37,8 @@ class ClientCounts {
             std::swap(key_, other.key_);
             return *this;
         }
+        CountedBy by() const { return by_; }
+        const std::string& key() const { return key_; }
         ~Place() {
             if (counts_ != nullptr) counts_->leave(by_, key_);
         }

@@ -119,61 +119,81 @@ ConsoleTotals ConsoleShows::lately(const std::string& name) const {
     return grown;
 }
 
+namespace {
+
+void show_state(ConsoleTable& out, const ConsoleView& view) {
+    out.add({{"key", "active"}, {"value", view.paused ? "no" : "yes"}});
+    out.add({{"key", "paused"}, {"value", view.paused ? "yes" : "no"}});
+    out.add({{"key", "suspended"}, {"value", "no"}});
+}
+
+void show_config(ConsoleTable& out, const ConsoleView& view) {
+    for (const ConsoleSetting& setting : view.settings)
+        out.add({{"key", setting.key},
+                 {"value", setting.value},
+                 {"default", setting.default_value},
+                 {"changeable", setting.changeable ? "yes" : "no"}});
+}
+
+void show_isolation(ConsoleTable& out, const ConsoleView& view) {
+    for (const ConsoleService& service : view.services)
+        out.add({{"service", service.name}, {"level", service.isolation}, {"role", service.role}});
+}
+
+}  // namespace
+
 core::ConsoleTable ConsoleShows::table(core::ConsoleShow show, core::ConsoleColumns columns,
                                        const ConsoleView& view) const {
-    using core::ConsoleShow;
     ConsoleTable out(std::move(columns));
+    fill(out, show, view);
+    return out;
+}
+
+void ConsoleShows::fill(ConsoleTable& out, core::ConsoleShow show, const ConsoleView& view) const {
+    using core::ConsoleShow;
     switch (show) {
         case ConsoleShow::databases:
-            show_databases(out, view);
-            break;
+            return show_databases(out, view);
         case ConsoleShow::pools:
-            show_pools(out, view);
-            break;
+            return show_pools(out, view);
         case ConsoleShow::lists:
-            show_lists(out, view);
-            break;
+            return show_lists(out, view);
         case ConsoleShow::users:
-            show_users(out, view);
-            break;
+            return show_users(out, view);
         case ConsoleShow::stats:
         case ConsoleShow::stats_totals:
         case ConsoleShow::stats_averages:
-            show_stats(out, view, show);
-            break;
+            return show_stats(out, view, show);
         case ConsoleShow::totals:
-            show_totals(out);
-            break;
+            return show_totals(out);
         case ConsoleShow::services:
-            show_services(out, view);
-            break;
+            return show_services(out, view);
         case ConsoleShow::backends:
-            show_backends(out);
-            break;
+            return show_backends(out);
         case ConsoleShow::queue:
-            show_queue(out, view);
-            break;
+            return show_queue(out, view);
         case ConsoleShow::pins:
-            show_pins(out, view);
-            break;
+            return show_pins(out, view);
+        case ConsoleShow::templates:
+            return show_templates(out, view);
+        case ConsoleShow::mem:
+            return show_mem(out);
+        case ConsoleShow::events:
+            return list_events(out, recent_events().list());
         case ConsoleShow::isolation:
-            for (const ConsoleService& service : view.services)
-                out.add({{"service", service.name},
-                         {"level", service.isolation},
-                         {"role", service.role}});
-            break;
+            return show_isolation(out, view);
         case ConsoleShow::state:
-            out.add({{"key", "active"}, {"value", view.paused ? "no" : "yes"}});
-            out.add({{"key", "paused"}, {"value", view.paused ? "yes" : "no"}});
-            out.add({{"key", "suspended"}, {"value", "no"}});
-            break;
+            return show_state(out, view);
         case ConsoleShow::config:
-            for (const ConsoleSetting& setting : view.settings)
-                out.add({{"key", setting.key},
-                         {"value", setting.value},
-                         {"default", setting.default_value},
-                         {"changeable", setting.changeable ? "yes" : "no"}});
-            break;
+            return show_config(out, view);
+        // Workers are asked: server_lists.cpp.
+        case ConsoleShow::clients:
+        case ConsoleShow::servers:
+        case ConsoleShow::sockets:
+        case ConsoleShow::active_sockets:
+        case ConsoleShow::statements:
+        case ConsoleShow::labels:
+        case ConsoleShow::leases:
         case ConsoleShow::help:
         case ConsoleShow::version:
         // There are none: peers and names are not looked up by themselves.
@@ -183,7 +203,6 @@ core::ConsoleTable ConsoleShows::table(core::ConsoleShow show, core::ConsoleColu
         case ConsoleShow::dns_zones:
             break;
     }
-    return out;
 }
 
 void ConsoleShows::show_databases(ConsoleTable& out, const ConsoleView& view) const {
@@ -208,7 +227,7 @@ void ConsoleShows::show_databases(ConsoleTable& out, const ConsoleView& view) co
                  {"max_client_connections", service.max_clients},
                  {"current_client_connections", now.clients},
                  {"paused", service.paused ? 1 : 0},
-                 {"disabled", 0}});
+                 {"disabled", service.disabled ? 1 : 0}});
     }
 }
 
@@ -311,6 +330,7 @@ void ConsoleShows::show_stats(ConsoleTable& out, const ConsoleView& view,
                  {"xact_count", value(1)},
                  {"total_query_count", value(2)},
                  {"query_count", value(2)},
+                 {"total_requests", value(2)},
                  {"total_received", value(3)},
                  {"bytes_received", value(3)},
                  {"total_sent", value(4)},
@@ -375,7 +395,8 @@ void ConsoleShows::show_services(ConsoleTable& out, const ConsoleView& view) con
                  {"pinned", pinned},
                  {"wait_time_us", now.wait_us},
                  {"backend_time_us", share ? share->had().count() / 1'000 : 0},
-                 {"paused", service.paused ? 1 : 0}});
+                 {"paused", service.paused ? 1 : 0},
+                 {"disabled", service.disabled ? 1 : 0}});
     }
 }
 
@@ -409,6 +430,37 @@ void ConsoleShows::show_queue(ConsoleTable& out, const ConsoleView& view) const 
                  {"wait_time_us", now.wait_us},
                  {"paused", service.paused ? 1 : 0}});
     }
+}
+
+void ConsoleShows::show_templates(ConsoleTable& out, const ConsoleView& view) const {
+    const ByName all = totals();
+    for (const ConsoleService& service : view.services) {
+        const ConsoleTotals& now = of(all, service.name);
+        out.add({{"service", service.name},
+                 {"schema", service.schema},
+                 {"placeholders", service.placeholders},
+                 {"rewrites", now.rewrites},
+                 {"errors", now.template_errors}});
+    }
+}
+
+/// The objects themselves; what they point to is not in here.
+void ConsoleShows::show_mem(ConsoleTable& out) const {
+    std::uint64_t clients = 0;
+    std::uint64_t backends = 0;
+    for (const auto& cluster : clusters_) {
+        clients += cluster->session_count();
+        backends += cluster->shared().pool.open();
+    }
+    const auto row = [&out](const char* name, std::size_t size, std::uint64_t used) {
+        out.add({{"name", name},
+                 {"size", size},
+                 {"used", used},
+                 {"free", 0},
+                 {"memtotal", size * used}});
+    };
+    row("client_cache", sizeof(Session) + sizeof(core::Relay), clients);
+    row("server_cache", sizeof(BackendConnection), backends);
 }
 
 /// Who keeps nothing has no row.

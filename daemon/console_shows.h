@@ -8,6 +8,7 @@
 #include "core/counters.h"
 #include "daemon/acceptor.h"
 #include "daemon/cluster.h"
+#include "daemon/console_lists.h"
 #include "daemon/service_index.h"
 
 #include <boost/asio/io_context.hpp>
@@ -37,6 +38,8 @@ struct ConsoleService {
     std::uint32_t max_clients = 0;
     std::int64_t lifetime_s = 0;
     bool paused = false;
+    bool disabled = false;
+    std::string placeholders;  ///< forms of templates that are rewritten
 };
 
 struct ConsoleUser {
@@ -55,6 +58,7 @@ struct ConsoleSetting {
 struct ConsoleView {
     std::vector<ConsoleService> services;
     std::vector<ConsoleUser> users;
+    DefaultIdentities identities;
     std::vector<ConsoleSetting> settings;
     bool paused = false;
     std::uint32_t consoles = 0;  ///< sessions
@@ -104,6 +108,7 @@ class ConsoleShows {
 
     ByName totals() const;
     void look();
+    void fill(core::ConsoleTable& out, core::ConsoleShow show, const ConsoleView& view) const;
     void show_databases(core::ConsoleTable& out, const ConsoleView& view) const;
     void show_pools(core::ConsoleTable& out, const ConsoleView& view) const;
     void show_lists(core::ConsoleTable& out, const ConsoleView& view) const;
@@ -113,6 +118,8 @@ class ConsoleShows {
     void show_services(core::ConsoleTable& out, const ConsoleView& view) const;
     void show_backends(core::ConsoleTable& out) const;
     void show_queue(core::ConsoleTable& out, const ConsoleView& view) const;
+    void show_templates(core::ConsoleTable& out, const ConsoleView& view) const;
+    void show_mem(core::ConsoleTable& out) const;
     void show_pins(core::ConsoleTable& out, const ConsoleView& view) const;
     /// What was added in the last whole period.
     ConsoleTotals lately(const std::string& name) const;

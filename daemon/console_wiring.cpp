@@ -59,6 +59,9 @@ ConsoleService service_view(const config::Settings& settings, const config::Serv
     view.max_clients = from.max_clients;
     view.lifetime_s = settings.pool.lifetime / std::chrono::seconds(1);
     view.paused = from.pool.paused || settings.pool.paused;
+    if (from.templates.braces) view.placeholders = "{{tables.x}}";
+    if (from.templates.angles) view.placeholders += view.placeholders.empty() ? "" : " ";
+    if (from.templates.angles) view.placeholders += "<<tables.x>>";
     return view;
 }
 
@@ -95,6 +98,8 @@ ConsoleView make_console_view(const config::Settings& settings,
     view.paused = settings.pool.paused;
     for (const config::Service& service : settings.services)
         view.services.push_back(service_view(settings, service, backends));
+    for (const LoadedBackend& backend : backends)
+        view.identities.push_back({backend.target.dbname, backend.target.user});
     for (const std::string& name : users) {
         std::uint32_t most = settings.limits.max_clients_per_user;
         for (const config::User& user : settings.auth.users) {

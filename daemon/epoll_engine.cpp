@@ -280,6 +280,10 @@ void EpollEngine::flush(EpollStream& stream) {
     stream.handler->on_drained();
 }
 
+StreamFacts EpollEngine::facts(const Stream& of) const {
+    return {static_cast<const EpollStream&>(of).fd};
+}
+
 std::size_t EpollEngine::queued_bytes(const Stream& of) const {
     const auto& stream = static_cast<const EpollStream&>(of);
     return stream.queued.size() - stream.queued_at;

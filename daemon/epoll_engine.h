@@ -41,6 +41,7 @@ class EpollEngine final : public StreamEngine {
     Stream* add(Connection connection, StreamHandler& handler) override;
     bool send(Stream& of, const core::Output& output) override;
     std::size_t queued_bytes(const Stream& of) const override;
+    StreamFacts facts(const Stream& of) const override;
     bool has_unsent(const Stream& of) const override { return queued_bytes(of) > 0; }
     std::uint64_t progress(const Stream& of) const override;
     void pause(Stream& of) override;

@@ -111,7 +111,7 @@ struct HttpServer::State {
 
     using Request = http::request<http::empty_body>;
     HttpReply reply_to(const Request& request) const;
-    Response answer(const Request& request, std::shared_ptr<EventTopic>& topic) const;
+    asio::awaitable<Response> answer(const Request& request, std::shared_ptr<EventTopic>& topic);
     static asio::awaitable<void> accept_loop(std::shared_ptr<State> self);
     static asio::awaitable<void> serve(std::shared_ptr<State> self, tcp::socket socket);
     asio::awaitable<void> serve_requests(beast::tcp_stream& stream);
@@ -133,22 +133,26 @@ HttpReply HttpServer::State::reply_to(const Request& request) const {
 }
 
 /// `topic`: what is to follow it, if anything.
-Response HttpServer::State::answer(const Request& request,
-                                   std::shared_ptr<EventTopic>& topic) const {
+asio::awaitable<Response> HttpServer::State::answer(const Request& request,
+                                                    std::shared_ptr<EventTopic>& topic) {
     const bool keep_alive = request.keep_alive();
     if (!is_readable_method(request.method()))
-        return error_response(http::status::method_not_allowed, request.version(), keep_alive);
+        co_return error_response(http::status::method_not_allowed, request.version(), keep_alive);
     try {
         HttpReply reply = reply_to(request);
+        const auto later = std::move(reply.later);
+        if (later) reply = co_await later();
         topic = std::move(reply.topic);
         if (topic && (streams.size() >= limits.streams || topic->is_closed())) {
             topic.reset();
-            return error_response(http::status::service_unavailable, request.version(), keep_alive);
+            co_return error_response(http::status::service_unavailable, request.version(),
+                                     keep_alive);
         }
         const unsigned status = reply.status;
-        return make_response(status, request.version(), keep_alive, std::move(reply));
+        co_return make_response(status, request.version(), keep_alive, std::move(reply));
     } catch (const std::exception&) {
-        return error_response(http::status::internal_server_error, request.version(), keep_alive);
+        co_return error_response(http::status::internal_server_error, request.version(),
+                                 keep_alive);
     }
 }
 
@@ -211,7 +215,7 @@ asio::awaitable<void> HttpServer::State::serve_requests(beast::tcp_stream& strea
             if (!status) co_return;
             response = error_response(*status, 11, false);
         } else {
-            response = answer(parser.get(), topic);
+            response = co_await answer(parser.get(), topic);
         }
         if (topic && parser.get().method() == http::verb::get) {
             co_await serve_topic(stream, std::move(topic), std::move(response));

@@ -7,6 +7,8 @@
 
 #include "daemon/event_topic.h"
 
+#include <boost/asio/awaitable.hpp>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -37,6 +39,8 @@ struct HttpReply {
     std::vector<std::pair<std::string, std::string>> headers{};
     /// Instead of a body: what is published there, as text/event-stream, until it is closed.
     std::shared_ptr<EventTopic> topic{};
+    /// Instead of all that: to be waited for.
+    std::function<boost::asio::awaitable<HttpReply>()> later{};
 };
 
 /// Called on the io_context's thread. An exception becomes status 500.

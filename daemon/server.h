@@ -72,6 +72,18 @@ class Server {
     core::ConsoleOutcome console_resume(const std::string& service);
     core::ConsoleOutcome console_reconnect(const std::string& service);
     core::ConsoleOutcome console_shutdown(core::ShutdownMode mode);
+    core::ConsoleOutcome console_disable(const std::string& service);
+    core::ConsoleOutcome console_enable(const std::string& service);
+    core::ConsoleOutcome explain_rewrite(const core::ConsoleCommand& command) const;
+    // server_lists.cpp
+    boost::asio::awaitable<core::ConsoleOutcome> console_list(core::ConsoleCommand command,
+                                                              core::ConsoleColumns columns);
+    boost::asio::awaitable<core::ConsoleOutcome> console_kill(std::string service);
+    boost::asio::awaitable<core::ConsoleOutcome> console_kill_client(std::uint32_t id);
+    boost::asio::awaitable<core::ConsoleOutcome> console_wait_close(std::string service);
+    boost::asio::awaitable<std::vector<core::StatementLine>> top_statements(std::size_t most,
+                                                                            std::string service);
+    boost::asio::awaitable<void> feed_statements();
     ConsoleView console_view() const;
     std::optional<protocol::ErrorFields> check_target(const std::string& name) const;
     std::optional<protocol::ErrorFields> check_holdable(const std::string& name) const;
@@ -120,6 +132,7 @@ class Server {
     FileWatch files_;
     std::unique_ptr<HttpServer> http_;
     std::unique_ptr<StatusFeed> status_;  ///< null: there is no status page
+    bool feeds_statements_ = false;       ///< workers are being asked
     std::unique_ptr<SignalHandler> signals_;
     IsolationWatch isolation_;
     std::unique_ptr<Metrics> metrics_;

@@ -1,5 +1,6 @@
 // The server's part of the admin console: what its commands do. How they come in: console_host.cpp;
 // what they show: console_shows.cpp.
+#include "core/template_rewriter.h"
 #include "daemon/console_wiring.h"
 #include "daemon/server.h"
 #include "protocol/sqlstate.h"
@@ -21,7 +22,7 @@ namespace {
 
 /// Between two looks whether what a command waits for has come.
 constexpr auto console_look = std::chrono::milliseconds(20);
-constexpr std::string_view not_in_state = "55000";  // object_not_in_prerequisite_state
+constexpr std::string_view not_in_state = sqlstate::object_not_in_prerequisite_state;
 constexpr std::string_view config_file_error = "F0000";
 
 protocol::ErrorFields refuse(std::string_view code, std::string message, std::string hint) {
@@ -34,6 +35,14 @@ protocol::ErrorFields notice(std::string message) {
     return protocol::make_error("00000", std::move(message), protocol::Severity::notice);
 }
 
+bool asks_workers(core::ConsoleShow show) {
+    using core::ConsoleShow;
+    return show == ConsoleShow::clients || show == ConsoleShow::servers ||
+           show == ConsoleShow::sockets || show == ConsoleShow::active_sockets ||
+           show == ConsoleShow::labels || show == ConsoleShow::statements ||
+           show == ConsoleShow::leases;
+}
+
 }  // namespace
 
 /// What services are, and which of them the console holds back.
@@ -41,8 +50,13 @@ ConsoleView Server::console_view() const {
     ConsoleView view = make_console_view(settings_, backends_, users_.names);
     view.paused = paused();
     view.consoles = console_->sessions();
-    for (ConsoleService& service : view.services)
+    const bool is_legacy = settings_.admin.compat == config::ConsoleCompat::legacy;
+    for (ConsoleService& service : view.services) {
         service.paused = service.paused || paused_ || paused_services_.contains(service.name);
+        service.disabled = process_.disabled.contains(service.name);
+        // Debian's exporter labels by it, and wants no label twice.
+        if (is_legacy) service.database = service.name;
+    }
     return view;
 }
 
@@ -74,6 +88,9 @@ std::shared_ptr<const core::Share> Server::share_of(const std::string& name) con
 
 asio::awaitable<core::ConsoleOutcome> Server::run_console(core::ConsoleCommand command,
                                                           core::ConsoleColumns columns) {
+    if (command.verb == ConsoleVerb::show && asks_workers(command.show))
+        co_return co_await console_list(std::move(command), std::move(columns));
+    if (command.verb == ConsoleVerb::explain_rewrite) co_return explain_rewrite(command);
     if (command.verb == ConsoleVerb::show) {
         core::ConsoleResult result;
         result.table = shows_->table(command.show, std::move(columns), console_view());
@@ -89,6 +106,16 @@ asio::awaitable<core::ConsoleOutcome> Server::run_console(core::ConsoleCommand c
             co_return console_resume(command.target);
         case ConsoleVerb::reconnect:
             co_return console_reconnect(command.target);
+        case ConsoleVerb::disable:
+            co_return console_disable(command.target);
+        case ConsoleVerb::enable:
+            co_return console_enable(command.target);
+        case ConsoleVerb::kill:
+            co_return co_await console_kill(command.target);
+        case ConsoleVerb::kill_client:
+            co_return co_await console_kill_client(command.number);
+        case ConsoleVerb::wait_close:
+            co_return co_await console_wait_close(command.target);
         case ConsoleVerb::reload:
             co_return co_await console_reload();
         case ConsoleVerb::shutdown:
@@ -99,6 +126,7 @@ asio::awaitable<core::ConsoleOutcome> Server::run_console(core::ConsoleCommand c
         case ConsoleVerb::set_setting:
         case ConsoleVerb::begin:
         case ConsoleVerb::end:
+        case ConsoleVerb::explain_rewrite:
             break;
     }
     co_return core::ConsoleResult{};
@@ -163,6 +191,39 @@ core::ConsoleOutcome Server::console_resume(const std::string& service) {
     for (const auto& cluster : clusters_)
         cluster->look_again();
     if (paused()) result.notice = notice("all services are paused still");
+    return result;
+}
+
+core::ConsoleOutcome Server::console_disable(const std::string& service) {
+    if (auto error = check_holdable(service)) return std::move(*error);
+    if (!process_.disabled.add(service))
+        return refuse(not_in_state, "database " + service + " is disabled already",
+                      "ENABLE lets new clients in.");
+    return core::ConsoleResult{};
+}
+
+core::ConsoleOutcome Server::console_enable(const std::string& service) {
+    if (!process_.disabled.remove(service))
+        return refuse(not_in_state, "database " + service + " is not disabled",
+                      "SHOW SERVICES tells which are.");
+    return core::ConsoleResult{};
+}
+
+/// For a client with UTF-8 and standard_conforming_strings.
+core::ConsoleOutcome Server::explain_rewrite(const core::ConsoleCommand& command) const {
+    const std::shared_ptr<const Policy> policy = process_.policy.get();
+    auto service = policy->services.find(command.target);
+    if (!service && policy->tenants) service = policy->tenants->find(command.target);
+    if (!service)
+        return refuse(sqlstate::invalid_catalog_name, "no such database: " + command.target,
+                      "SHOW SERVICES tells which there are.");
+    std::string rewritten;
+    core::RewriteResult outcome =
+        core::rewrite_templates(command.text, core::template_context_of(*service), rewritten, {});
+    if (outcome.error) return std::move(*outcome.error);
+    if (outcome.outcome == core::RewriteResult::Outcome::unchanged) rewritten = command.text;
+    core::ConsoleResult result{core::ConsoleTable({{"rewritten", core::ColumnType::text}}), {}};
+    result.table.add({{"rewritten", std::move(rewritten)}});
     return result;
 }
 

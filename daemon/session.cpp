@@ -6,6 +6,7 @@
 #include "daemon/worker.h"
 #include "protocol/message_header.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace schemux::daemon {
@@ -176,6 +177,17 @@ std::size_t Session::kept_bytes() const {
 
 void Session::end_out_of_memory() {
     perform(relay_->end_out_of_memory());
+}
+
+void Session::kill() {
+    if (!closed()) perform(relay_->end_killed());
+}
+
+const std::string& Session::counted_as(CountedBy what) const {
+    static const std::string nobody;
+    const auto place = std::find_if(places.begin(), places.end(),
+                                    [what](const auto& one) { return one.by() == what; });
+    return place == places.end() ? nobody : place->key();
 }
 
 void Session::on_backend_drained() {

@@ -69,6 +69,16 @@ class Session final : public StreamHandler {
     bool waiting() const { return relay_->phase() == core::RelayPhase::waiting; }
     bool closed() const { return stream_ == nullptr; }
 
+    // For who asks what clients there are.
+    const std::string& user() const { return counted_as(CountedBy::user); }
+    /// 4 or 16 bytes; empty: a unix socket's.
+    const std::string& address() const { return counted_as(CountedBy::address); }
+    /// While it is not closed.
+    StreamFacts stream_facts() const { return streams_->facts(*stream_); }
+    std::size_t unread_bytes() const { return streams_->queued_bytes(*stream_); }
+    /// An operator ends it.
+    void kill();
+
     core::TicketHandle ticket;
     ClientPlaces places;
     core::DeadlineQueue::Entry deadline;
@@ -76,6 +86,7 @@ class Session final : public StreamHandler {
     bool listed_as_behind = false;  ///< the worker's list of those with unread answers has it
     int broken_promises = 0;        ///< backends that ended before this wait's lease began
     std::uint32_t last_backend_pid = 0;
+    core::TimePoint opened{};
 
   private:
     void perform(core::Step step);
@@ -87,6 +98,7 @@ class Session final : public StreamHandler {
     void leave(std::string_view why);
     void remember_tail(std::string_view bytes);
     bool said_terminate() const;
+    const std::string& counted_as(CountedBy what) const;
 
     Worker& worker_;
     Streams* streams_ = nullptr;  ///< the worker's, with TLS or without

@@ -208,10 +208,33 @@ enum class MemoryState : std::uint8_t {
 };
 
 /// What there is once, however many clusters there are.
+/// Services that take no new clients, by an operator's word.
+class DisabledServices {
+  public:
+    bool contains(std::string_view name) const {
+        const std::lock_guard lock(mutex_);
+        return names_.contains(name);
+    }
+    /// False: it was so already.
+    bool add(const std::string& name) {
+        const std::lock_guard lock(mutex_);
+        return names_.insert(name).second;
+    }
+    bool remove(const std::string& name) {
+        const std::lock_guard lock(mutex_);
+        return names_.erase(name) > 0;
+    }
+
+  private:
+    mutable std::mutex mutex_;
+    std::set<std::string, std::less<>> names_;
+};
+
 struct ProcessState {
     PolicyHolder policy;
     CancelRegistry cancels;
     ClientCounts client_counts;
+    DisabledServices disabled;
     const MockSecret mock_secret;
     /// Client connections from accept to their end, for limits.max_clients.
     std::atomic<std::uint32_t> connections{0};

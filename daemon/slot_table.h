@@ -4,8 +4,11 @@
 
 #include "core/shared_pool.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace schemux::daemon {
@@ -35,6 +38,18 @@ class SlotTable {
         ++slots_[id.slot].generation;
         free_.push_back(id.slot);
         return object;
+    }
+    std::size_t slots() const { return slots_.size(); }
+    /// `visit(const T&)` for those in the slots from `first` on, up to `last`.
+    template <typename Visit>
+    void for_each(std::size_t first, std::size_t last, Visit&& visit) const {
+        for (std::size_t slot = first; slot < std::min(last, slots_.size()); ++slot) {
+            if (slots_[slot].object) visit(std::as_const(*slots_[slot].object));
+        }
+    }
+    template <typename Visit>
+    void for_each(Visit&& visit) const {
+        for_each(0, slots_.size(), visit);
     }
     /// `visit(T&)`; objects may be removed while it runs.
     template <typename Visit>

@@ -25,15 +25,18 @@ double seconds(std::chrono::nanoseconds time) {
 }
 
 std::string id_of(const core::FingerprintRef& fingerprint) {
-    if (!fingerprint) return {};
-    constexpr std::string_view digits = "0123456789abcdef";
-    std::string id;
-    for (int shift = 60; shift >= 0; shift -= 4)
-        id += digits[(fingerprint->id >> static_cast<unsigned>(shift)) & 15U];
-    return id;
+    return fingerprint ? fingerprint_text(fingerprint->id) : std::string();
 }
 
 }  // namespace
+
+std::string fingerprint_text(std::uint64_t id) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string text;
+    for (int shift = 60; shift >= 0; shift -= 4)
+        text += digits[(id >> static_cast<unsigned>(shift)) & 15U];
+    return text;
+}
 
 void log_slow_calls(core::Relay& relay) {
     static Limiters limiters;

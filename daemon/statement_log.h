@@ -5,8 +5,13 @@
 
 #include "core/relay.h"
 
+#include <cstdint>
+#include <string>
+
 namespace schemux::daemon {
 
+/// The id of a statement's fingerprint: 16 hexadecimal digits.
+std::string fingerprint_text(std::uint64_t id);
 /// Those that nobody was told of yet.
 void log_slow_calls(core::Relay& relay);
 /// If its client has had a backend for long.

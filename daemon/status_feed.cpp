@@ -76,9 +76,18 @@ std::vector<RecentEvent> last_events(std::size_t most) {
 }  // namespace
 
 StatusFeed::StatusFeed(boost::asio::io_context& context, const Clusters& clusters,
-                       const ServiceIndex& services, std::function<Readiness()> readiness)
-    : clusters_(clusters), services_(services), readiness_(std::move(readiness)), timer_(context) {
-    assert(readiness_);
+                       const ServiceIndex& services, std::function<Readiness()> readiness,
+                       AskStatements ask_statements)
+    : clusters_(clusters),
+      services_(services),
+      readiness_(std::move(readiness)),
+      ask_statements_(std::move(ask_statements)),
+      timer_(context) {
+    assert(readiness_ && ask_statements_);
+}
+
+void StatusFeed::take_statements(std::vector<core::StatementLine> statements) {
+    statements_ = std::move(statements);
 }
 
 StatusFeed::~StatusFeed() {
@@ -101,7 +110,10 @@ void StatusFeed::wait() {
         if (error || topic_->is_closed()) return;
         const bool watched = topic_->watchers() > 0;
         look_if_due((watched ? interval : unwatched_interval) - slack);
-        if (watched) topic_->publish(status_json(status(), nullptr));
+        if (watched) {
+            ask_statements_();
+            topic_->publish(status_json(status(), nullptr));
+        }
         wait();
     });
 }
@@ -138,6 +150,7 @@ Status StatusFeed::status() const {
         if (index < last.services.size()) service.now = last.services[index];
         service.rates = history_.rates_of(index);
     }
+    made.statements = statements_;
     made.events = last_events(events_max);
     return made;
 }

@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace schemux::daemon {
 
@@ -30,11 +31,16 @@ class StatusFeed {
   public:
     static constexpr std::size_t services_max = 50;  ///< told by name
     static constexpr std::size_t events_max = 30;    ///< of the recent ones, in the status
+    static constexpr std::size_t statements_max = 20;
     static constexpr std::chrono::seconds interval{1};
     static constexpr std::chrono::seconds unwatched_interval{5};
 
+    /// Has workers tell of their statements, and calls `take_statements` some time later.
+    using AskStatements = std::function<void()>;
+
     StatusFeed(boost::asio::io_context& context, const Clusters& clusters,
-               const ServiceIndex& services, std::function<Readiness()> readiness);
+               const ServiceIndex& services, std::function<Readiness()> readiness,
+               AskStatements ask_statements);
     StatusFeed(const StatusFeed&) = delete;
     StatusFeed& operator=(const StatusFeed&) = delete;
     ~StatusFeed();
@@ -42,6 +48,9 @@ class StatusFeed {
     void start();
     /// Ends those that watch, too.
     void stop();
+
+    /// Those that took the most time, that first.
+    void take_statements(std::vector<core::StatementLine> statements);
 
     /// What /api/v1/stream sends.
     const std::shared_ptr<EventTopic>& topic() const { return topic_; }
@@ -59,6 +68,8 @@ class StatusFeed {
     const Clusters& clusters_;
     const ServiceIndex& services_;
     std::function<Readiness()> readiness_;
+    AskStatements ask_statements_;
+    std::vector<core::StatementLine> statements_;
     std::shared_ptr<EventTopic> topic_ = std::make_shared<EventTopic>();
     StatusHistory history_;
     boost::asio::steady_timer timer_;

@@ -2,6 +2,7 @@
 
 #include "daemon/json_text.h"
 #include "daemon/log_text.h"
+#include "daemon/statement_log.h"
 
 #include <cmath>
 #include <string_view>
@@ -85,6 +86,32 @@ void write_events(JsonText& json, const std::vector<RecentEvent>& events) {
     json.end_array();
 }
 
+double in_seconds(std::chrono::nanoseconds time) {
+    return rounded(std::chrono::duration<double>(time).count(), 1e-6);
+}
+
+void write_statements(JsonText& json, const std::vector<core::StatementLine>& statements,
+                      bool with_ids) {
+    json.key("statements").begin_array();
+    for (const core::StatementLine& line : statements) {
+        const core::StatementFigures& figures = line.figures;
+        const auto calls = static_cast<std::int64_t>(figures.calls == 0 ? 1 : figures.calls);
+        json.begin_object();
+        json.text("service", line.service);
+        if (with_ids) json.text("fingerprint", fingerprint_text(line.id));
+        json.text("statement", line.text);
+        json.number("calls", figures.calls);
+        json.number("total_seconds", in_seconds(figures.total));
+        json.number("mean_seconds", in_seconds(figures.total / calls));
+        json.number("longest_seconds", in_seconds(figures.longest));
+        json.number("wait_seconds", in_seconds(figures.wait));
+        json.number("rows", figures.rows);
+        json.number("errors", figures.errors);
+        json.end_object();
+    }
+    json.end_array();
+}
+
 template <class Value>
 void write_series(JsonText& json, std::string_view name, const std::deque<HistoryPoint>& points,
                   Value value) {
@@ -144,9 +171,17 @@ std::string status_json(const Status& status, const std::deque<HistoryPoint>* hi
         json.end_object();
     }
     json.end_array();
-    json.key("statements").begin_array().end_array();
+    write_statements(json, status.statements, false);
     write_events(json, status.events);
     if (history != nullptr) write_history(json, *history);
+    json.end_object();
+    return json.take();
+}
+
+std::string statements_json(const std::vector<core::StatementLine>& statements) {
+    JsonText json;
+    json.begin_object();
+    write_statements(json, statements, true);
     json.end_object();
     return json.take();
 }

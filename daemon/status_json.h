@@ -4,6 +4,7 @@
 // It must not know where the values come from.
 #pragma once
 
+#include "core/statement_stats.h"
 #include "daemon/recent_events.h"
 #include "daemon/status_history.h"
 
@@ -46,12 +47,15 @@ struct Status {
     ServiceSample totals;
     std::optional<ServiceRates> rates;
     std::size_t services_total = 0;
-    std::vector<ServiceStatus> services;  ///< the busiest ones
-    std::vector<RecentEvent> events;      ///< the oldest one first
+    std::vector<ServiceStatus> services;          ///< the busiest ones
+    std::vector<core::StatementLine> statements;  ///< that take the most time, that first
+    std::vector<RecentEvent> events;              ///< the oldest one first
 };
 
 /// `history`: null leaves it out.
 std::string status_json(const Status& status, const std::deque<HistoryPoint>* history);
+/// As in the status, with the ids of fingerprints.
+std::string statements_json(const std::vector<core::StatementLine>& statements);
 /// The newest one first, as in the status.
 std::string events_json(const std::vector<RecentEvent>& events);
 

@@ -32,6 +32,12 @@ class StreamHandler {
 /// A connected socket in an engine, which knows what else there is to it.
 struct Stream {};
 
+/// What there is to be told of it.
+struct StreamFacts {
+    int fd = -1;
+    std::string tls{};  ///< version and cipher; empty: none
+};
+
 /// A connected, non-blocking socket that is in no engine, and its TLS where there is one.
 struct Connection {
     int fd = -1;
@@ -67,6 +73,7 @@ class Streams {
     virtual Connection release(Stream* stream) = 0;
     /// True when the peer has closed or sent something that has not been delivered yet.
     virtual bool has_news(const Stream& stream) const = 0;
+    virtual StreamFacts facts(const Stream& stream) const = 0;
     /// The last bytes that the peer has sent, at most `size`, of those that were not delivered yet.
     virtual std::string unread_tail(Stream& stream, std::size_t size) = 0;
 };

@@ -166,6 +166,10 @@ core::SecureChannel TlsSession::channel() const {
     return channel;
 }
 
+std::string TlsSession::cipher() const {
+    return std::string(SSL_get_version(ssl_)) + '/' + SSL_get_cipher_name(ssl_);
+}
+
 TlsSession::Plain TlsSession::decrypt(std::string_view bytes, std::span<char> into,
                                       std::string& out) {
     assert(into.size() >= plain_bytes_max(bytes.size()));

@@ -39,6 +39,8 @@ class TlsSession {
     Progress handshake(std::string_view& bytes, std::string& out);
     /// What the handshake has shown; behind its end.
     core::SecureChannel channel() const;
+    /// Version and cipher; behind the handshake.
+    std::string cipher() const;
     /// The name that the client called (SNI), in lower case; empty: none.
     std::string server_name() const;
     /// The client named PostgreSQL's protocol.

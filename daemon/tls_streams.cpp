@@ -132,6 +132,11 @@ std::size_t TlsStreams::queued_bytes(const Stream& of) const {
     return carrier_.queued_bytes(*static_cast<const TlsStream&>(of).carrier);
 }
 
+StreamFacts TlsStreams::facts(const Stream& of) const {
+    const auto& stream = static_cast<const TlsStream&>(of);
+    return {carrier_.facts(*stream.carrier).fd, stream.tls->cipher()};
+}
+
 bool TlsStreams::has_unsent(const Stream& of) const {
     return carrier_.has_unsent(*static_cast<const TlsStream&>(of).carrier);
 }

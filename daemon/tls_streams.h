@@ -25,6 +25,7 @@ class TlsStreams final : public Streams {
     Stream* add(Connection connection, StreamHandler& handler) override;
     bool send(Stream& of, const core::Output& output) override;
     std::size_t queued_bytes(const Stream& of) const override;
+    StreamFacts facts(const Stream& of) const override;
     bool has_unsent(const Stream& of) const override;
     std::uint64_t progress(const Stream& of) const override;
     void pause(Stream& of) override;

@@ -125,6 +125,10 @@ std::size_t UringEngine::queued_bytes(const Stream& of) const {
     return bytes - std::min(bytes, window_bytes);
 }
 
+StreamFacts UringEngine::facts(const Stream& of) const {
+    return {static_cast<const UringStream&>(of).fd};
+}
+
 bool UringEngine::has_unsent(const Stream& of) const {
     return !static_cast<const UringStream&>(of).flight.empty();
 }

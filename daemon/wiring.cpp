@@ -15,6 +15,9 @@ ConsolePolicy make_console_policy(const config::Admin& admin) {
     policy.admins.insert(admin.users.begin(), admin.users.end());
     policy.stats_users.insert(admin.stats_users.begin(), admin.stats_users.end());
     switch (admin.compat) {
+        case config::ConsoleCompat::legacy:
+            policy.profile = core::ConsoleProfile::legacy;
+            break;
         case config::ConsoleCompat::v1_18:
             policy.profile = core::ConsoleProfile::v1_18;
             break;

@@ -2,6 +2,7 @@
 
 #include "daemon/log.h"
 #include "daemon/statement_log.h"
+#include "daemon/worker_lines.h"
 #include "protocol/sqlstate.h"
 
 #include <unistd.h>
@@ -133,6 +134,10 @@ void Worker::post_give_up_idle() {
     run([this] { seek_idle(); });
 }
 
+void Worker::post_question(std::function<void(Worker&)> ask) {
+    run([this, ask = std::move(ask)] { ask(*this); });
+}
+
 void Worker::post_shed() {
     run([this] { shed(); });
 }
@@ -201,6 +206,7 @@ void Worker::open_session(NewSession&& from) {
     session_count_.fetch_add(1, std::memory_order_relaxed);
     auto session = std::make_unique<Session>(*this, id, std::move(relay));
     session->places = std::move(from.places);
+    session->opened = context_.now;
     Session& opened = *session;
     sessions_.set(id, std::move(session));
     context_.to_frontend.generate([&](std::string& out) { out.append(from.reply); });
@@ -231,6 +237,8 @@ void Worker::forget(Session& session) {
     const bool ended = session.relay().take_channels_moved().has_value();
     if (ended || !session.relay().channels().empty())
         control_.listen({number_, session.id()}, {}, 0);
+    // Who never had a backend will not be asked for.
+    if (session.last_backend_pid != 0) history_.add(past_client(session));
     session_count_.fetch_sub(1, std::memory_order_relaxed);
     shared_.process.connections.fetch_sub(1);
     dead_sessions_.push_back(sessions_.remove(session.id()));

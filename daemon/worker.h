@@ -12,6 +12,7 @@
 #include "daemon/backend_connection.h"
 #include "daemon/client_counts.h"
 #include "daemon/io_engine.h"
+#include "daemon/lease_history.h"
 #include "daemon/session.h"
 #include "daemon/shared_state.h"
 #include "daemon/slot_table.h"
@@ -120,6 +121,8 @@ class Worker {
     void post_leave_databases(const std::string& but);
     /// Ends the client that takes the most memory.
     void post_shed();
+    /// Something is to be known of this worker; on its thread, as one turn.
+    void post_question(std::function<void(Worker&)> ask);
     /// Of any identity.
     bool has_idle() const { return idle_count_.load(std::memory_order_relaxed) > 0; }
     std::uint32_t session_count() const { return session_count_.load(std::memory_order_relaxed); }
@@ -143,9 +146,16 @@ class Worker {
         return *shared_.pool.of(*service.share);
     }
     Session* session(core::SessionId id) { return sessions_.find(id); }
+    const SlotTable<Session>& sessions() const { return sessions_; }
+    const SlotTable<BackendConnection>& backends() const { return backends_; }
+    const LeaseHistory& history() const { return history_; }
+    /// It goes as soon as it comes free.
+    bool outdated(const BackendConnection& backend) const;
     void settle();
     /// What it listens on has changed: the shared listener is told.
     void tell_channels(Session& session);
+    /// An operator ends those clients; how many there were.
+    std::size_t kill_if(const std::function<bool(const Session&)>& wanted);
     void stop_waiting(Session& session);
     void refuse_waiter(Session& waiter);
     /// To be called whenever a session may have come under a new deadline.
@@ -198,6 +208,7 @@ class Worker {
     bool begin_lease(BackendConnection& backend, Session& session);
     void make_available(BackendConnection& backend);
     void end_use(BackendConnection& backend);
+    void end_lease(const BackendConnection& backend);
     void charge_uses();
     bool enqueue(Session& session);
     std::optional<core::Ticket> next_ticket(const BackendConnection& backend);
@@ -221,7 +232,6 @@ class Worker {
     void recycle_idle();
     void look_at_lingering();
     bool worn_out(const BackendConnection& backend) const;
-    bool outdated(const BackendConnection& backend) const;
     bool is_doubtful(const BackendConnection& backend) const;
     bool measure_is_due(const BackendConnection& backend) const;
     void measure(BackendConnection& backend);
@@ -250,6 +260,7 @@ class Worker {
     std::vector<std::pair<core::SessionId, BackendConnection*>> granting_;
     std::vector<std::pair<core::SessionId, core::Refusal>> refusals_;
     core::DeadlineQueue deadlines_;
+    LeaseHistory history_;
     std::vector<core::SessionId> due_;
     std::vector<core::SessionId> waiting_for_pins_;
     std::vector<core::SessionId> behind_;

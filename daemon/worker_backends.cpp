@@ -196,6 +196,8 @@ bool Worker::begin_lease(BackendConnection& backend, Session& session) {
         }
     }
     backend.phase = BackendPhase::leased;
+    backend.client_id = session.relay().identity().pid;
+    backend.leased_at = context_.now;
     backend.verified = session.relay().service().state == core::StateCare::verify;
     session.broken_promises = 0;
     backend.services.add(session.relay().service().cache_key);
@@ -212,6 +214,11 @@ void Worker::deliver(BackendConnection& backend, const core::Ticket& ticket) {
 }
 
 /// Nobody holds it any more.
+void Worker::end_lease(const BackendConnection& backend) {
+    counters_.backends_leased.subtract();
+    history_.add({backend.state.pid, backend.client_id, backend.leased_at, context_.now});
+}
+
 void Worker::end_use(BackendConnection& backend) {
     core::Share* share = backend.use.share();
     if (share == nullptr) return;
@@ -264,7 +271,7 @@ void Worker::hand_over(BackendConnection& backend, const core::Ticket& ticket) {
 // ---- giving it back ----------------------------------------------------------------------------
 
 void Worker::release(BackendConnection& backend) {
-    if (backend.phase == BackendPhase::leased) counters_.backends_leased.subtract();
+    if (backend.phase == BackendPhase::leased) end_lease(backend);
     backend.phase = BackendPhase::parked;
     if (std::exchange(backend.state.refused_to_write, false))
         control_.doubt_server(backend.address);

@@ -59,6 +59,19 @@ void Worker::on_cancel_end(core::SessionId id, CancelEnd end) {
     }
 }
 
+// ---- by order -----------------------------------------------------------------------------------
+
+std::size_t Worker::kill_if(const std::function<bool(const Session&)>& wanted) {
+    std::vector<core::SessionId> condemned;
+    sessions_.for_each([&](Session& session) {
+        if (wanted(session)) condemned.push_back(session.id());
+    });
+    for (const core::SessionId id : condemned) {
+        if (Session* target = session(id)) target->kill();
+    }
+    return condemned.size();
+}
+
 // ---- endings -----------------------------------------------------------------------------------
 
 /// Its client has gone: what runs is cancelled, or may finish first.
@@ -112,7 +125,7 @@ void Worker::poison(BackendConnection& backend, std::string_view why) {
 
 void Worker::close_backend(BackendConnection& backend, std::string_view reason) {
     if (backend.phase == BackendPhase::closing) return;
-    if (backend.phase == BackendPhase::leased) counters_.backends_leased.subtract();
+    if (backend.phase == BackendPhase::leased) end_lease(backend);
     if (backend.phase == BackendPhase::upkeep) counters_.backends_upkeep.subtract();
     if (backend.phase == BackendPhase::idle) remove_idle(backend);
     backend.phase = BackendPhase::closing;

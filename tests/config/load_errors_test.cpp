@@ -204,7 +204,7 @@ const std::vector<BadFile> value_cases{
      {"f.yaml:4:25: admin.users[1]: user 'alcie' is not in auth.users"}},
     {"UnknownConsole",
      base + "admin: { users: [a], compat: 1.25 }\n",
-     {"f.yaml:4:30: admin.compat: expected one of: 1.18, 1.24, 1.26; found '1.25'"}},
+     {"f.yaml:4:30: admin.compat: expected one of: legacy, 1.18, 1.24, 1.26; found '1.25'"}},
     {"NoValue",
      base + "workers:\n",
      {"f.yaml:4:1: workers: has no value; leave the key out for the default"}},

@@ -50,6 +50,34 @@ TEST(ConsoleCommand, ReadsNamesQuotedAndBareInAnyCase) {
     EXPECT_EQ(good("SHOW transaction isolation level").target, "transaction_isolation");
 }
 
+TEST(ConsoleCommand, ReadsNumbersAndTexts) {
+    EXPECT_EQ(good("KILL_CLIENT 4294967295").number, 4294967295U);
+    EXPECT_EQ(good("KILL").target, "");
+    EXPECT_EQ(good("kill orders;").target, "orders");
+    EXPECT_EQ(good("SHOW LEASES;").number, 0U);
+    EXPECT_EQ(good("show leases 17 ;").number, 17U);
+    const ConsoleCommand explain = good("EXPLAIN REWRITE \"a b\" 'SELECT ''{{tables.x}}''; --';");
+    EXPECT_EQ(explain.verb, ConsoleVerb::explain_rewrite);
+    EXPECT_EQ(explain.target, "a b");
+    EXPECT_EQ(explain.text, "SELECT '{{tables.x}}'; --");
+}
+
+TEST(ConsoleCommand, SaysWhatIsMissing) {
+    EXPECT_EQ(refused("KILL_CLIENT"), "KILL_CLIENT wants the id of a client");
+    EXPECT_EQ(refused("KILL_CLIENT -1"), "KILL_CLIENT wants the id of a client");
+    EXPECT_EQ(refused("KILL_CLIENT 4294967296"), "KILL_CLIENT wants the id of a client");
+    EXPECT_EQ(refused("KILL_CLIENT 1 2"), "invalid command 'KILL_CLIENT 1 2'");
+    EXPECT_EQ(refused("DISABLE"), "DISABLE wants the name of a service");
+    EXPECT_EQ(refused("ENABLE ;"), "ENABLE wants the name of a service");
+    EXPECT_EQ(refused("EXPLAIN REWRITE a 'open"), "EXPLAIN REWRITE wants a service and a text");
+    EXPECT_EQ(refused("EXPLAIN REWRITE a"), "EXPLAIN REWRITE wants a service and a text");
+    EXPECT_EQ(refused("EXPLAIN REWRITE a 'b' c"), "invalid command 'EXPLAIN REWRITE a 'b' c'");
+    EXPECT_EQ(refused("EXPLAIN SELECT 1"), "invalid command 'EXPLAIN SELECT 1'");
+    EXPECT_EQ(refused("SHOW FDS"), "descriptors are not handed out");
+    EXPECT_EQ(refused("SHOW LEASES x"),
+              "SHOW LEASES wants the process id of a backend, or nothing");
+}
+
 TEST(ConsoleCommand, RefusesWhatItDoesNotKnow) {
     EXPECT_EQ(refused("FOO"), "invalid command 'FOO'");
     EXPECT_EQ(refused("SHOW nope"), "invalid command 'SHOW nope'");

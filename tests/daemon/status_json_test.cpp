@@ -75,6 +75,24 @@ TEST(StatusJson, SaysWhatThereIs) {
     EXPECT_EQ(value.at("events").at(1).at("fields").at(0).at(0).as_string(), "key");
 }
 
+TEST(StatusJson, StatementsHaveTheirUnits) {
+    core::StatementLine line{"users", 0xabc, "SELECT \xff $1", {}};
+    line.figures.calls = 4;
+    line.figures.rows = 8;
+    line.figures.total = std::chrono::milliseconds(10);
+    line.figures.longest = std::chrono::milliseconds(7);
+    Status status = status_with("users");
+    status.statements = {line};
+    const auto shown = parsed(status_json(status, nullptr)).at("statements").at(0);
+    EXPECT_FALSE(shown.as_object().contains("fingerprint"));
+    EXPECT_DOUBLE_EQ(shown.at("total_seconds").to_number<double>(), 0.01);
+    EXPECT_DOUBLE_EQ(shown.at("mean_seconds").to_number<double>(), 0.0025);
+    EXPECT_EQ(shown.at("statement").as_string(), "SELECT \xef\xbf\xbd $1");
+    const auto listed = parsed(statements_json({line})).at("statements").at(0);
+    EXPECT_EQ(listed.at("fingerprint").as_string(), "0000000000000abc");
+    EXPECT_EQ(listed.at("rows").to_number<int>(), 8);
+}
+
 TEST(StatusJson, HistoryHasAListForEachSeries) {
     std::deque<HistoryPoint> history(3);
     history[1].pool.leased = 4;

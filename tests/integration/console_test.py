@@ -164,7 +164,8 @@ class Rights(Console):
     def test_stats_users_may_look(self):
         with self.console(user="monitor") as connection:
             self.assertTrue(connection.execute("SHOW POOLS").fetchall())
-            for command in ("PAUSE", "RESUME", "RECONNECT", "RELOAD", "SHUTDOWN"):
+            for command in ("PAUSE", "RESUME", "RECONNECT", "RELOAD", "SHUTDOWN", "DISABLE users",
+                            "ENABLE users", "KILL", "KILL users", "KILL_CLIENT 1", "WAIT_CLOSE"):
                 for prepare in (False, True):
                     with self.assertRaises(psycopg.errors.InsufficientPrivilege):
                         connection.execute(command, prepare=prepare)

@@ -32,6 +32,7 @@ import harness  # noqa: E402  (found through the path above)
 MODULES = ["startup_test", "auth_test", "rules_test", "auth_query_test",
            "password_test", "patterns_test", "schemas_test", "service_lists_test", "clusters_test",
            "console_test",
+           "console_lists_test",
            "tls_test",
            "backend_tls_test",
            "psql_test", "isolation_test", "settings_test",

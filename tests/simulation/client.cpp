@@ -202,6 +202,7 @@ void Client::on_closed(CloseReason reason) {
         case CloseReason::notifications_lost:
             demand(last_word_ && partial_.empty(), "who is closed is told why");
             return;
+        case CloseReason::killed:
         case CloseReason::query_timeout:
         case CloseReason::transaction_timeout:
             demand(last_word_ || !partial_.empty(), "who is closed is told why");
