@@ -107,6 +107,8 @@ class Acceptor {
     boost::asio::awaitable<bool> take_proxy_header(LoginStream& stream, Door& door,
                                                    std::string& behind, const Policy& policy,
                                                    ClientPlaces& places);
+    /// For the log.
+    static std::string address_of(const Door& door);
     static core::LoginRules rules_for(const Door& door, const Policy& policy, int fd);
     /// Where the user's secret is. Null: it cannot be had now.
     boost::asio::awaitable<std::shared_ptr<Credentials>> credentials_of(const std::string& user,
@@ -114,9 +116,8 @@ class Acceptor {
                                                                         Worker& worker);
     boost::asio::awaitable<bool> start_tls(core::FrontendLogin::StartTls start,
                                            std::string received, LoginStream& stream,
-                                           std::shared_ptr<const TlsContext> context,
-                                           core::FrontendLogin& login, const Policy& policy,
-                                           Worker& worker);
+                                           const Door& door, core::FrontendLogin& login,
+                                           const Policy& policy, Worker& worker);
     boost::asio::awaitable<core::FrontendLogin::Action> settle(core::FrontendLogin::Action action,
                                                                core::FrontendLogin& login,
                                                                const Policy& policy,

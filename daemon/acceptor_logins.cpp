@@ -78,9 +78,9 @@ std::optional<std::string> peer_of(int fd) {
     return std::string(found->pw_name);
 }
 
-void log_tls_failure(const std::string& why) {
+void log_tls_failure(const std::string& from, const std::string& why) {
     static LogLimiter limiter;
-    log_event_limited(limiter, LogLevel::info, "tls_failed", {{"error", why}});
+    log_event_limited(limiter, LogLevel::info, "tls_failed", {{"address", from}, {"error", why}});
 }
 
 /// Strangers can repeat it as often as they like.
@@ -88,6 +88,18 @@ void log_refusal(const protocol::ErrorFields& error, const std::string& from) {
     static LogLimiter limiter;
     log_event_limited(limiter, LogLevel::info, "login_refused",
                       {{"address", from}, {"sqlstate", error.sqlstate}, {"error", error.message}});
+}
+
+/// Nor do those who can log in get more lines of it.
+void log_not_admitted(const protocol::StartupParameters& asked, const protocol::ErrorFields& error,
+                      const std::string& from) {
+    static LogLimiter limiter;
+    log_event_limited(limiter, LogLevel::info, "login_refused",
+                      {{"service", asked.database},
+                       {"user", asked.user},
+                       {"address", from},
+                       {"sqlstate", error.sqlstate},
+                       {"error", error.message}});
 }
 
 void log_proxy_fault(const std::string& address, std::string_view what) {
@@ -132,6 +144,10 @@ void note_failure(const core::FrontendLogin::Action& action, const Policy& polic
 
 }  // namespace
 
+std::string Acceptor::address_of(const Door& door) {
+    return door.is_unix ? "[local]" : ip_text(door.address);
+}
+
 /// False: it is no client of the console, or it may not use it.
 bool Acceptor::open_console(const core::FrontendLogin::Accepted& accepted, const Policy& policy,
                             LoginStream& stream, std::string_view rest) {
@@ -157,6 +173,8 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
         auto outcome = admit(policy, process_, accepted);
         if (auto* session = std::get_if<NewSession>(&outcome)) {
             session->first_bytes = rest;
+            session->user = accepted.parameters.user;
+            session->address = from;
             std::move(places.begin(), places.end(), std::back_inserter(session->places));
             places.clear();
             session->connection = stream.release();
@@ -170,11 +188,7 @@ Acceptor::Answer Acceptor::act(const core::FrontendLogin::Action& action, const 
         }
         const auto& refusal = std::get<protocol::ErrorFields>(outcome);
         note_refusal(refusal);
-        log_event(LogLevel::info, "login_refused",
-                  {{"service", accepted.parameters.database},
-                   {"user", accepted.parameters.user},
-                   {"address", from},
-                   {"sqlstate", refusal.sqlstate}});
+        log_not_admitted(accepted.parameters, refusal, from);
         std::string reply = accepted.reply;
         protocol::append_authentication_ok(reply);
         protocol::append_error(reply, refusal);
@@ -294,13 +308,12 @@ asio::awaitable<core::FrontendLogin::Action> Acceptor::settle(core::FrontendLogi
 
 /// `received` begins the handshake. False: there is no TLS, and nothing more to be said.
 asio::awaitable<bool> Acceptor::start_tls(core::FrontendLogin::StartTls start, std::string received,
-                                          LoginStream& stream,
-                                          std::shared_ptr<const TlsContext> context,
+                                          LoginStream& stream, const Door& door,
                                           core::FrontendLogin& login, const Policy& policy,
                                           Worker& worker) {
     if (!start.bytes.empty() && !co_await stream.write(start.bytes)) co_return false;
-    const bool slow = context->signs_slowly();
-    const auto secured = co_await stream.secure(std::make_unique<TlsSession>(std::move(context)),
+    const bool slow = door.tls.context->signs_slowly();
+    const auto secured = co_await stream.secure(std::make_unique<TlsSession>(door.tls.context),
                                                 std::move(received), slow, helper_, worker.io());
     std::string why = secured == LoginStream::Secured::yes ? "" : stream.why();
     if (secured == LoginStream::Secured::gone) why = "the client went";
@@ -308,7 +321,7 @@ asio::awaitable<bool> Acceptor::start_tls(core::FrontendLogin::StartTls start, s
         why = "direct TLS without ALPN";
     if (!why.empty()) {
         not_encrypted_.fetch_add(1, std::memory_order_relaxed);
-        log_tls_failure(why);
+        log_tls_failure(address_of(door), why);
         co_await stream.say_goodbye();
         co_return false;
     }
@@ -428,7 +441,7 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
         const bool taken = co_await take_proxy_header(stream, door, behind, *policy, places);
         if (!taken) co_return;
     }
-    const std::string from = door.is_unix ? "[local]" : ip_text(door.address);
+    const std::string from = address_of(door);
     Login login(rules_for(door, *policy, socket->native_handle()));
     while (state == LoginState::needs_bytes || state == LoginState::goes_on) {
         const std::string first = std::exchange(behind, {});
@@ -448,8 +461,8 @@ asio::awaitable<void> Acceptor::log_in(Protocol::socket accepted, Worker& worker
                 step.action = refusal(room);
             }
             if (const auto* start = std::get_if<Login::StartTls>(&step.action)) {
-                if (!co_await start_tls(*start, std::string(rest), stream, door.tls.context, login,
-                                        *policy, worker))
+                if (!co_await start_tls(*start, std::string(rest), stream, door, login, *policy,
+                                        worker))
                     co_return;
                 break;
             }

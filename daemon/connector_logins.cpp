@@ -275,8 +275,7 @@ asio::awaitable<Connector::Attempt> Connector::try_way(Candidate candidate, bool
     // One that merely closed may have had another reason.
     if (std::holds_alternative<NewBackend>(attempt) && !closed) {
         old_servers_.insert(where);
-        log_event(LogLevel::info, "server_speaks_protocol_3_0",
-                  {{"server", where}, {"error", said}});
+        log_event(LogLevel::info, "server_speaks_protocol_3_0", {{"host", where}, {"error", said}});
     }
     co_return attempt;
 }

@@ -55,6 +55,11 @@ struct LogField {
 
 using LogFields = std::initializer_list<LogField>;
 
+/// For fields whose names end in _s.
+inline double seconds_of(std::chrono::nanoseconds time) {
+    return std::chrono::duration<double>(time).count();
+}
+
 /// Longer text values are cut here, at a character boundary, and marked with "...".
 inline constexpr std::size_t max_log_value_bytes = 1024;
 

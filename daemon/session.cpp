@@ -29,6 +29,7 @@ void Session::start(Connection connection, std::string_view first_bytes) {
     streams_ = &worker_.streams_for(connection);
     stream_ = streams_->add(std::move(connection), *this);
     if (stream_ == nullptr) {
+        worker_.note_closed(*this, "no_room");
         worker_.forget(*this);
         return;
     }
@@ -76,7 +77,9 @@ void Session::tell_pins() {
     told_pins_.add(news);
     news.each([this](core::SessionFeature feature) {
         log_event(LogLevel::info, "client_pinned",
-                  {{"service", relay_->service().name}, {"reason", core::name_of(feature)}});
+                  {{"service", service_name()},
+                   {"conn_id", conn_id()},
+                   {"reason", core::name_of(feature)}});
     });
 }
 
@@ -297,7 +300,7 @@ void Session::close(CloseReason reason) {
         return;
     }
     streams_->close(std::exchange(stream_, nullptr));
-    leave(reason == CloseReason::client_terminated ? "" : core::name_of(reason));
+    leave(core::name_of(reason));
 }
 
 /// What waits for a client that does not read would keep its backend, and memory, for ever.
@@ -320,7 +323,7 @@ Session::Reading Session::reading(core::TimePoint now, std::chrono::milliseconds
     return stalled ? Reading::nothing : Reading::some;
 }
 
-/// Its stream is closed; `why` is for the log, empty where there is nothing to tell.
+/// Its stream is closed; `why` is for the log.
 void Session::leave(std::string_view why) {
     worker_.stop_waiting(*this);
     worker_.note_closed(*this, why);

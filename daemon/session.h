@@ -45,6 +45,8 @@ class Session final : public StreamHandler {
     /// Its time has come, if it was not put off meanwhile.
     void on_deadline();
     const std::string& service_name() const { return relay_->service().name; }
+    /// Names it in the log, to people: the pid of its cancel key, which its driver knows, too.
+    std::uint32_t conn_id() const { return relay_->identity().pid; }
     /// Its client went and its backend is still busy: that is ended now.
     void abandon();
     /// … and if it does not end, the backend is closed.

@@ -20,10 +20,6 @@ LogLimiter& limiter_of(Limiters& limiters, const core::Service& service) {
     return limiters[service.cache_key % limiters.size()];
 }
 
-double seconds(std::chrono::nanoseconds time) {
-    return std::chrono::duration<double>(time).count();
-}
-
 std::string id_of(const core::FingerprintRef& fingerprint) {
     return fingerprint ? fingerprint_text(fingerprint->id) : std::string();
 }
@@ -43,9 +39,9 @@ void log_slow_calls(core::Relay& relay) {
     for (const core::SlowCall& call : relay.take_slow_calls()) {
         log_event_limited(limiter_of(limiters, relay.service()), LogLevel::warning, "slow_query",
                           {{"service", relay.service().name},
-                           {"client_pid", relay.identity().pid},
-                           {"duration_s", seconds(call.duration)},
-                           {"wait_s", seconds(call.wait)},
+                           {"conn_id", relay.identity().pid},
+                           {"duration_s", seconds_of(call.duration)},
+                           {"wait_s", seconds_of(call.wait)},
                            {"rows", call.rows},
                            {"sqlstate", call.sqlstate},
                            {"fingerprint", id_of(call.fingerprint)},
@@ -62,8 +58,8 @@ void log_long_lease(core::Relay& relay) {
     const std::string_view text = lease->last ? lease->last->text : std::string_view{};
     log_event_limited(limiter_of(limiters, relay.service()), LogLevel::warning, "lease_held",
                       {{"service", relay.service().name},
-                       {"client_pid", relay.identity().pid},
-                       {"held_s", seconds(lease->held)},
+                       {"conn_id", relay.identity().pid},
+                       {"held_s", seconds_of(lease->held)},
                        {"state", core::name_of(lease->use)},
                        {"pinned", pinned ? core::name_of(lease->pinned.first()) : ""},
                        {"fingerprint", id_of(lease->last)},

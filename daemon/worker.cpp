@@ -155,7 +155,9 @@ void Worker::shed() {
     if (largest == nullptr) return;
     counters_.clients_shed.add();
     log_event(LogLevel::warning, "client_shed",
-              {{"service", largest->service_name()}, {"kept_bytes", most}});
+              {{"service", largest->service_name()},
+               {"conn_id", largest->conn_id()},
+               {"kept_bytes", most}});
     largest->end_out_of_memory();
 }
 
@@ -209,6 +211,11 @@ void Worker::open_session(NewSession&& from) {
     session->opened = context_.now;
     Session& opened = *session;
     sessions_.set(id, std::move(session));
+    log_event(LogLevel::debug, "client_opened",
+              {{"service", opened.service_name()},
+               {"conn_id", opened.conn_id()},
+               {"user", from.user},
+               {"address", from.address}});
     context_.to_frontend.generate([&](std::string& out) { out.append(from.reply); });
     opened.start(std::move(from.connection), from.first_bytes);
     if (draining_ && !opened.closed()) opened.on_drain();
@@ -222,10 +229,13 @@ void Worker::stop_waiting(Session& session) {
 }
 
 void Worker::note_closed(Session& session, std::string_view why) {
+    const bool usual = why == core::name_of(core::CloseReason::client_terminated);
     session.relay().counters().clients.subtract();
-    if (why.empty()) return;
-    log_event(LogLevel::info, "client_closed",
-              {{"service", session.relay().service().name}, {"reason", why}});
+    log_event(usual ? LogLevel::debug : LogLevel::info, "client_closed",
+              {{"service", session.service_name()},
+               {"conn_id", session.conn_id()},
+               {"reason", why},
+               {"age_s", seconds_of(context_.now - session.opened)}});
 }
 
 /// Its memory goes when this turn is over: calls of its own may be on the stack.

@@ -83,6 +83,8 @@ struct NewSession {
     std::string first_bytes;  ///< what the client sent behind its startup packet
     bool long_key = false;    ///< it speaks protocol 3.2
     ClientPlaces places;      ///< where it counts as a client
+    std::string user;         ///< and `address`: for the log
+    std::string address;
 };
 
 class Worker {

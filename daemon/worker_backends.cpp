@@ -30,6 +30,8 @@ constexpr auto leave_interval = std::chrono::seconds(5);
 void Worker::post_backend(NewBackend&& backend, std::optional<core::Ticket> ticket) {
     run([this, fresh = std::make_shared<NewBackend>(std::move(backend)), ticket] {
         auto connection = std::make_unique<BackendConnection>(*this, std::move(*fresh));
+        log_event(LogLevel::debug, "backend_opened",
+                  {{"backend_pid", connection->state.pid}, {"host", fresh->host}});
         if (!connection->sub_pool) connection->sub_pool = shared_.pool.default_sub_pool();
         connection->state.opened = connection->state.idle_since = context_.now;
         connection->state.statements.set_bounds(policy_->statements_per_backend);
@@ -42,6 +44,10 @@ void Worker::adopt(std::unique_ptr<BackendConnection> owned, std::optional<core:
     backend.streams = &streams_for(backend.pending);
     backend.stream = backend.streams->add(std::move(backend.pending), backend);
     if (backend.stream == nullptr) {
+        log_event(LogLevel::warning, "backend_closed",
+                  {{"backend_pid", backend.state.pid},
+                   {"reason", "no_room"},
+                   {"age_s", seconds_of(context_.now - backend.state.opened)}});
         if (ticket) shared_.pool.end_use(number_, *ticket->share);
         shared_.pool.return_slot(backend.sub_pool.get());
         control_.wake_connector();

@@ -119,7 +119,7 @@ void Worker::poison(BackendConnection& backend, std::string_view why) {
     counters_.desyncs.add();
     static LogLimiter limiter;
     log_event_limited(limiter, LogLevel::error, "backend_desync",
-                      {{"backend_pid", backend.state.pid}, {"reason", why}});
+                      {{"backend_pid", backend.state.pid}, {"error", why}});
     close_backend(backend, "desync");
 }
 
@@ -134,7 +134,9 @@ void Worker::close_backend(BackendConnection& backend, std::string_view reason) 
     seeks_idle_ = seeks_idle_ || shared_.pool.contended();
     counters_.backends_closed.add();
     log_event(LogLevel::debug, "backend_closed",
-              {{"backend_pid", backend.state.pid}, {"reason", reason}});
+              {{"backend_pid", backend.state.pid},
+               {"reason", reason},
+               {"age_s", seconds_of(context_.now - backend.state.opened)}});
     core::Output goodbye;
     goodbye.generate([](std::string& out) {
         protocol::append_empty(out, static_cast<char>(protocol::FrontendMessage::terminate));

@@ -46,7 +46,7 @@ class SlowQuery(LogCase):
         self.assertEqual(line["rows"], 1)
         self.assertEqual(line["sqlstate"], "")
         self.assertEqual(line["traceparent"], "")
-        self.assertEqual(line["client_pid"], client.pid)
+        self.assertEqual(line["conn_id"], client.pid)
         self.assertRegex(line["fingerprint"], "^[0-9a-f]{16}$")
         self.assert_no_value()
 
@@ -148,7 +148,7 @@ class LongLease(LogCase):
         line = self.one("lease_held", "idle")
         self.assertEqual(line["state"], "idle_in_transaction")
         self.assertEqual(line["text"], "BEGIN; SELECT ?")
-        self.assertEqual(line["client_pid"], client.pid)
+        self.assertEqual(line["conn_id"], client.pid)
         self.assertGreaterEqual(line["held_s"], 0.3)
         client.ask("COMMIT")
         client.ask("SELECT 1")
@@ -176,4 +176,4 @@ class LongLease(LogCase):
         other = self.wire("session")
         other.ask("BEGIN")
         line = self.one("lease_held", "session")
-        self.assertEqual(line["client_pid"], other.pid)
+        self.assertEqual(line["conn_id"], other.pid)
