@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from edges import check_cves_have_tests, check_edges_have_tests  # noqa: F401  (run as those here)
+from events import check_events_are_documented, check_reasons_are_documented  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("protocol", "core", "config", "daemon")
