@@ -121,7 +121,7 @@ void add_log(std::vector<Option>& rows) {
     rows.insert(
         rows.end(),
         {
-            row("log", OptionType::section, "What is written to standard error.").done(),
+            row("log", OptionType::section, "What is written of what happens.").done(),
             row("log.format", OptionType::choice,
                 "json lines or text for people; auto is text on a terminal, else json.")
                 .by_default("auto")
@@ -132,6 +132,12 @@ void add_log(std::vector<Option>& rows) {
                 .by_default("info")
                 .choices({"debug", "info", "warning", "error"})
                 .at([](const Scope& s) -> Field { return &s.settings->log.level; }),
+            row("log.file", OptionType::path,
+                "The file that it is appended to; SIGHUP opens it anew, for logrotate. Without it "
+                "standard error.")
+                .optional("/var/log/schemux/schemux.log")
+                .on_reload(Reload::restart)
+                .at([](const Scope& s) -> Field { return &s.settings->log.file; }),
             row("log.slow_query", OptionType::duration,
                 "A query that takes this long on its backend is an event, slow_query; 0 is never.")
                 .by_default("0")

@@ -277,6 +277,7 @@ inline Isolation isolation_of(const Service& service) {
 struct Log {
     LogFormat format = LogFormat::automatic;
     LogLevel level = LogLevel::info;
+    std::string file;                         ///< empty: standard error
     std::chrono::milliseconds slow_query{0};  ///< 0: never
     SlowQueryText slow_query_text = SlowQueryText::fingerprint;
     std::chrono::milliseconds long_lease = std::chrono::minutes(1);  ///< 0: never

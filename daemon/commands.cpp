@@ -136,7 +136,10 @@ int serve_command(const std::string& config_file) {
     std::optional<Loaded> loaded = load_or_explain(config_file);
     if (!loaded) return exit_bad_config;
     raise_descriptor_limit();
-    start_logging(make_log_options(loaded->settings.log));
+    if (const auto error = start_logging(make_log_options(loaded->settings.log))) {
+        std::fprintf(stderr, "log.file: %s\n", error->c_str());
+        return exit_failure;
+    }
     int status = exit_ok;
     {
         Server server(std::move(*loaded), [config_file] { return load_again(config_file); });

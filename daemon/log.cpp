@@ -1,5 +1,6 @@
 #include "daemon/log.h"
 
+#include "daemon/log_file.h"
 #include "daemon/log_text.h"
 #include "daemon/recent_events.h"
 
@@ -24,11 +25,13 @@ namespace {
 
 constexpr std::size_t queue_lines = 1024;
 
-// Process-wide on purpose: events come from every thread, and there is one stderr.
+// Process-wide on purpose: events come from every thread, and there is one place for them.
 struct Writer {
     std::atomic<LogLevel> level{LogLevel::info};
     LogFormat format = LogFormat::text;  // never automatic
     bool journal_priority = false;
+    std::string path;  // of the file; empty: stderr
+    LogFile file;
     std::shared_ptr<spdlog::details::thread_pool> threads;
     std::shared_ptr<spdlog::async_logger> logger;
 };
@@ -43,10 +46,11 @@ LogLevel least_noticed() {
     return std::min(LogLevel::info, writer().level.load(std::memory_order_relaxed));
 }
 
-void write_to_stderr(std::string_view line) {
-    // One fwrite under stderr's own lock, so that lines of several threads do not mix.
+void write_line(std::string_view line) {
     std::string whole(line);
     whole.push_back('\n');
+    if (writer().file.write(whole)) return;
+    // One fwrite under stderr's own lock, so that lines of several threads do not mix.
     std::fwrite(whole.data(), 1, whole.size(), stderr);
     std::fflush(stderr);
 }
@@ -77,7 +81,7 @@ void emit(LogLevel level, std::string_view event, std::string_view message, LogF
     const std::string line = format_log_line(out.format, out.journal_priority, now, level, event,
                                              message, fields, suppressed);
     if (out.logger == nullptr) {
-        write_to_stderr(line);
+        write_line(line);
         return;
     }
     // Filtering is ours; to spdlog everything is of one level.
@@ -218,20 +222,31 @@ std::string format_log_line(LogFormat format, bool journal_priority,
     return line;
 }
 
-void start_logging(const LogOptions& options) {
+std::optional<std::string> start_logging(const LogOptions& options) {
     stop_logging();
     Writer& out = writer();
+    out.path = options.file;
+    if (auto error = reopen_log_file()) return error;
+    const bool to_stderr = out.path.empty();
     out.level = options.level;
     out.format = options.format;
     if (out.format == LogFormat::automatic) {
-        out.format = isatty(STDERR_FILENO) != 0 ? LogFormat::text : LogFormat::json;
+        const bool terminal = to_stderr && isatty(STDERR_FILENO) != 0;
+        out.format = terminal ? LogFormat::text : LogFormat::json;
     }
     out.journal_priority =
-        out.format == LogFormat::text && std::getenv("JOURNAL_STREAM") != nullptr;
+        to_stderr && out.format == LogFormat::text && std::getenv("JOURNAL_STREAM") != nullptr;
     out.threads = std::make_shared<spdlog::details::thread_pool>(queue_lines, 1);
     out.logger = std::make_shared<spdlog::async_logger>(
-        "schemux", std::make_shared<LineSink>(options.sink ? options.sink : write_to_stderr),
+        "schemux", std::make_shared<LineSink>(options.sink ? options.sink : write_line),
         out.threads, spdlog::async_overflow_policy::overrun_oldest);
+    return {};
+}
+
+std::optional<std::string> reopen_log_file() {
+    Writer& out = writer();
+    if (out.path.empty()) return {};
+    return out.file.open(out.path);
 }
 
 void stop_logging() {
@@ -239,6 +254,8 @@ void stop_logging() {
     // Writes the rest of the queue and ends the thread, which must not outlive the logger's sinks.
     out.threads.reset();
     out.logger.reset();
+    out.path.clear();
+    out.file.close();
     out.format = LogFormat::text;
     out.journal_priority = false;
 }

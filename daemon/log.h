@@ -1,4 +1,5 @@
-// Logging as events: a stable snake_case id plus key/value fields, one line each, on stderr.
+// Logging as events: a stable snake_case id plus key/value fields, one line each, on stderr or in
+// a file.
 // Text that a client can choose is escaped by the writer, so no value can end or forge a line.
 // Knows nothing of what is logged: callers decide that SQL text and passwords never get here.
 #pragma once
@@ -65,16 +66,22 @@ inline constexpr std::size_t max_log_value_bytes = 1024;
 
 struct LogOptions {
     LogFormat format = LogFormat::automatic;  ///< automatic: text on a terminal, else json
+    std::string file{};                       ///< empty: stderr, which has what it has no room for
     LogLevel level = LogLevel::info;
     /// For tests: gets each line, without its newline, instead of stderr.
-    std::function<void(std::string_view)> sink;
+    std::function<void(std::string_view)> sink{};
 };
 
-/// Starts the writer thread. Without it events go to stderr at once, as text; that is what the
-/// short-lived commands do. The caller never waits for a slow stderr: when the queue (1024 lines)
-/// is full the oldest line is dropped, and `dropped_log_lines` counts it.
-/// Not thread-safe against other log calls: call it before threads start.
-void start_logging(const LogOptions& options);
+/// Starts the writer thread; what is wrong with the file, if anything. Without it events go to
+/// stderr at once, as text; that is what the short-lived commands do. The caller never waits for a
+/// slow stderr: when the queue (1024 lines) is full the oldest line is dropped, and
+/// `dropped_log_lines` counts it. Not thread-safe against other log calls: call it before threads
+/// start.
+std::optional<std::string> start_logging(const LogOptions& options);
+
+/// The file again by its path, since it was moved away; what is wrong with it, if anything: then
+/// the old one stays in use. Thread-safe.
+std::optional<std::string> reopen_log_file();
 
 /// Writes what is queued and ends the writer thread; later events go to stderr at once.
 /// Not thread-safe against other log calls: call it after other threads have ended.

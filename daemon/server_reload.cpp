@@ -24,10 +24,18 @@ std::vector<std::string> restart_only(const std::vector<std::string>& changes) {
     return needed;
 }
 
+/// logrotate has moved the old one away.
+void follow_log_file() {
+    if (const auto error = reopen_log_file())
+        log_event(LogLevel::error, "log_not_reopened", "the old file stays in use",
+                  {{"error", *error}});
+}
+
 }  // namespace
 
 void Server::on_reload() {
     notifier_.reloading();
+    follow_log_file();  // whatever becomes of the configuration
     std::optional<Loaded> loaded = reload_ ? reload_() : std::nullopt;
     ++reloads_;
     unproved_.reset();

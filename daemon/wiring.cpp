@@ -158,6 +158,7 @@ LogLevel make_log_level(config::LogLevel level) {
 
 LogOptions make_log_options(const config::Log& log) {
     LogOptions options;
+    options.file = log.file;
     options.level = make_log_level(log.level);
     switch (log.format) {
         case config::LogFormat::automatic:

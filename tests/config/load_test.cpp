@@ -81,6 +81,12 @@ TEST(Load, StatusPage) {
     EXPECT_EQ(settings.http->host_names, std::vector<std::string>{"pool.example"});
 }
 
+void expect_every_key_of_the_log(const Log& log) {
+    EXPECT_EQ(log.format, LogFormat::json);
+    EXPECT_EQ(log.level, LogLevel::debug);
+    EXPECT_EQ(log.file, "/var/log/x");
+}
+
 TEST(Load, SetsEveryKey) {
     const Settings settings = load_good(R"(
 listen:
@@ -107,7 +113,7 @@ services:
     max_clients: 9
   - { name: two, search_path: [] }
 workers: 64
-log: { format: json, level: debug }
+log: { format: json, level: debug, file: /var/log/x }
 limits: { max_query_bytes: 64KiB, memory: 1GiB, max_clients: 50, max_clients_per_user: 8,
           max_clients_per_address: 7, login_timeout: 1s }
 drain_timeout: 0
@@ -141,8 +147,7 @@ drain_timeout: 0
     EXPECT_EQ(settings.auth.users[1].max_clients, 6U);
     expect_every_key_of_services(settings.services);
     EXPECT_EQ(settings.workers, 64U);
-    EXPECT_EQ(settings.log.format, LogFormat::json);
-    EXPECT_EQ(settings.log.level, LogLevel::debug);
+    expect_every_key_of_the_log(settings.log);
     EXPECT_EQ(settings.limits.max_query_bytes, 65536U);
     EXPECT_EQ(settings.limits.max_clients, 50U);
     EXPECT_EQ(settings.limits.memory, 1073741824U);
