@@ -264,6 +264,7 @@ class Verbs(Console):
 
     def test_the_log_says_who_gave_a_command(self):
         self.console().execute("RECONNECT users")
+        self.wait_until(lambda: self.instance.log_count("console_command"))
         told = [line for line in self.instance.log_lines() if line["event"] == "console_command"]
         self.assertEqual([(line["user"], line["command"], line["service"]) for line in told],
                          [("root", "RECONNECT", "users")])

@@ -138,4 +138,5 @@ class Rotation(harness.Case):
         before = schemux.open_files()
         schemux.reload()
         self.assertEqual(schemux.log_count("log_not_reopened"), 0)
-        self.assertEqual(schemux.open_files(), before)
+        # The probe that saw it start may still have been open.
+        self.assertLessEqual(schemux.open_files(), before)
