@@ -143,7 +143,8 @@ std::string label_text(const core::Label& label) {
     for (const auto& [name, value] : label.settings()) {
         if (!text.empty()) text += ", ";
         const bool is_custom = name.find('.') != std::string::npos;
-        text += is_custom ? name : name + "=" + value;
+        text += name;
+        if (!is_custom) text.append("=").append(value);
     }
     return text;
 }
@@ -251,7 +252,7 @@ void list_events(ConsoleTable& out, const std::vector<RecentEvent>& events) {
         std::string fields;
         for (const auto& [name, value] : event->fields) {
             if (!fields.empty()) fields += ' ';
-            fields += name + "=" + value;
+            fields.append(name).append("=").append(value);
         }
         out.add({{"number", event->number},
                  {"time", time_text(event->time)},

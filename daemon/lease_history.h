@@ -29,25 +29,25 @@ struct PastClient {
     std::string application_name{};
 };
 
-/// The last `Size` values; memory is taken as they come.
-template <class Value, std::size_t Size>
+/// The last `count` values; memory is taken as they come.
+template <class Value, std::size_t count>
 class LastOnes {
   public:
     void add(Value value) {
-        if (values_.size() < Size) {
+        if (values_.size() < count) {
             values_.push_back(std::move(value));
         } else {
             values_[next_] = std::move(value);
         }
-        next_ = (next_ + 1) % Size;
+        next_ = (next_ + 1) % count;
     }
     /// Null: there is none.
-    Value* newest() { return values_.empty() ? nullptr : &values_[(next_ + Size - 1) % Size]; }
+    Value* newest() { return values_.empty() ? nullptr : &values_[(next_ + count - 1) % count]; }
     /// `visit(value)` from the newest one on.
     template <class Visit>
     void from_newest(Visit&& visit) const {
         for (std::size_t back = 1; back <= values_.size(); ++back)
-            visit(values_[(next_ + Size - back) % Size]);
+            visit(values_[(next_ + count - back) % count]);
     }
 
   private:
