@@ -181,7 +181,6 @@ class Page(harness.Case):
         names = self.browser.value("[...document.querySelectorAll('#services-rows td:first-child')]"
                                    ".map(one => one.textContent)")
         self.assertEqual(sorted(names), ["orders", "users"])
-        self.assertTrue(self.browser.value("document.getElementById('statements').hidden"))
         own = f"http://127.0.0.1:{self.schemux.http_port}/"
         self.assertEqual([url for url in self.browser.requests
                           if not url.startswith((own, "data:"))], [])
@@ -203,6 +202,21 @@ class Page(harness.Case):
         line = self.browser.value(
             "document.querySelector('#tile-queries_per_second .line').getAttribute('d')")
         self.assertGreater(line.count("L"), 1)
+        self.assert_no_complaint()
+
+    def test_statements_are_shown_without_values(self):
+        self.open()
+        with self.psycopg("users") as connection:
+            for number in range(3):
+                connection.execute(f"SELECT pg_sleep(0.05), 'canary-{number}' AS <b>".replace(
+                    "<b>", '"<b>"'))
+
+        def rows():
+            return self.browser.text("#statements-rows")
+        self.wait_until(lambda: '"<b>"' in rows(), "the statement to show", 40)
+        self.assertFalse(self.browser.value("document.getElementById('statements').hidden"))
+        self.assertIn("SELECT pg_sleep(?), ? AS", rows())
+        self.assertNotIn("canary", rows())
         self.assert_no_complaint()
 
     def test_pins_and_names_of_others_are_text(self):
@@ -236,9 +250,13 @@ class Page(harness.Case):
         self.assertLess(brightness(), 150)
 
     def test_it_fits_a_phone(self):
+        with self.psycopg("users") as connection:
+            connection.execute(f"SELECT 1 AS {'wide' * 15}")
         for width in (360, 768, 1280):
             with self.subTest(width):
                 self.open(width=width, height=740)
+                self.wait_until(lambda: "widewide" in self.browser.text("#statements-rows"),
+                                "the statement to show", 40)
                 self.assertLessEqual(
                     self.browser.value("document.documentElement.scrollWidth"), width)
 
